@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a CUDA launcher gets from its context. Kept free of CUDA headers so that host-only code can include it.
+#pragma once
+#include <cstdint>
+
+#include "common/device_status.hpp"
+
+struct CUstream_st;  // cudaStream_t is CUstream_st*
+
+namespace nvfp4j {
+
+// Read once per device at first use; plans are functions of this and the shapes, so they are tested without a GPU.
+struct CudaDeviceProperties {
+  int ordinal;
+  int major;
+  int minor;
+  int sm_count;
+  int shared_memory_per_block_optin;
+  int shared_memory_per_sm;
+  int l2_bytes;
+  int cooperative_launch;
+};
+
+struct CudaLaunch {
+  CUstream_st* stream;
+  DeviceStatus* status;  // device memory
+  void* workspace;       // device memory, 256-byte aligned, zeroed at creation; every kernel leaves it reusable (self-resetting)
+  std::int64_t workspace_bytes;
+  const CudaDeviceProperties* device;
+};
+
+}  // namespace nvfp4j
