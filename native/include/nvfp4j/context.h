@@ -6,7 +6,7 @@
  * @brief Contexts: one CPU device, or one CUDA stream of one GPU, with its workspace and its status record.
  *
  * A context is used by one thread at a time; a call that finds another thread inside is refused with
- * NVFP4J_ERROR_INVALID_STATE. It may move between threads: every entry selects its own device.
+ * NVFP4J_ERROR_INVALID_STATE (nvfp4j_context_report excepted). It may move between threads: every entry selects its own device.
  * All memory that ops need is allocated at creation: no op allocates, synchronises, or reads a device value on the host.
  */
 #include "nvfp4j/base.h"
@@ -109,6 +109,7 @@ NVFP4J_API int32_t nvfp4j_context_request_report(nvfp4j_context* context, nvfp4j
 
 /**
  * Reports what the last nvfp4j_context_request_report copied; call it only after that copy is complete. The record was cleared in stream order, behind the copy.
+ * The one call that another thread may make while a thread is inside the context; it touches only the copy. A call before the copy is complete is refused with NVFP4J_ERROR_INVALID_STATE.
  * @return as nvfp4j_context_synchronize, without waiting.
  */
 NVFP4J_API int32_t nvfp4j_context_report(nvfp4j_context* context, nvfp4j_status_record* record, nvfp4j_error* error);

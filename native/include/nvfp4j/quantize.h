@@ -24,7 +24,7 @@
  * @code
  *   E = A == 0 ? 1 : min(2688 / A, FLT_MAX) ; if (E == 0) E = 1 ; gs = 1 / E          // supplied gs: E = min(1 / gs, FLT_MAX)
  *   per block: S = e4m3_rn_satfinite(min(ab * (E * fl(1/6)), FLT_MAX)) ; c = min(1 / (f32(S) * gs), FLT_MAX)
- *   per element: q = e2m1_rn_satfinite(fma(x, c, +0))
+ *   per element: q = e2m1_rn_satfinite(fma(x, c, +0)) ; a NaN or infinite element is coded and reported as EXACT does
  * @endcode
  * It has no zero-scale policy of its own to choose: `zero_scale` is not read.
  */
@@ -75,9 +75,11 @@ typedef struct nvfp4j_quantize_options {
  * One launch on a CUDA device; asynchronous there, done on return on the CPU. Deterministic.
  * @param[in] context not NULL.
  * @param[in] input [T, K] BF16, F16 or F32, any row stride >= K, K a multiple of 16.
- * @param[in] rows NULL, or I32 [R] contiguous: output row i is the quantised input row rows[i]. An id outside [0, T) is reported; its row becomes zeros (codes and scales 0, per-row global scale 1).
+ * @param[in] rows NULL, or I32 [R] contiguous: output row i is the quantised input row rows[i]. An id outside [0, T) is reported; its row becomes zeros (codes and scales 0, dynamic per-row global scale 1).
+ *   A is the maximum over the rows that are gathered.
  * @param[in] options not NULL.
- * @param[in,out] output [T, K], or [R, K] with `rows`. Overlaps no input. Padding of a swizzled layout is zeroed.
+ * @param[in,out] output [T, K], or [R, K] with `rows`. Overlaps no input. Padding of a swizzled layout is zeroed. Global scales are written when they are dynamic, and only read when they are given. With no
+ *   rows nothing is written at all.
  * @param[out] error may be NULL.
  * Reports NON_FINITE_INPUT, BAD_GLOBAL_SCALE, INDEX_OUT_OF_RANGE.
  */
@@ -89,7 +91,7 @@ NVFP4J_API int32_t nvfp4j_quantize(nvfp4j_context* context, const nvfp4j_tensor*
  * @param[in] input [M, K].
  * @param[in] output [M, K] F32, BF16 or F16; any row stride >= K. Overlaps no buffer of the input.
  * @param[out] error may be NULL.
- * Reports BAD_BLOCK_SCALE. Global scales are used as they are.
+ * Reports BAD_BLOCK_SCALE. Global scales are used as they are. A NaN result is 0x7FC00000 (F32), 0x7FC0 (BF16) or 0x7E00 (F16) on every device.
  */
 NVFP4J_API int32_t nvfp4j_dequantize(nvfp4j_context* context, const nvfp4j_nvfp4_tensor* input, const nvfp4j_tensor* output, nvfp4j_error* error);
 

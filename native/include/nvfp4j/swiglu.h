@@ -14,7 +14,8 @@
  *   if (weight) h = h * weight[t]
  *   y = round to the input's type, nearest even
  * @endcode
- * The clamp acts on real values before SiLU: above on the gate, on both sides of the up projection. silu(-inf) is NaN, as -inf / inf is.
+ * The clamp acts on real values before SiLU: above on the gate, on both sides of the up projection. silu(-inf) is NaN, as -inf / inf is;
+ * a NaN result is 0x7FC00000 (F32) or 0x7FC0 (BF16) on every device.
  * Source: Expert.forward of DeepSeek-V4's reference model.
  */
 #include "nvfp4j/quantize.h"

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the process knows about each GPU, and how a thread selects one. Only where the library is
+// built with CUDA.
+#pragma once
+#if NVFP4J_WITH_CUDA
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+
+#include "common/cuda_launch.hpp"
+
+namespace nvfp4j {
+
+/// One GPU, for the life of the process.
+struct CudaDevice {
+  CudaDeviceProperties properties{};
+  /// The sticky cudaError_t that made it unusable, or 0.
+  std::atomic<int> failed{0};
+  std::mutex mutex;  // guards the fields below
+  bool warm = false;
+  bool read = false;
+};
+
+/// Highest ordinal + 1 that the library keeps a record for.
+inline constexpr int kMaxCudaDevices = 64;
+
+/// The device's record, its properties read. Throws NOT_SUPPORTED where there is no driver,
+/// INVALID_ARGUMENT where there is no such device. `name` is the function that asks.
+CudaDevice& cuda_device(const char* name, int ordinal);
+
+/// Throws for a failed CUDA call; a sticky error marks the device failed.
+[[noreturn, gnu::cold]] void fail_cuda_call(const char* name, const char* call, CudaDevice& device,
+                                            int error);
+
+/// Loads every op's kernels, once per device. The device must be current.
+void warm_up(const char* name, CudaDevice& device);
+
+/// Selects a device for the calling thread and restores the one that was selected.
+class DeviceGuard {
+ public:
+  DeviceGuard(const char* name, CudaDevice& device);
+  ~DeviceGuard();
+  DeviceGuard(const DeviceGuard&) = delete;
+  DeviceGuard& operator=(const DeviceGuard&) = delete;
+
+ private:
+  int previous_ = -1;  // -1: nothing to restore
+};
+
+}  // namespace nvfp4j
+#endif

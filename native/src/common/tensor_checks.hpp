@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every op checks about its tensors, in one place, so that every sentence has the same
+// form. No op knowledge. All checks throw an Error (error.hpp); those that succeed cost a few
+// comparisons and build no text.
+#pragma once
+#include <cstdint>
+#include <initializer_list>
+
+#include "common/error.hpp"
+#include "nvfp4j/tensor.h"
+
+namespace nvfp4j {
+
+/// A range of memory that an op reads or writes: `rows` pieces of `width` bytes, `pitch` bytes
+/// apart.
+struct Buffer {
+  const char* name;
+  std::uintptr_t begin;
+  std::uint64_t bytes;  // from the first byte to behind the last
+  std::uint64_t pitch;
+  std::uint64_t width;
+};
+
+/// A checked rank-2 tensor. `stride` is in elements and is `columns` where the tensor has at
+/// most one row.
+struct Matrix {
+  void* data;
+  std::int32_t dtype;
+  std::int64_t rows;
+  std::int64_t columns;
+  std::int64_t stride;
+  Buffer buffer;
+};
+
+/// A checked rank-1 tensor, contiguous.
+struct Vector {
+  void* data;
+  std::int64_t count;
+  Buffer buffer;
+};
+
+/// The buffers of a checked NVFP4 tensor.
+struct Nvfp4Buffers {
+  Buffer codes;
+  Buffer scales;
+  Buffer global_scales;
+};
+
+/// A set of dtypes: the bits 1 << NVFP4J_DTYPE_*.
+using DtypeSet = std::uint32_t;
+constexpr DtypeSet dtype_set(std::initializer_list<std::int32_t> dtypes) {
+  DtypeSet set = 0;
+  for (std::int32_t dtype : dtypes) set |= DtypeSet{1} << dtype;
+  return set;
+}
+
+/// Where tensors must be: what the context's device can reach.
+struct Place {
+  const char* op;
+  std::int32_t device;  // NVFP4J_DEVICE_CPU or a CUDA ordinal
+};
+
+/// NULL and struct_size of a structure that the caller hands in. `what` is its name in sentences.
+template <class Struct>
+inline void check_struct(const char* op, const char* what, const Struct* value) {
+  if (value == nullptr) [[unlikely]] {
+    fail(NVFP4J_ERROR_INVALID_ARGUMENT, "%s: %s is NULL, expected a structure", op, what);
+  }
+  if (value->struct_size != static_cast<std::int32_t>(sizeof(Struct))) [[unlikely]] {
+    fail(NVFP4J_ERROR_INVALID_ARGUMENT, "%s: %s.struct_size is %d, expected %d (ABI version %d)",
+         op, what, value->struct_size, static_cast<int>(sizeof(Struct)), NVFP4J_ABI_VERSION);
+  }
+}
+
+template <class T>
+inline void check_not_null(const char* op, const char* what, const T* value) {
+  if (value == nullptr) [[unlikely]] {
+    fail(NVFP4J_ERROR_INVALID_ARGUMENT, "%s: %s is NULL, expected a pointer", op, what);
+  }
+}
+
+/// A choice of an option; `names` lists what is accepted.
+inline void check_choice(const char* op, const char* what, std::int32_t value, std::int32_t count,
+                         const char* names) {
+  if (static_cast<std::uint32_t>(value) >= static_cast<std::uint32_t>(count)) [[unlikely]] {
+    fail(NVFP4J_ERROR_INVALID_ARGUMENT, "%s: %s is %d, expected 0 to %d (%s)", op, what, value,
+         count - 1, names);
+  }
+}
+
+inline void check_reserved(const char* op, const char* what, std::int32_t value) {
+  if (value != 0) [[unlikely]] {
+    fail(NVFP4J_ERROR_INVALID_ARGUMENT, "%s: %s is %d, expected 0", op, what, value);
+  }
+}
+
+/// dtype known, memory kind known, rank and shape valid, sizes within 64 bits: what holds for
+/// every tensor of every op.
+void check_tensor(const char* op, const char* name, const nvfp4j_tensor* tensor);
+
+/// A memory kind that the device can reach.
+void check_memory(const Place& place, const char* name, std::int32_t memory);
+
+/// A rank-2 tensor with any row stride >= its columns.
+Matrix check_matrix(const Place& place, const char* name, const nvfp4j_tensor* tensor,
+                    DtypeSet dtypes);
+
+/// A contiguous rank-1 tensor.
+Vector check_vector(const Place& place, const char* name, const nvfp4j_tensor* tensor,
+                    DtypeSet dtypes);
+
+/// `count` elements, as `why` says.
+void check_count(const char* op, const char* name, const Vector& vector, std::int64_t count,
+                 const char* why);
+
+/// [rows, columns], as `why` says.
+void check_shape(const char* op, const char* name, const Matrix& matrix, std::int64_t rows,
+                 std::int64_t columns, const char* why);
+
+/// Where the first element of a buffer must be; `alignment` is a power of two.
+void check_alignment(const char* op, const char* name, const void* data, std::uint64_t alignment);
+
+/// An NVFP4 tensor of the shape that it says it has.
+Nvfp4Buffers check_nvfp4(const Place& place, const char* name, const nvfp4j_nvfp4_tensor* tensor);
+
+/// The names of the three buffers of an NVFP4 tensor called `input` or `output`.
+void check_nvfp4_shape(const char* op, const char* name, const nvfp4j_nvfp4_tensor* tensor,
+                       std::int64_t rows, std::int64_t columns, const char* why);
+
+/// No byte of `written` is a byte of `other`. Strided buffers with the same pitch may interleave.
+void check_disjoint(const char* op, const Buffer& written, const Buffer& other);
+
+/// Bytes of a block-scale buffer; false where they do not fit 63 bits. `layout` is a known one;
+/// rows, columns >= 0.
+[[nodiscard]] bool scale_bytes(std::int64_t rows, std::int64_t columns, std::int32_t layout,
+                               std::int64_t* bytes);
+
+/// Where a row-wise or tiled layout keeps the scale of block `s` of row `m`, with `blocks` =
+/// K/16 scales in a row (tensor.h).
+constexpr std::int64_t scale_offset(std::int32_t layout, std::int64_t blocks, std::int64_t m,
+                                    std::int64_t s) {
+  if (layout == NVFP4J_SCALE_LAYOUT_LINEAR) return m * blocks + s;
+  const std::int64_t tiles = (blocks + 3) / 4;
+  return ((m / 128) * tiles + s / 4) * 512 + (m % 32) * 16 + ((m % 128) / 32) * 4 + s % 4;
+}
+
+}  // namespace nvfp4j

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one list of all ops.
+#include "common/op_table.hpp"
+
+#include "ops/copy/copy_cpu.hpp"
+#include "ops/dequantize/dequantize_cpu.hpp"
+#include "ops/quantize/quantize_cpu.hpp"
+#include "ops/swiglu/swiglu_cpu.hpp"
+#include "ops/swiglu_quantize/swiglu_quantize_cpu.hpp"
+#include "ops/swizzle/swizzle_cpu.hpp"
+#if NVFP4J_WITH_CUDA
+#include "ops/copy/copy_cuda.hpp"
+#include "ops/dequantize/dequantize_cuda.hpp"
+#include "ops/quantize/quantize_cuda.hpp"
+#include "ops/swiglu/swiglu_cuda.hpp"
+#include "ops/swiglu_quantize/swiglu_quantize_cuda.hpp"
+#include "ops/swizzle/swizzle_cuda.hpp"
+#define NVFP4J_OP(op) \
+  {#op,               \
+   op##_cpu_path,     \
+   op##_cuda_path,    \
+   op##_cuda_refusal, \
+   op##_cuda_warm_up, \
+   op##_cuda_workspace_bytes}
+#define NVFP4J_COPY_OP                             \
+  {"copy",                                         \
+   copy_cpu_path,                                  \
+   copy_cuda_path,                                 \
+   [](const CudaDeviceProperties&) { return ""; }, \
+   [](const CudaDeviceProperties&) { return 0; },  \
+   [](const CudaDeviceProperties&, std::int64_t, std::int64_t) { return std::int64_t{0}; }}
+#else
+#define NVFP4J_OP(op) {#op, op##_cpu_path, nullptr, nullptr, nullptr, nullptr}
+#define NVFP4J_COPY_OP NVFP4J_OP(copy)
+#endif
+
+namespace nvfp4j {
+
+const OpInfo op_table[NVFP4J_OP_COUNT] = {
+    NVFP4J_OP(quantize), NVFP4J_OP(dequantize),      NVFP4J_OP(swizzle), NVFP4J_OP(unswizzle),
+    NVFP4J_OP(swiglu),   NVFP4J_OP(swiglu_quantize), NVFP4J_COPY_OP,
+};
+
+static_assert(NVFP4J_OP_QUANTIZE == 0 && NVFP4J_OP_DEQUANTIZE == 1 && NVFP4J_OP_SWIZZLE == 2 &&
+              NVFP4J_OP_UNSWIZZLE == 3 && NVFP4J_OP_SWIGLU == 4 && NVFP4J_OP_SWIGLU_QUANTIZE == 5 &&
+              NVFP4J_OP_COPY == 6 && NVFP4J_OP_COUNT == 7);
+
+}  // namespace nvfp4j

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every buffer of every op against an inaccessible page, on either side: a byte too many faults
+// and ends the program.
+#include "fixture.hpp"
+
+using namespace fixture;
+
+namespace {
+
+// An NVFP4 tensor in guarded memory. A buffer that needs an alignment of 16, and whose size is
+// not a multiple of that, always lies against the page in front of it.
+struct GuardedNvfp4 {
+  GuardedNvfp4(int64_t rows, int64_t columns, int32_t layout, int32_t kind, bool at_end)
+      : codes(static_cast<std::size_t>(rows * columns / 2), at_end && rows * columns % 32 == 0),
+        scales(static_cast<std::size_t>(fixture::scale_bytes(rows, columns, layout)),
+               at_end && fixture::scale_bytes(rows, columns, layout) % 16 == 0),
+        global_scales(static_cast<std::size_t>(4 * (kind == NVFP4J_GLOBAL_SCALE_ROW ? rows : 1)),
+                      at_end) {
+    descriptor.struct_size = sizeof descriptor;
+    descriptor.scale_layout = layout;
+    descriptor.global_scale_kind = kind;
+    descriptor.rows = rows;
+    descriptor.columns = columns;
+    descriptor.codes = codes.data();
+    descriptor.codes_bytes = rows * columns / 2;
+    descriptor.scales = scales.data();
+    descriptor.scales_bytes = fixture::scale_bytes(rows, columns, layout);
+    descriptor.global_scales = global_scales.data();
+    descriptor.global_scales_count = kind == NVFP4J_GLOBAL_SCALE_ROW ? rows : 1;
+  }
+  GuardedMemory codes;
+  GuardedMemory scales;
+  GuardedMemory global_scales;
+  nvfp4j_nvfp4_tensor descriptor{};
+};
+
+struct GuardedMatrix {
+  GuardedMatrix(int32_t dtype, int64_t rows, int64_t columns, int64_t stride, bool at_end)
+      : memory(static_cast<std::size_t>(((rows - 1) * stride + columns) * element_bytes(dtype)),
+               at_end),
+        descriptor(matrix(memory.data(), dtype, rows, columns, stride)) {
+    // 0x3F3F is a finite number in every type.
+    std::memset(memory.data(), 0x3F,
+                static_cast<std::size_t>(((rows - 1) * stride + columns) * element_bytes(dtype)));
+  }
+  GuardedMemory memory;
+  nvfp4j_tensor descriptor;
+};
+
+// Rows and columns that leave every kind of remainder: of vectors, tiles of 512, segments of
+// 4096, and scale tiles.
+constexpr std::pair<int64_t, int64_t> kShapes[] = {{1, 16},   {3, 48},   {2, 528},
+                                                   {5, 1040}, {1, 4112}, {129, 80}};
+
+}  // namespace
+
+TEST(quantize_and_dequantize_stay_inside) {
+  for (const bool at_end : {false, true}) {
+    for (const int32_t threads : {1, 2}) {
+      const Context context(threads);
+      for (const int32_t dtype : {NVFP4J_DTYPE_F32, NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F16}) {
+        for (const auto& [rows, columns] : kShapes) {
+          for (const int32_t layout :
+               {NVFP4J_SCALE_LAYOUT_LINEAR, NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4}) {
+            for (const int32_t kind : {NVFP4J_GLOBAL_SCALE_TENSOR, NVFP4J_GLOBAL_SCALE_ROW}) {
+              const GuardedMatrix input(dtype, rows, columns, columns + 1, at_end);
+              const GuardedNvfp4 q(rows, columns, layout, kind, at_end);
+              const GuardedMatrix output(dtype, rows, columns, columns + 3, at_end);
+              const GuardedMemory ids(static_cast<std::size_t>(4 * rows), at_end);
+              const nvfp4j_tensor gather = tensor(ids.data(), NVFP4J_DTYPE_I32, {rows});
+              nvfp4j_quantize_options options = quantize_options();
+              for (const int32_t recipe : {NVFP4J_RECIPE_EXACT, NVFP4J_RECIPE_TE_EXACT}) {
+                options.recipe = recipe;
+                CHECK_OK(nvfp4j_quantize(context, &input.descriptor, nullptr, &options,
+                                         &q.descriptor, error));
+                CHECK_OK(nvfp4j_quantize(context, &input.descriptor, &gather, &options,
+                                         &q.descriptor, error));
+              }
+              options.global_scale = NVFP4J_GLOBAL_SCALE_GIVEN;
+              CHECK_OK(nvfp4j_quantize(context, &input.descriptor, nullptr, &options, &q.descriptor,
+                                       error));
+              CHECK_OK(nvfp4j_dequantize(context, &q.descriptor, &output.descriptor, error));
+            }
+          }
+        }
+      }
+      CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
+    }
+  }
+}
+
+TEST(swiglu_stays_inside) {
+  for (const bool at_end : {false, true}) {
+    const Context context(2);
+    for (const int32_t dtype : {NVFP4J_DTYPE_F32, NVFP4J_DTYPE_BF16}) {
+      for (const int32_t layout : {NVFP4J_SWIGLU_HALVES, NVFP4J_SWIGLU_INTERLEAVED}) {
+        const nvfp4j_swiglu_options swiglu = swiglu_options(layout);
+        const nvfp4j_quantize_options options = quantize_options();
+        for (const auto& [rows, columns] : kShapes) {
+          const GuardedMatrix gate_up(dtype, rows, 2 * columns, 2 * columns + 1, at_end);
+          const GuardedMatrix weight(NVFP4J_DTYPE_F32, rows, 1, 1, at_end);
+          const nvfp4j_tensor w = tensor(weight.memory.data(), NVFP4J_DTYPE_F32, {rows});
+          const GuardedNvfp4 q(rows, columns, NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4,
+                               NVFP4J_GLOBAL_SCALE_TENSOR, at_end);
+          CHECK_OK(nvfp4j_swiglu_quantize(context, &gate_up.descriptor, &w, &swiglu, &options,
+                                          &q.descriptor, error));
+        }
+        for (const int64_t columns : {1, 3, 17, 511, 513, 4097}) {
+          const GuardedMatrix gate_up(dtype, 2, 2 * columns, 2 * columns, at_end);
+          const GuardedMatrix output(dtype, 2, columns, columns, at_end);
+          CHECK_OK(nvfp4j_swiglu(context, &gate_up.descriptor, nullptr, &swiglu, &output.descriptor,
+                                 error));
+        }
+      }
+    }
+  }
+}
+
+TEST(swizzle_and_copy_stay_inside) {
+  for (const bool at_end : {false, true}) {
+    const Context context(2);
+    for (const auto& [rows, blocks] :
+         {std::pair<int64_t, int64_t>{1, 1}, {5, 3}, {129, 6}, {128, 64}}) {
+      const GuardedMatrix linear(NVFP4J_DTYPE_U8, rows, blocks, blocks + 1, at_end);
+      const int64_t bytes = scale_bytes(rows, 16 * blocks, NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4);
+      const GuardedMemory tiles(static_cast<std::size_t>(bytes), at_end);
+      const nvfp4j_tensor swizzled = tensor(tiles.data(), NVFP4J_DTYPE_U8, {bytes});
+      CHECK_OK(nvfp4j_swizzle(context, &linear.descriptor, &swizzled, error));
+      CHECK_OK(nvfp4j_unswizzle(context, &swizzled, &linear.descriptor, error));
+      const GuardedMatrix other(NVFP4J_DTYPE_U8, rows, blocks, blocks + 2, at_end);
+      CHECK_OK(nvfp4j_copy(context, &linear.descriptor, &other.descriptor, error));
+    }
+  }
+}
+
+int main(int count, char** arguments) { return check::main(count, arguments); }
