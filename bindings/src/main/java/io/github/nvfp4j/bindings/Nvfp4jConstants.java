@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j.bindings;
+
+/// The constants of `nvfp4j.h` as compile-time constants, named without their `NVFP4J_` prefix; the
+/// header says what each means. (jextract makes methods of them, which no `switch` can use.) A test
+/// holds them equal to the header's.
+public final class Nvfp4jConstants {
+  // --- ABI, status codes, ops and devices (base.h)
+  /// `NVFP4J_ABI_VERSION`.
+  public static final int ABI_VERSION = 1;
+
+  /// `NVFP4J_OK`.
+  public static final int OK = 0;
+
+  /// `NVFP4J_ERROR_INVALID_ARGUMENT`.
+  public static final int ERROR_INVALID_ARGUMENT = 1;
+
+  /// `NVFP4J_ERROR_INVALID_STATE`.
+  public static final int ERROR_INVALID_STATE = 2;
+
+  /// `NVFP4J_ERROR_NOT_SUPPORTED`.
+  public static final int ERROR_NOT_SUPPORTED = 3;
+
+  /// `NVFP4J_ERROR_OUT_OF_MEMORY`.
+  public static final int ERROR_OUT_OF_MEMORY = 4;
+
+  /// `NVFP4J_ERROR_CUDA`.
+  public static final int ERROR_CUDA = 5;
+
+  /// `NVFP4J_ERROR_DEVICE_FAILED`.
+  public static final int ERROR_DEVICE_FAILED = 6;
+
+  /// `NVFP4J_ERROR_REPORTED`.
+  public static final int ERROR_REPORTED = 7;
+
+  /// `NVFP4J_ERROR_INTERNAL`.
+  public static final int ERROR_INTERNAL = 8;
+
+  /// `NVFP4J_ERROR_MESSAGE_BYTES`.
+  public static final int ERROR_MESSAGE_BYTES = 496;
+
+  /// `NVFP4J_OP_QUANTIZE`.
+  public static final int OP_QUANTIZE = 0;
+
+  /// `NVFP4J_OP_DEQUANTIZE`.
+  public static final int OP_DEQUANTIZE = 1;
+
+  /// `NVFP4J_OP_SWIZZLE`.
+  public static final int OP_SWIZZLE = 2;
+
+  /// `NVFP4J_OP_UNSWIZZLE`.
+  public static final int OP_UNSWIZZLE = 3;
+
+  /// `NVFP4J_OP_SWIGLU`.
+  public static final int OP_SWIGLU = 4;
+
+  /// `NVFP4J_OP_SWIGLU_QUANTIZE`.
+  public static final int OP_SWIGLU_QUANTIZE = 5;
+
+  /// `NVFP4J_OP_COPY`.
+  public static final int OP_COPY = 6;
+
+  /// `NVFP4J_OP_COUNT`.
+  public static final int OP_COUNT = 7;
+
+  /// `NVFP4J_DEVICE_CPU`.
+  public static final int DEVICE_CPU = -1;
+
+  // --- Element types, memory kinds, layouts (tensor.h)
+  /// `NVFP4J_DTYPE_F32`.
+  public static final int DTYPE_F32 = 0;
+
+  /// `NVFP4J_DTYPE_BF16`.
+  public static final int DTYPE_BF16 = 1;
+
+  /// `NVFP4J_DTYPE_F16`.
+  public static final int DTYPE_F16 = 2;
+
+  /// `NVFP4J_DTYPE_U8`.
+  public static final int DTYPE_U8 = 3;
+
+  /// `NVFP4J_DTYPE_I32`.
+  public static final int DTYPE_I32 = 4;
+
+  /// `NVFP4J_DTYPE_I64`.
+  public static final int DTYPE_I64 = 5;
+
+  /// `NVFP4J_MEMORY_HOST`.
+  public static final int MEMORY_HOST = 0;
+
+  /// `NVFP4J_MEMORY_PINNED`.
+  public static final int MEMORY_PINNED = 1;
+
+  /// `NVFP4J_MEMORY_DEVICE`.
+  public static final int MEMORY_DEVICE = 2;
+
+  /// `NVFP4J_MAX_RANK`.
+  public static final int MAX_RANK = 4;
+
+  /// `NVFP4J_SCALE_LAYOUT_LINEAR`.
+  public static final int SCALE_LAYOUT_LINEAR = 0;
+
+  /// `NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4`.
+  public static final int SCALE_LAYOUT_SWIZZLED_128X4 = 1;
+
+  /// `NVFP4J_GLOBAL_SCALE_TENSOR`.
+  public static final int GLOBAL_SCALE_TENSOR = 0;
+
+  /// `NVFP4J_GLOBAL_SCALE_ROW`.
+  public static final int GLOBAL_SCALE_ROW = 1;
+
+  // --- Quantisation (quantize.h)
+  /// `NVFP4J_GLOBAL_SCALE_DYNAMIC`.
+  public static final int GLOBAL_SCALE_DYNAMIC = 0;
+
+  /// `NVFP4J_GLOBAL_SCALE_GIVEN`.
+  public static final int GLOBAL_SCALE_GIVEN = 1;
+
+  /// `NVFP4J_RECIPE_EXACT`.
+  public static final int RECIPE_EXACT = 0;
+
+  /// `NVFP4J_RECIPE_TE_EXACT`.
+  public static final int RECIPE_TE_EXACT = 1;
+
+  /// `NVFP4J_ZERO_SCALE_MIN`.
+  public static final int ZERO_SCALE_MIN = 0;
+
+  /// `NVFP4J_ZERO_SCALE_FLUSH`.
+  public static final int ZERO_SCALE_FLUSH = 1;
+
+  // --- SwiGLU (swiglu.h)
+  /// `NVFP4J_SWIGLU_HALVES`.
+  public static final int SWIGLU_HALVES = 0;
+
+  /// `NVFP4J_SWIGLU_INTERLEAVED`.
+  public static final int SWIGLU_INTERLEAVED = 1;
+
+  // --- Causes that a kernel can report: bit numbers (context.h)
+  /// `NVFP4J_CAUSE_NON_FINITE_INPUT`.
+  public static final int CAUSE_NON_FINITE_INPUT = 0;
+
+  /// `NVFP4J_CAUSE_BAD_GLOBAL_SCALE`.
+  public static final int CAUSE_BAD_GLOBAL_SCALE = 1;
+
+  /// `NVFP4J_CAUSE_INDEX_OUT_OF_RANGE`.
+  public static final int CAUSE_INDEX_OUT_OF_RANGE = 2;
+
+  /// `NVFP4J_CAUSE_BAD_BLOCK_SCALE`.
+  public static final int CAUSE_BAD_BLOCK_SCALE = 3;
+
+  /// `NVFP4J_STATUS_WORDS`.
+  public static final int STATUS_WORDS = 64;
+
+  private Nvfp4jConstants() {}
+}

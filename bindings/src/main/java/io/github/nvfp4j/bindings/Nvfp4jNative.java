@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j.bindings;
+
+import io.github.nvfp4j.bindings.generated.nvfp4j.nvfp4j_h;
+import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
+
+/// The functions of `nvfp4j.h`, one static method each, named without the `nvfp4j_` prefix. The
+/// header is their specification: shapes, types, what each call validates and what it returns.
+///
+/// - An `int` result is the status, [Nvfp4jConstants#OK] or `Nvfp4jConstants.ERROR_*`; the last
+///   parameter is a [NativeError]'s segment, or [MemorySegment#NULL].
+/// - A parameter that C calls a pointer is a native segment; [MemorySegment#NULL] where C allows
+///   NULL. Heap segments are refused by the JVM with an [IllegalArgumentException].
+/// - A context or graph is the zero-length segment that was read from the `..Out` parameter that
+///   received it.
+/// - A segment's arena cannot close while a call that has it as an argument runs, and a confined
+///   one belongs to its thread. Nothing is allocated per call.
+///
+/// Every method throws [NativeLibraryException] when the library is not loadable.
+public final class Nvfp4jNative {
+  // A constant to the compiler: a successful load costs a call nothing.
+  private static final @Nullable NativeLibraryException FAILURE = NativeLibrary.failure();
+
+  private Nvfp4jNative() {}
+
+  private static void require() {
+    if (FAILURE != null) {
+      throw FAILURE.again();
+    }
+  }
+
+  /// `nvfp4j_abi_version`.
+  public static int abiVersion() {
+    require();
+    return nvfp4j_h.nvfp4j_abi_version();
+  }
+
+  /// `nvfp4j_build_info`: one JSON object.
+  public static String buildInfo() {
+    require();
+    return nvfp4j_h.nvfp4j_build_info().getString(0);
+  }
+
+  /// `nvfp4j_op_name`, or null when there is no such op.
+  public static @Nullable String opName(int op) {
+    require();
+    MemorySegment name = nvfp4j_h.nvfp4j_op_name(op);
+    return name.address() == 0 ? null : name.getString(0);
+  }
+
+  /// `nvfp4j_path`; the text's size is the segment's.
+  public static int path(int op, int device, MemorySegment text, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_path(op, device, text, text.byteSize(), error);
+  }
+
+  /// `nvfp4j_context_create`.
+  ///
+  /// @param contextOut room for one pointer
+  public static int contextCreate(
+      MemorySegment options, MemorySegment contextOut, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_context_create(options, contextOut, error);
+  }
+
+  /// `nvfp4j_context_destroy`. Waits for the context's work.
+  public static int contextDestroy(MemorySegment context, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_context_destroy(context, error);
+  }
+
+  /// `nvfp4j_context_stream`.
+  ///
+  /// @param cudaStreamOut room for one pointer
+  public static int contextStream(
+      MemorySegment context, MemorySegment cudaStreamOut, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_context_stream(context, cudaStreamOut, error);
+  }
+
+  /// `nvfp4j_context_warm_up`.
+  public static int contextWarmUp(MemorySegment context, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_context_warm_up(context, error);
+  }
+
+  /// `nvfp4j_context_synchronize`. Waits: a virtual thread keeps its carrier meanwhile.
+  ///
+  /// @param record a [StatusRecord]'s segment, or [MemorySegment#NULL]
+  public static int contextSynchronize(
+      MemorySegment context, MemorySegment record, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_context_synchronize(context, record, error);
+  }
+
+  /// `nvfp4j_context_request_report`.
+  public static int contextRequestReport(MemorySegment context, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_context_request_report(context, error);
+  }
+
+  /// `nvfp4j_context_report`.
+  ///
+  /// @param record a [StatusRecord]'s segment, or [MemorySegment#NULL]
+  public static int contextReport(
+      MemorySegment context, MemorySegment record, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_context_report(context, record, error);
+  }
+
+  /// `nvfp4j_cpu_capture_begin`.
+  public static int cpuCaptureBegin(MemorySegment context, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_cpu_capture_begin(context, error);
+  }
+
+  /// `nvfp4j_cpu_capture_end`.
+  ///
+  /// @param graphOut room for one pointer, or [MemorySegment#NULL] to drop what was recorded
+  public static int cpuCaptureEnd(
+      MemorySegment context, MemorySegment graphOut, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_cpu_capture_end(context, graphOut, error);
+  }
+
+  /// `nvfp4j_cpu_graph_launch`.
+  public static int cpuGraphLaunch(
+      MemorySegment context, MemorySegment graph, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_cpu_graph_launch(context, graph, error);
+  }
+
+  /// `nvfp4j_cpu_graph_destroy`.
+  public static int cpuGraphDestroy(MemorySegment graph, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_cpu_graph_destroy(graph, error);
+  }
+
+  /// `nvfp4j_workspace_bytes`.
+  ///
+  /// @param bytesOut room for one `int64_t`
+  public static int workspaceBytes(
+      int op, int device, long rows, long columns, MemorySegment bytesOut, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_workspace_bytes(op, device, rows, columns, bytesOut, error);
+  }
+
+  /// `nvfp4j_scale_bytes`.
+  ///
+  /// @param bytesOut room for one `int64_t`
+  public static int scaleBytes(
+      long rows, long columns, int scaleLayout, MemorySegment bytesOut, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_scale_bytes(rows, columns, scaleLayout, bytesOut, error);
+  }
+
+  /// `nvfp4j_copy`.
+  public static int copy(
+      MemorySegment context, MemorySegment source, MemorySegment destination, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_copy(context, source, destination, error);
+  }
+
+  /// `nvfp4j_quantize`.
+  ///
+  /// @param rows a tensor descriptor, or [MemorySegment#NULL]
+  public static int quantize(
+      MemorySegment context,
+      MemorySegment input,
+      MemorySegment rows,
+      MemorySegment options,
+      MemorySegment output,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_quantize(context, input, rows, options, output, error);
+  }
+
+  /// `nvfp4j_dequantize`.
+  public static int dequantize(
+      MemorySegment context, MemorySegment input, MemorySegment output, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_dequantize(context, input, output, error);
+  }
+
+  /// `nvfp4j_swizzle`.
+  public static int swizzle(
+      MemorySegment context, MemorySegment linear, MemorySegment swizzled, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_swizzle(context, linear, swizzled, error);
+  }
+
+  /// `nvfp4j_unswizzle`.
+  public static int unswizzle(
+      MemorySegment context, MemorySegment swizzled, MemorySegment linear, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_unswizzle(context, swizzled, linear, error);
+  }
+
+  /// `nvfp4j_swiglu`.
+  ///
+  /// @param weight a tensor descriptor, or [MemorySegment#NULL]
+  public static int swiglu(
+      MemorySegment context,
+      MemorySegment gateUp,
+      MemorySegment weight,
+      MemorySegment options,
+      MemorySegment output,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_swiglu(context, gateUp, weight, options, output, error);
+  }
+
+  /// `nvfp4j_swiglu_quantize`.
+  ///
+  /// @param weight a tensor descriptor, or [MemorySegment#NULL]
+  public static int swigluQuantize(
+      MemorySegment context,
+      MemorySegment gateUp,
+      MemorySegment weight,
+      MemorySegment swigluOptions,
+      MemorySegment quantizeOptions,
+      MemorySegment output,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_swiglu_quantize(
+        context, gateUp, weight, swigluOptions, quantizeOptions, output, error);
+  }
+}
