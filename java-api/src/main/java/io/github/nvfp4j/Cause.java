@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j;
+
+/// What a kernel can find wrong with its data. It finishes safely, writes what the cause says, and
+/// the fault is thrown at the next [Stream#synchronize] as a [ReportedByKernelException].
+public enum Cause {
+  /// An input element is NaN or infinite: it was coded 7 (NaN, +infinity) or 15 (-infinity) and
+  /// excluded from every maximum.
+  NON_FINITE_INPUT(0),
+  /// A supplied global scale is not finite or not positive: 1 was used in its place.
+  BAD_GLOBAL_SCALE(1),
+  /// An index is out of range: its row was written as zeros.
+  INDEX_OUT_OF_RANGE(2),
+  /// A block scale byte is NaN (0x7F) or has its sign bit set: it was decoded as E4M3 says.
+  BAD_BLOCK_SCALE(3);
+
+  private final int code;
+
+  Cause(int code) {
+    this.code = code;
+  }
+
+  /// The constant `NVFP4J_CAUSE_*` of the C ABI: a bit number.
+  public int code() {
+    return code;
+  }
+
+  static Cause ofCode(int code) {
+    for (Cause cause : values()) {
+      if (cause.code == code) {
+        return cause;
+      }
+    }
+    throw new AssertionError(
+        "the library reported cause " + code + ", which this version does not know");
+  }
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j;
+
+import io.github.nvfp4j.bindings.CudaConstants;
+import io.github.nvfp4j.bindings.CudaRuntime;
+import io.github.nvfp4j.bindings.NativeError;
+import io.github.nvfp4j.bindings.Nvfp4jNative;
+import io.github.nvfp4j.bindings.StatusRecord;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.locks.LockSupport;
+import org.jspecify.annotations.Nullable;
+
+/// Work of a CUDA stream that futures wait for: an event behind a copy of the status records. One
+/// daemon thread asks for all of them (an upcall from the driver could end the JVM).
+final class Completion {
+  private static final LinkedBlockingQueue<Completion> ADDED = new LinkedBlockingQueue<>();
+  private static final long SHORTEST_NANOS = 20_000;
+  private static final long LONGEST_NANOS = 500_000;
+
+  /// The thread that asks. It enters a stream for microseconds only.
+  static final Thread POLLER =
+      Thread.ofPlatform().daemon().name("nvfp4j-poller").unstarted(Completion::run);
+
+  private final Stream stream;
+  private final DeviceState state;
+  private final MemorySegment context;
+  private final List<CompletableFuture<Void>> futures;
+  private final List<Graph> graphs;
+  private final List<ReportedByKernelException> carried = new ArrayList<>();
+
+  // Guarded by this (`finished` may be read without).
+  private long event;
+  private volatile boolean finished;
+
+  Completion(
+      Stream stream,
+      MemorySegment context,
+      List<CompletableFuture<Void>> futures,
+      List<Graph> graphs) {
+    this.stream = stream;
+    this.state = stream.device().state();
+    this.context = context;
+    this.futures = futures;
+    this.graphs = graphs;
+  }
+
+  /// Reports that were made earlier and belong to whoever waits next.
+  void carry(List<ReportedByKernelException> reports) {
+    carried.addAll(reports);
+  }
+
+  /// Marks the place in the stream.
+  synchronized void record(long cudaStream) {
+    event =
+        Cuda.createEvent(
+            state, "whenDone", stream.device().ordinal(), CudaConstants.EVENT_DISABLE_TIMING);
+    Cuda.check(state, "whenDone: cudaEventRecord", CudaRuntime.eventRecord(event, cudaStream));
+  }
+
+  /// Hands the completion to the poller.
+  void submit() {
+    synchronized (POLLER) {
+      if (POLLER.getState() == Thread.State.NEW) {
+        POLLER.start();
+      }
+    }
+    ADDED.add(this);
+  }
+
+  boolean isFinished() {
+    return finished;
+  }
+
+  /// **Waits** for the work, then completes the futures. Does nothing if that is done.
+  synchronized void await() {
+    if (!finished) {
+      finish(CudaRuntime.eventSynchronize(event));
+    }
+  }
+
+  /// Completes the futures if the work is done.
+  ///
+  /// @return whether they are completed
+  private synchronized boolean poll() {
+    if (finished) {
+      return true;
+    }
+    int code = CudaRuntime.eventQuery(event);
+    if (code == CudaConstants.ERROR_NOT_READY) {
+      CudaRuntime.getLastError();
+      return false;
+    }
+    finish(code);
+    return true;
+  }
+
+  /// Completes the futures with a failure, unless they are completed.
+  synchronized void fail(RuntimeException failure) {
+    if (!finished) {
+      end(failure);
+    }
+  }
+
+  private void finish(int code) {
+    RuntimeException failure = null;
+    try {
+      Cuda.check(state, "whenDone", code);
+      Reports reports = new Reports();
+      Arena arena = Arena.ofAuto();
+      NativeError error = new NativeError(arena);
+      StatusRecord record = new StatusRecord(arena);
+      reports.add(
+          state,
+          Nvfp4jNative.contextReport(context, record.segment(), error.segment()),
+          error,
+          record);
+      for (Graph graph : graphs) {
+        reports.add(
+            state,
+            Nvfp4jNative.contextReport(graph.context(), record.segment(), error.segment()),
+            error,
+            record);
+      }
+      carried.forEach(reports::add);
+      failure = reports.first();
+    } catch (RuntimeException e) {
+      failure = e;
+    }
+    end(failure);
+  }
+
+  private void end(@Nullable RuntimeException failure) {
+    finished = true;
+    if (event != 0) {
+      CudaRuntime.eventDestroy(event);
+      event = 0;
+    }
+    complete(futures, failure);
+  }
+
+  /// Completes futures on a thread that their dependents may block.
+  static void complete(List<CompletableFuture<Void>> futures, @Nullable RuntimeException failure) {
+    if (futures.isEmpty()) {
+      return;
+    }
+    Thread.startVirtualThread(() -> {
+      for (CompletableFuture<Void> future : futures) {
+        if (failure == null) {
+          future.complete(null);
+        } else {
+          future.completeExceptionally(failure);
+        }
+      }
+    });
+  }
+
+  private static void run() {
+    List<Completion> open = new ArrayList<>();
+    List<Completion> done = new ArrayList<>();
+    long pause = SHORTEST_NANOS;
+    while (true) {
+      try {
+        if (open.isEmpty() && done.isEmpty()) {
+          open.add(ADDED.take());
+          pause = SHORTEST_NANOS;
+        }
+      } catch (InterruptedException e) {
+        // Nobody ends this thread: it is a daemon.
+        continue;
+      }
+      if (ADDED.drainTo(open) > 0) {
+        pause = SHORTEST_NANOS;
+      }
+      for (Iterator<Completion> each = open.iterator(); each.hasNext(); ) {
+        Completion completion = each.next();
+        if (completion.poll()) {
+          each.remove();
+          done.add(completion);
+          pause = SHORTEST_NANOS;
+        }
+      }
+      done.removeIf(completion -> completion.stream.reporting().tryContinue(completion));
+      if (!open.isEmpty() || !done.isEmpty()) {
+        LockSupport.parkNanos(pause);
+        pause = Math.min(pause * 2, LONGEST_NANOS);
+      }
+    }
+  }
+}

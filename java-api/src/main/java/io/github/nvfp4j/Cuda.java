@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j;
+
+import io.github.nvfp4j.bindings.CudaConstants;
+import io.github.nvfp4j.bindings.CudaRuntime;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.function.IntSupplier;
+
+/// Calls of the CUDA runtime: on the right device, and raised when they fail. Off the hot path.
+final class Cuda {
+  private Cuda() {}
+
+  /// Raises the error of a runtime call.
+  ///
+  /// @param what the call of this API and the one of CUDA, for the sentence
+  static void check(DeviceState state, String what, int code) {
+    if (code != CudaConstants.SUCCESS) {
+      throw failure(state, what, code);
+    }
+  }
+
+  /// The exception for an error code.
+  static Nvfp4Exception failure(DeviceState state, String what, int code) {
+    // The runtime remembers it for whoever asks next on this thread; it is told here, once.
+    CudaRuntime.getLastError();
+    String message = what + ": " + describe(code);
+    if (code == CudaConstants.ERROR_MEMORY_ALLOCATION) {
+      return new OutOfDeviceMemoryException(message, null, code, "", null);
+    }
+    if (CudaRuntime.isSticky(code)) {
+      state.fail(message);
+      return new DeviceFailedException(message + "; restart the process", null, code, "", null);
+    }
+    return new Nvfp4Exception(message, null, Status.CUDA, code, "", null);
+  }
+
+  /// Name, number and text of an error.
+  static String describe(int code) {
+    return CudaRuntime.getErrorName(code) + " (" + code + "): " + CudaRuntime.getErrorString(code);
+  }
+
+  /// Calls the runtime with a device selected, then selects the thread's former one: other
+  /// libraries may rely on it.
+  static int onDevice(int ordinal, IntSupplier call) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment current = arena.allocate(ValueLayout.JAVA_INT);
+      int code = CudaRuntime.getDevice(current);
+      int former = current.get(ValueLayout.JAVA_INT, 0);
+      if (code == CudaConstants.SUCCESS && former != ordinal) {
+        code = CudaRuntime.setDevice(ordinal);
+      }
+      if (code != CudaConstants.SUCCESS) {
+        return code;
+      }
+      try {
+        return call.getAsInt();
+      } finally {
+        if (former != ordinal) {
+          CudaRuntime.setDevice(former);
+        }
+      }
+    }
+  }
+
+  /// Allocates device memory, or page-locked host memory; once more when what waits to be freed has
+  /// been.
+  static long allocate(DeviceState state, String what, int ordinal, long bytes, boolean pinned) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment out = arena.allocate(ValueLayout.JAVA_LONG);
+      // In a thread that captures a stream, allocation would spoil the capture; it has nothing to
+      // do with it.
+      MemorySegment mode = arena.allocate(ValueLayout.JAVA_INT);
+      IntSupplier call =
+          () -> {
+            mode.set(ValueLayout.JAVA_INT, 0, CudaConstants.STREAM_CAPTURE_MODE_RELAXED);
+            CudaRuntime.threadExchangeStreamCaptureMode(mode);
+            try {
+              return pinned
+                  ? CudaRuntime.hostAlloc(out, bytes, CudaConstants.HOST_ALLOC_PORTABLE)
+                  : CudaRuntime.malloc(out, bytes);
+            } finally {
+              CudaRuntime.threadExchangeStreamCaptureMode(mode);
+            }
+          };
+      int code = onDevice(ordinal, call);
+      if (code == CudaConstants.ERROR_MEMORY_ALLOCATION) {
+        CudaRuntime.getLastError();
+        state.drain();
+        code = onDevice(ordinal, call);
+      }
+      if (code != CudaConstants.SUCCESS) {
+        throw failure(
+            state,
+            what + ": " + (pinned ? "cudaHostAlloc" : "cudaMalloc") + " of " + bytes + " bytes",
+            code);
+      }
+      return out.get(ValueLayout.JAVA_LONG, 0);
+    }
+  }
+
+  /// Makes an event.
+  static long createEvent(DeviceState state, String what, int ordinal, int flags) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment out = arena.allocate(ValueLayout.JAVA_LONG);
+      check(
+          state,
+          what + ": cudaEventCreateWithFlags",
+          onDevice(ordinal, () -> CudaRuntime.eventCreateWithFlags(out, flags)));
+      return out.get(ValueLayout.JAVA_LONG, 0);
+    }
+  }
+
+  /// Whether an event's work is done; raises what went wrong with it.
+  static boolean isDone(DeviceState state, String what, long event) {
+    int code = CudaRuntime.eventQuery(event);
+    if (code == CudaConstants.ERROR_NOT_READY) {
+      CudaRuntime.getLastError();
+      return false;
+    }
+    check(state, what + ": cudaEventQuery", code);
+    return true;
+  }
+}

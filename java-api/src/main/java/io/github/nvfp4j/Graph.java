@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j;
+
+import io.github.nvfp4j.bindings.CudaConstants;
+import io.github.nvfp4j.bindings.CudaRuntime;
+import io.github.nvfp4j.bindings.NativeError;
+import io.github.nvfp4j.bindings.Nvfp4jNative;
+import io.github.nvfp4j.bindings.StatusRecord;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import org.jspecify.annotations.Nullable;
+
+/// A recorded sequence of ops ([Stream#capture]) that is replayed with one call, on the tensors
+/// that it was recorded with: write new inputs into them between launches.
+///
+/// A graph **retains** the device and page-locked memory of its tensors: where their arena closes
+/// first, the memory is freed when the graph closes. (On the CPU device memory belongs to its arena
+/// alone: a launch after that is refused.) Memory behind an *unsafe* pointer is its owner's
+/// business.
+///
+/// It runs once at a time: launches on one stream follow each other; a launch on another stream
+/// while one is under way is refused. What its kernels report is thrown where the launching stream
+/// is synchronised.
+public final class Graph implements AutoCloseable {
+  /// One recorded call, for replay on a CPU stream.
+  @FunctionalInterface
+  interface Step {
+    void run(Stream stream);
+  }
+
+  private final Device device;
+  private final DeviceState state;
+  private final Capture capture;
+  private final boolean cuda;
+
+  // CUDA only: the context of the recorded ops, its stream, the graph, and events behind the last
+  // launch and the last report.
+  private final MemorySegment context;
+  private final long contextStream;
+  private final long exec;
+  private final long launchDone;
+  private final long reportDone;
+  private final NativeError error;
+  private final StatusRecord record;
+
+  // Guarded by this.
+  private @Nullable Stream last;
+  private @Nullable Stream listed;
+  private volatile @Nullable Completion requested;
+  private boolean running;
+  private boolean closed;
+
+  private Graph(
+      Device device,
+      Capture capture,
+      MemorySegment context,
+      long contextStream,
+      long exec,
+      long launchDone,
+      long reportDone) {
+    this.device = device;
+    this.state = device.state();
+    this.capture = capture;
+    this.cuda = device.isCuda();
+    this.context = context;
+    this.contextStream = contextStream;
+    this.exec = exec;
+    this.launchDone = launchDone;
+    this.reportDone = reportDone;
+    Arena arena = Arena.ofAuto();
+    this.error = new NativeError(arena);
+    this.record = new StatusRecord(arena);
+  }
+
+  static Graph ofSteps(Device device, Capture capture) {
+    return new Graph(device, capture, MemorySegment.NULL, 0, 0, 0, 0);
+  }
+
+  /// Takes over a recorded graph (destroyed here in any case) and, if all goes well, the context.
+  static Graph ofCuda(
+      Device device, Capture capture, MemorySegment context, long stream, long recorded) {
+    DeviceState state = device.state();
+    long exec = 0;
+    long[] events = new long[2];
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment out = arena.allocate(ValueLayout.JAVA_LONG);
+      int code =
+          Cuda.onDevice(device.ordinal(), () -> CudaRuntime.graphInstantiate(out, recorded, 0));
+      CudaRuntime.graphDestroy(recorded);
+      Cuda.check(state, "capture: cudaGraphInstantiate", code);
+      exec = out.get(ValueLayout.JAVA_LONG, 0);
+      for (int i = 0; i < events.length; i++) {
+        events[i] =
+            Cuda.createEvent(
+                state, "capture", device.ordinal(), CudaConstants.EVENT_DISABLE_TIMING);
+      }
+      Cuda.check(state, "capture: cudaGraphUpload", CudaRuntime.graphUpload(exec, stream));
+      Cuda.check(state, "capture: cudaStreamSynchronize", CudaRuntime.streamSynchronize(stream));
+      return new Graph(device, capture, context, stream, exec, events[0], events[1]);
+    } catch (RuntimeException e) {
+      for (long event : events) {
+        if (event != 0) {
+          CudaRuntime.eventDestroy(event);
+        }
+      }
+      if (exec != 0) {
+        CudaRuntime.graphExecDestroy(exec);
+      }
+      throw e;
+    }
+  }
+
+  static void destroyQuietly(long recorded) {
+    if (recorded != 0) {
+      CudaRuntime.graphDestroy(recorded);
+    }
+  }
+
+  /// Enqueues the recorded ops on a stream, any of the graph's device. Asynchronous on a CUDA
+  /// device, done on return on the CPU.
+  ///
+  /// @throws IllegalArgumentException if the stream is of another device
+  /// @throws IllegalStateException if the graph is closed, or a launch on another stream is under
+  ///   way; if the stream is closed, being captured, or in use by another thread; on the CPU
+  ///   device, if the arena of a tensor is closed
+  public void launch(Stream stream) {
+    stream.enter("launch");
+    try {
+      stream.refuseCapture("launch");
+      if (cuda != stream.device().isCuda() || device.ordinal() != stream.device().ordinal()) {
+        throw new IllegalArgumentException(
+            "launch: stream is on "
+                + stream.device().info().id()
+                + ", expected the graph's device "
+                + device.info().id());
+      }
+      if (cuda) {
+        launchCuda(stream);
+      } else {
+        launchCpu(stream);
+      }
+    } finally {
+      stream.exit();
+    }
+  }
+
+  private synchronized void launchCuda(Stream stream) {
+    requireOpen();
+    Stream former = last;
+    if (former != null && former != stream) {
+      if (!Cuda.isDone(state, "launch", launchDone)) {
+        throw new IllegalStateException(
+            "launch: graph is under way on "
+                + former
+                + ", expected one launch at a time: synchronise that stream first");
+      }
+      // From now on the record is the new stream's.
+      takeReportFor(former);
+      last = null;
+    }
+    Cuda.check(
+        state, "launch: cudaGraphLaunch", CudaRuntime.graphLaunch(exec, stream.cudaStream()));
+    last = stream;
+    if (listed != stream) {
+      stream.reporting().addLaunched(this);
+      listed = stream;
+    }
+    Cuda.check(
+        state, "launch: cudaEventRecord", CudaRuntime.eventRecord(launchDone, stream.cudaStream()));
+  }
+
+  private void launchCpu(Stream stream) {
+    synchronized (this) {
+      requireOpen();
+      if (running) {
+        throw new IllegalStateException(
+            "launch: graph is under way on another stream, expected one launch at a time");
+      }
+      running = true;
+    }
+    stream.hold(true);
+    try {
+      for (Step step : capture.steps()) {
+        step.run(stream);
+      }
+    } finally {
+      stream.hold(false);
+      synchronized (this) {
+        running = false;
+        notifyAll();
+      }
+    }
+  }
+
+  /// **Waits** until the last launch is done, then frees the graph and what it retained. Faults
+  /// that its kernels found and nobody has asked for yet are thrown where the launching stream is
+  /// synchronised next. Closing twice does nothing.
+  @Override
+  public void close() {
+    synchronized (this) {
+      if (closed) {
+        return;
+      }
+      // No launch and no request begins from here on.
+      closed = true;
+    }
+    try {
+      if (cuda) {
+        closeCuda();
+      } else {
+        awaitCpu();
+      }
+    } finally {
+      capture.releaseAll();
+      device.live().remove(LiveCount.Kind.GRAPH, 0);
+    }
+  }
+
+  private void closeCuda() {
+    // Outside the monitor: a completion never waits for a graph.
+    Completion completion = requested;
+    if (completion != null) {
+      completion.await();
+    }
+    synchronized (this) {
+      try {
+        Stream former = last;
+        if (former != null && !state.hasFailed()) {
+          Cuda.check(
+              state, "close: cudaEventSynchronize", CudaRuntime.eventSynchronize(launchDone));
+          takeReportFor(former);
+        }
+      } finally {
+        CudaRuntime.eventDestroy(launchDone);
+        CudaRuntime.eventDestroy(reportDone);
+        CudaRuntime.graphExecDestroy(exec);
+        Contexts.destroyQuietly(context);
+      }
+    }
+  }
+
+  private synchronized void awaitCpu() {
+    boolean interrupted = false;
+    while (running) {
+      try {
+        wait();
+      } catch (InterruptedException e) {
+        interrupted = true;
+      }
+    }
+    if (interrupted) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  private void requireOpen() {
+    if (closed) {
+      throw new IllegalStateException("launch: graph is closed, expected an open one");
+    }
+  }
+
+  // ---- reports ----------------------------------------------------------------------------------
+
+  /// The launching stream is idle: takes what the kernels reported.
+  synchronized void collect(Stream stream, Reports reports) {
+    if (listed == stream) {
+      listed = null;
+    }
+    if (closed || last != stream) {
+      return;
+    }
+    reports.add(
+        state,
+        Nvfp4jNative.contextSynchronize(context, record.segment(), error.segment()),
+        error,
+        record);
+  }
+
+  /// Enqueues, behind the last launch, a copy of what the kernels reported, and makes the stream
+  /// wait for it.
+  ///
+  /// @return whether that was done: not if the graph belongs to another stream by now, or another
+  ///   request is open
+  synchronized boolean requestReport(Stream stream, Completion completion) {
+    if (closed || last != stream) {
+      return false;
+    }
+    Completion former = requested;
+    if (former != null && !former.isFinished()) {
+      return false;
+    }
+    Cuda.check(
+        state,
+        "whenDone: cudaStreamWaitEvent",
+        CudaRuntime.streamWaitEvent(contextStream, launchDone, 0));
+    int status = Nvfp4jNative.contextRequestReport(context, error.segment());
+    if (status != 0) {
+      throw Failures.of(state, null, status, error, "");
+    }
+    requested = completion;
+    Cuda.check(
+        state, "whenDone: cudaEventRecord", CudaRuntime.eventRecord(reportDone, contextStream));
+    Cuda.check(
+        state,
+        "whenDone: cudaStreamWaitEvent",
+        CudaRuntime.streamWaitEvent(stream.cudaStream(), reportDone, 0));
+    listed = null;
+    return true;
+  }
+
+  /// The context whose report [#requestReport] asks for.
+  MemorySegment context() {
+    return context;
+  }
+
+  // The last launch is done: what it reported is thrown by its stream's next synchronisation.
+  private void takeReportFor(Stream stream) {
+    Reports reports = new Reports();
+    reports.add(
+        state,
+        Nvfp4jNative.contextSynchronize(context, record.segment(), error.segment()),
+        error,
+        record);
+    ReportedByKernelException report = reports.first();
+    if (report != null) {
+      stream.reporting().carry(report);
+    }
+  }
+}

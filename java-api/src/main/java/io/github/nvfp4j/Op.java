@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j;
+
+import java.util.Locale;
+
+/// The operations of this library; one name each, the same in every layer ([#opName]).
+public enum Op {
+  /// [Quantize].
+  QUANTIZE(0),
+  /// [Dequantize].
+  DEQUANTIZE(1),
+  /// [Swizzle].
+  SWIZZLE(2),
+  /// [Unswizzle].
+  UNSWIZZLE(3),
+  /// [Swiglu].
+  SWIGLU(4),
+  /// [SwigluQuantize].
+  SWIGLU_QUANTIZE(5),
+  /// [Tensor#copyTo] and its relatives.
+  COPY(6);
+
+  private final int code;
+  private final String opName = name().toLowerCase(Locale.ROOT);
+
+  Op(int code) {
+    this.code = code;
+  }
+
+  /// The op's name in the C ABI, in messages and on the command line, for example
+  /// `swiglu_quantize`.
+  public String opName() {
+    return opName;
+  }
+
+  /// The constant `NVFP4J_OP_*` of the C ABI.
+  public int code() {
+    return code;
+  }
+
+  static Op ofCode(int code) {
+    for (Op op : values()) {
+      if (op.code == code) {
+        return op;
+      }
+    }
+    throw new AssertionError(
+        "the library reported op " + code + ", which this version does not know");
+  }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.lang.invoke.MethodHandle;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.MethodType;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.junit.jupiter.api.Nested;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+
+/// An op call allocates nothing: measured with zero rows, so that the op has nothing to do.
+final class AllocationFreeTest {
+  @Nested
+  @Tag("cpu")
+  final class Cpu extends Contract {
+    Cpu() {
+      super("cpu");
+    }
+  }
+
+  @Nested
+  @Gpu
+  final class Cuda extends Contract {
+    Cuda() {
+      super("cuda:0");
+    }
+  }
+
+  abstract static class Contract extends OnDevice {
+    private static final int CALLS = 100_000;
+
+    // com.sun.management.ThreadMXBean by name: the module under test does not read it. Bound, so
+    // that asking allocates nothing.
+    private static final MethodHandle ALLOCATED;
+
+    static {
+      try {
+        Object bean =
+            Class.forName("java.lang.management.ManagementFactory")
+                .getMethod("getThreadMXBean")
+                .invoke(null);
+        ALLOCATED =
+            MethodHandles.publicLookup()
+                .findVirtual(
+                    Class.forName("com.sun.management.ThreadMXBean"),
+                    "getCurrentThreadAllocatedBytes",
+                    MethodType.methodType(long.class))
+                .bindTo(bean);
+      } catch (ReflectiveOperationException e) {
+        throw new ExceptionInInitializerError(e);
+      }
+    }
+
+    private static long allocatedBytes() {
+      try {
+        return (long) ALLOCATED.invokeExact();
+      } catch (Throwable e) {
+        throw new AssertionError(e);
+      }
+    }
+
+    Contract(String id) {
+      super(id);
+    }
+
+    @Test
+    void theMeasurementSeesAllocations() {
+      long before = allocatedBytes();
+      Object kept = new long[1000];
+      assertThat(allocatedBytes() - before).isBetween(8000L, 1_000_000L);
+      assertThat(kept).isNotNull();
+    }
+
+    @Test
+    void opCallsAllocateNothing() {
+      Tensor x = device.allocate(arena, DType.BF16, 0, 64);
+      Tensor half = device.allocate(arena, DType.BF16, 0, 32);
+      Tensor rows = device.allocate(arena, DType.I32, 0);
+      Tensor weight = device.allocate(arena, DType.F32, 0);
+      Tensor scales = device.allocate(arena, DType.U8, 0, 4);
+      Tensor tiles = device.allocate(arena, DType.U8, 0);
+      Tensor copy = device.allocate(arena, DType.BF16, 0, 64);
+      Nvfp4Tensor q = device.allocateNvfp4(arena, 0, 64);
+      Nvfp4Tensor q32 = device.allocateNvfp4(arena, 0, 32);
+      Swiglu.Options swiglu = Swiglu.Options.DEFAULT;
+      Map<String, Runnable> calls = new LinkedHashMap<>();
+      calls.put("quantize", () -> Quantize.dynamic(stream, x, q));
+      calls.put(
+          "quantize with rows",
+          () ->
+              Quantize.run(
+                  stream,
+                  x,
+                  rows,
+                  q,
+                  Quantize.Options.of(Quantize.Source.GIVEN, Recipe.TE_EXACT, ZeroScale.FLUSH)));
+      calls.put("dequantize", () -> Dequantize.run(stream, q, x));
+      calls.put("swizzle", () -> Swizzle.run(stream, scales, tiles));
+      calls.put("unswizzle", () -> Unswizzle.run(stream, tiles, scales));
+      calls.put("swiglu", () -> Swiglu.run(stream, x, weight, half, swiglu));
+      calls.put(
+          "swiglu_quantize",
+          () -> SwigluQuantize.run(stream, x, weight, q32, swiglu, Quantize.Options.DYNAMIC));
+      calls.put("copy", () -> x.copyTo(stream, copy));
+      calls.forEach((name, call) -> {
+        // Until it is compiled by C2, a call may allocate: at most a few rounds are allowed for
+        // that.
+        long bytes = -1;
+        for (int round = 0; round < 20 && bytes != 0; round++) {
+          long before = allocatedBytes();
+          for (int i = 0; i < CALLS; i++) {
+            call.run();
+          }
+          bytes = allocatedBytes() - before;
+        }
+        assertThat(bytes).as("%s: bytes of %d calls", name, CALLS).isZero();
+      });
+      stream.synchronize();
+    }
+  }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.github.nvfp4j.bindings.Nvfp4jConstants;
+import io.github.nvfp4j.bindings.Nvfp4jNative;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import java.util.function.ToIntFunction;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+
+/// The enums' codes are the header's constants, and no constant lacks an enum.
+@Tag("cpu")
+final class ConstantsTest {
+  @Test
+  void codesAreTheHeaders() throws Exception {
+    check(DType.values(), DType::code, "DTYPE_");
+    check(ScaleLayout.values(), ScaleLayout::code, "SCALE_LAYOUT_");
+    check(Recipe.values(), Recipe::code, "RECIPE_");
+    check(ZeroScale.values(), ZeroScale::code, "ZERO_SCALE_");
+    check(SwigluColumns.values(), SwigluColumns::code, "SWIGLU_");
+    check(Cause.values(), Cause::code, "CAUSE_");
+    check(Status.values(), Status::code, "ERROR_");
+    check(Op.values(), Op::code, "OP_");
+    // Two enums share this prefix.
+    for (GlobalScale each : GlobalScale.values()) {
+      assertThat(each.code()).isEqualTo(constant("GLOBAL_SCALE_" + each.name()));
+    }
+    for (Quantize.Source each : Quantize.Source.values()) {
+      assertThat(each.code()).isEqualTo(constant("GLOBAL_SCALE_" + each.name()));
+    }
+  }
+
+  private static <E extends Enum<E>> void check(E[] values, ToIntFunction<E> code, String prefix)
+      throws Exception {
+    for (E value : values) {
+      assertThat(code.applyAsInt(value))
+          .as(prefix + value.name())
+          .isEqualTo(constant(prefix + value.name()));
+    }
+    long constants =
+        Arrays.stream(Nvfp4jConstants.class.getFields())
+            .map(field -> field.getName())
+            .filter(name -> name.startsWith(prefix))
+            .filter(name -> !name.equals("ERROR_MESSAGE_BYTES") && !name.equals("OP_COUNT"))
+            .count();
+    assertThat(constants).as("constants " + prefix).isEqualTo(values.length);
+  }
+
+  private static int constant(String name) throws Exception {
+    return Nvfp4jConstants.class.getField(name).getInt(null);
+  }
+
+  @Test
+  void opNamesAreTheLibrarys() {
+    for (Op op : Op.values()) {
+      assertThat(op.opName()).isEqualTo(Nvfp4jNative.opName(op.code()));
+    }
+  }
+
+  @Test
+  void quantizeOptionsAreShared() {
+    for (Quantize.Source source : Quantize.Source.values()) {
+      for (Recipe recipe : Recipe.values()) {
+        for (ZeroScale zeroScale : ZeroScale.values()) {
+          Quantize.Options options = Quantize.Options.of(source, recipe, zeroScale);
+          assertThat(options.source()).isEqualTo(source);
+          assertThat(options.recipe()).isEqualTo(recipe);
+          assertThat(options.zeroScale()).isEqualTo(zeroScale);
+          assertThat(Quantize.Options.of(source, recipe, zeroScale)).isSameAs(options);
+        }
+      }
+    }
+    assertThat(Quantize.Options.DYNAMIC).hasToString("DYNAMIC EXACT MIN");
+    assertThat(Quantize.Options.GIVEN).hasToString("GIVEN EXACT MIN");
+    assertThat(Swiglu.Options.DEFAULT).hasToString("HALVES limit 10.0");
+  }
+
+  @Test
+  void scaleLayoutsHaveTheLibrarysSizes() {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment out = arena.allocate(ValueLayout.JAVA_LONG);
+      for (ScaleLayout layout : ScaleLayout.values()) {
+        for (long rows : new long[] {0, 1, 127, 128, 129, 1L << 33}) {
+          for (long columns : new long[] {16, 48, 64, 80, 7168}) {
+            int status =
+                Nvfp4jNative.scaleBytes(rows, columns, layout.code(), out, MemorySegment.NULL);
+            assertThat(status).isZero();
+            assertThat(layout.bytes(rows, columns)).isEqualTo(out.get(ValueLayout.JAVA_LONG, 0));
+          }
+        }
+      }
+    }
+  }
+}
