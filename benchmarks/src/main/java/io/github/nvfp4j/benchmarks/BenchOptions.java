@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j.benchmarks;
+
+import java.nio.file.Path;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.List;
+import java.util.regex.Pattern;
+import java.util.regex.PatternSyntaxException;
+import org.jspecify.annotations.Nullable;
+
+/// The command line of the benchmark programs.
+///
+/// @param device `cpu` or `cuda:N`
+/// @param quick small shapes and few repetitions: a test that everything runs, not a measurement
+/// @param out folder for the result file, or null for none
+/// @param ceilings `libnvfp4j_bench.so`, or null: no ceilings are measured
+/// @param peers result file of the peers' script, or null
+/// @param only workloads whose name matches, or null for all
+record BenchOptions(
+    String device,
+    boolean quick,
+    @Nullable Path out,
+    @Nullable Path ceilings,
+    @Nullable Path peers,
+    @Nullable Pattern only) {
+
+  static final String USAGE =
+      """
+      Options:
+        --device cpu|cuda:N   what is measured (default cpu)
+        --out FOLDER          writes <card>-<commit>.json there
+        --ceilings FILE       libnvfp4j_bench.so: read, write, copy and mixed kernels
+        --peers FILE          merges the results of the peers' script
+        --only REGEX          measures what the regular expression finds in "op (variant) TxD"
+        --quick               small shapes, few repetitions: checks that everything runs
+      """;
+
+  /// @param arguments the command line
+  /// @throws IllegalArgumentException with one sentence when it is wrong
+  static BenchOptions parse(String... arguments) {
+    String device = "cpu";
+    boolean quick = false;
+    Path out = null;
+    Path ceilings = null;
+    Path peers = null;
+    Pattern only = null;
+    Deque<String> left = new ArrayDeque<>(List.of(arguments));
+    while (!left.isEmpty()) {
+      String option = left.pop();
+      switch (option) {
+        case "--device" -> device = argument(option, left);
+        case "--out" -> out = Path.of(argument(option, left));
+        case "--ceilings" -> ceilings = Path.of(argument(option, left));
+        case "--peers" -> peers = Path.of(argument(option, left));
+        case "--only" -> only = regex(argument(option, left));
+        case "--quick" -> quick = true;
+        default -> throw new IllegalArgumentException("unknown option " + option);
+      }
+    }
+    return new BenchOptions(device, quick, out, ceilings, peers, only);
+  }
+
+  private static String argument(String option, Deque<String> left) {
+    if (left.isEmpty()) {
+      throw new IllegalArgumentException(option + " has no argument");
+    }
+    return left.pop();
+  }
+
+  private static Pattern regex(String text) {
+    try {
+      return Pattern.compile(text);
+    } catch (PatternSyntaxException e) {
+      throw new IllegalArgumentException("--only: " + e.getDescription() + " in " + text, e);
+    }
+  }
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j.benchmarks;
+
+import io.github.nvfp4j.DType;
+import io.github.nvfp4j.Dequantize;
+import io.github.nvfp4j.Device;
+import io.github.nvfp4j.Nvfp4Tensor;
+import io.github.nvfp4j.Nvfp4j;
+import io.github.nvfp4j.Quantize;
+import io.github.nvfp4j.Stream;
+import io.github.nvfp4j.Swiglu;
+import io.github.nvfp4j.SwigluQuantize;
+import io.github.nvfp4j.Swizzle;
+import io.github.nvfp4j.Tensor;
+import io.github.nvfp4j.Unswizzle;
+import java.lang.foreign.Arena;
+import java.util.concurrent.TimeUnit;
+import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.BenchmarkMode;
+import org.openjdk.jmh.annotations.Fork;
+import org.openjdk.jmh.annotations.Measurement;
+import org.openjdk.jmh.annotations.Mode;
+import org.openjdk.jmh.annotations.OutputTimeUnit;
+import org.openjdk.jmh.annotations.Param;
+import org.openjdk.jmh.annotations.Scope;
+import org.openjdk.jmh.annotations.Setup;
+import org.openjdk.jmh.annotations.State;
+import org.openjdk.jmh.annotations.TearDown;
+import org.openjdk.jmh.annotations.Warmup;
+
+/// What a call costs before any work is done: an op with zero rows is checked by Java and by C,
+/// completely, and launches nothing.
+@BenchmarkMode(Mode.AverageTime)
+@OutputTimeUnit(TimeUnit.NANOSECONDS)
+@Warmup(iterations = 3, time = 500, timeUnit = TimeUnit.MILLISECONDS)
+@Measurement(iterations = 5, time = 500, timeUnit = TimeUnit.MILLISECONDS)
+@Fork(value = 2, jvmArgsAppend = "--enable-native-access=ALL-UNNAMED")
+@State(Scope.Thread)
+public class CallOverhead {
+  private static final long COLUMNS = 7168;
+
+  /// The device; `cuda:0` needs a GPU.
+  @Param({"cpu"})
+  public String device = "cpu";
+
+  private Device opened;
+  private Stream stream;
+  private Arena arena;
+  private Tensor values;
+  private Tensor gateUp;
+  private Tensor linear;
+  private Tensor swizzled;
+  private Nvfp4Tensor quantized;
+
+  /// Creates empty tensors on the measuring thread, to which their arena belongs.
+  @Setup
+  public void open() {
+    opened = Device.of(device);
+    stream = opened.openStream();
+    arena = Arena.ofConfined();
+    values = opened.allocate(arena, DType.BF16, 0, COLUMNS);
+    gateUp = opened.allocate(arena, DType.BF16, 0, 2 * COLUMNS);
+    linear = opened.allocate(arena, DType.U8, 0, COLUMNS / 16);
+    swizzled = opened.allocate(arena, DType.U8, 0);
+    quantized = opened.allocateNvfp4(arena, 0, COLUMNS);
+  }
+
+  /// Closes in the reverse order.
+  @TearDown
+  public void close() {
+    arena.close();
+    stream.close();
+    opened.close();
+  }
+
+  /// The shortest downcall of the library: no argument, a constant back.
+  @Benchmark
+  public int abiVersion() {
+    return Nvfp4j.abiVersion();
+  }
+
+  /// `quantize`, dynamic scale.
+  @Benchmark
+  public void quantize() {
+    Quantize.dynamic(stream, values, quantized);
+  }
+
+  /// `dequantize`.
+  @Benchmark
+  public void dequantize() {
+    Dequantize.run(stream, quantized, values);
+  }
+
+  /// `swizzle`.
+  @Benchmark
+  public void swizzle() {
+    Swizzle.run(stream, linear, swizzled);
+  }
+
+  /// `unswizzle`.
+  @Benchmark
+  public void unswizzle() {
+    Unswizzle.run(stream, swizzled, linear);
+  }
+
+  /// `swiglu`.
+  @Benchmark
+  public void swiglu() {
+    Swiglu.run(stream, gateUp, null, values, Swiglu.Options.DEFAULT);
+  }
+
+  /// `swiglu_quantize`, dynamic scale.
+  @Benchmark
+  public void swigluQuantize() {
+    SwigluQuantize.run(stream, gateUp, null, quantized, Swiglu.Options.DEFAULT, HostCost.DYNAMIC);
+  }
+
+  /// `copy`.
+  @Benchmark
+  public void copy() {
+    values.copyTo(stream, values);
+  }
+}

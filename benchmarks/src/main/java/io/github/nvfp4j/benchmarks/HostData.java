@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j.benchmarks;
+
+import io.github.nvfp4j.DType;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.EnumMap;
+import java.util.Map;
+import java.util.SplittableRandom;
+
+/// Random bytes of each kind, made once; buffers are filled from changing places in them.
+final class HostData {
+  /// Bytes of a pool; prime-sized steps through it keep two buffers from being equal.
+  private static final long POOL_BYTES = 32L << 20;
+
+  private static final long STEP_BYTES = 16 * 65_537;
+
+  private final Map<Buffer.Fill, MemorySegment> pools = new EnumMap<>(Buffer.Fill.class);
+  private final Arena arena;
+  private final long seed;
+
+  HostData(Arena arena, long seed) {
+    this.arena = arena;
+    this.seed = seed;
+  }
+
+  /// A read-only view of `bytes` bytes of a kind.
+  ///
+  /// @param fill the kind
+  /// @param dtype element type; [Buffer.Fill#VALUES] knows BF16 only
+  /// @param index which of many: neighbouring numbers give different contents
+  /// @param bytes at most [#limit()]
+  MemorySegment view(Buffer.Fill fill, DType dtype, long index, long bytes) {
+    if (fill == Buffer.Fill.VALUES && dtype != DType.BF16) {
+      throw new IllegalArgumentException("fill: dtype is " + dtype + ", expected BF16");
+    }
+    long slack = POOL_BYTES - bytes;
+    long offset = slack == 0 ? 0 : Math.floorMod(index * STEP_BYTES, slack) & -16L;
+    return pools.computeIfAbsent(fill, this::pool).asSlice(offset, bytes).asReadOnly();
+  }
+
+  /// @return most bytes that one view can have
+  long limit() {
+    return POOL_BYTES;
+  }
+
+  private MemorySegment pool(Buffer.Fill fill) {
+    MemorySegment pool = arena.allocate(POOL_BYTES, 64);
+    SplittableRandom random = new SplittableRandom(seed + fill.ordinal());
+    switch (fill) {
+      case POISON -> pool.fill((byte) 0xA5);
+      case VALUES -> {
+        for (long at = 0; at < POOL_BYTES; at += 2) {
+          pool.set(ValueLayout.JAVA_SHORT, at, value(random.nextLong()));
+        }
+      }
+      case GLOBAL_SCALES -> {
+        for (long at = 0; at < POOL_BYTES; at += 4) {
+          pool.set(ValueLayout.JAVA_FLOAT, at, 5e-4f + 1e-3f * (float) random.nextDouble());
+        }
+      }
+      case BLOCK_SCALES -> {
+        for (long at = 0; at < POOL_BYTES; at++) {
+          pool.set(ValueLayout.JAVA_BYTE, at, (byte) random.nextInt(0x01, 0x7F));
+        }
+      }
+      case BYTES -> {
+        for (long at = 0; at < POOL_BYTES; at += 8) {
+          pool.set(ValueLayout.JAVA_LONG, at, random.nextLong());
+        }
+      }
+    }
+    return pool;
+  }
+
+  /// The upper half of a float: the sum of four 12-bit uniforms, centred, of variance one; one
+  /// value in 64 is sixteen times as large.
+  private static short value(long bits) {
+    int sum = 0;
+    for (int i = 0; i < 4; i++) {
+      sum += (int) (bits >>> (12 * i)) & 0xFFF;
+    }
+    float x = (sum - 2 * 4095) / 2365f;
+    x = (bits >>> 58) == 0 ? 16 * x : x;
+    return (short) (Float.floatToRawIntBits(x) >>> 16);
+  }
+}

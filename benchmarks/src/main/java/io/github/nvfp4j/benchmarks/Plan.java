@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j.benchmarks;
+
+/// How many calls are timed, and over how many different buffers.
+///
+/// @param buffers different buffer sets, used in turn
+/// @param nodes calls in a graph
+/// @param graphs graphs, replayed in turn
+/// @param replays replays timed, over all graphs
+record Plan(int buffers, int nodes, int graphs, int replays) {
+  /// Four times the last-level cache of an H100 and more: no call finds its bytes there.
+  private static final long ROTATED_BYTES = 208L << 20;
+
+  private static final int MIN_NODES = 40;
+  private static final int MAX_NODES = 1024;
+  private static final int MIN_REPLAYS = 21;
+
+  /// @return the plan for a CUDA device: calls of one round together touch at least 208 MiB
+  static Plan cuda(long bytesPerCall) {
+    int buffers = (int) Math.max(2, Math.ceilDiv(ROTATED_BYTES, bytesPerCall));
+    int nodes = Math.clamp(buffers, MIN_NODES, MAX_NODES);
+    int graphs = Math.ceilDiv(buffers, nodes);
+    return new Plan(buffers, nodes, graphs, Math.max(MIN_REPLAYS, 2 * graphs));
+  }
+
+  /// @return the plan for the CPU device, whose calls take milliseconds
+  static Plan cpu(long bytesPerCall, boolean quick) {
+    int buffers = quick ? 2 : Math.clamp(ROTATED_BYTES / bytesPerCall, 2, 64);
+    return new Plan(buffers, buffers, 1, quick ? 3 : 15);
+  }
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Benchmarks of nvfp4j through its public API.
+///
+/// - [io.github.nvfp4j.benchmarks.DeviceTime]: device time of every op, its outputs checked, beside
+///   read, write, copy and mixed kernels over the same bytes.
+/// - [io.github.nvfp4j.benchmarks.HostGoals]: the JMH set
+///   ([io.github.nvfp4j.benchmarks.CallOverhead], [io.github.nvfp4j.benchmarks.HostCost]), with the
+///   goals asserted.
+@NullMarked
+package io.github.nvfp4j.benchmarks;
+
+import org.jspecify.annotations.NullMarked;
