@@ -14,10 +14,14 @@ using namespace fixture;
 
 // While set, operator new fails: in every thread, so also in a pool's.
 static std::atomic<bool> allocations_fail{false};
+// Not negative: so many succeed, and the next one fails.
+static std::atomic<int> allocations_before_a_failure{-1};
 
 // Not inlined: g++ would take the pair for a mismatch of malloc and delete.
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
-  void* memory = allocations_fail ? nullptr : std::malloc(bytes);
+  const bool fails = allocations_fail ||
+                     (allocations_before_a_failure >= 0 && allocations_before_a_failure-- == 0);
+  void* memory = fails ? nullptr : std::malloc(bytes);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
@@ -138,6 +142,31 @@ TEST(out_of_memory_in_an_entry_point_is_a_status) {
   CHECK_EQ(copied, NVFP4J_OK);
   CHECK_EQ(y[63], 1.0f);
   CHECK_OK(nvfp4j_cpu_graph_destroy(graph, error));
+}
+
+// Whichever allocation fails: also one behind the first threads of the pool, which must be joined.
+TEST(out_of_memory_at_every_step_of_a_context) {
+  nvfp4j_context_options options{};
+  options.struct_size = sizeof options;
+  options.device = NVFP4J_DEVICE_CPU;
+  options.threads = 5;
+  int failures = 0;
+  for (int step = 0; step < 100; ++step) {
+    nvfp4j_context* context = nullptr;
+    nvfp4j_error error = fresh();
+    allocations_before_a_failure = step;
+    const int32_t status = nvfp4j_context_create(&options, &context, &error);
+    allocations_before_a_failure = -1;
+    if (status == NVFP4J_OK) {
+      CHECK_OK(nvfp4j_context_destroy(context, error));
+      break;
+    }
+    ++failures;
+    CHECK_EQ(status, NVFP4J_ERROR_OUT_OF_MEMORY);
+    CHECK_EQ(error.message, "context_create: host memory is exhausted");
+    CHECK(context == nullptr);
+  }
+  CHECK(failures >= 7 && failures < 100);  // context, pool, its words, its threads
 }
 
 // On the pool as well, for every op.

@@ -133,12 +133,13 @@ inline nvfp4j_tensor matrix(void* data, int32_t dtype, int64_t rows, int64_t col
   return t;
 }
 
-/// 16-byte aligned bytes, poisoned so that what an op does not write is seen.
+/// 64-byte aligned bytes, poisoned so that what an op does not write is seen. Behind them lie 64 KiB
+/// of nobody's: a tensor that a test puts onto the last byte overlaps no other buffer by chance.
 class Bytes {
  public:
   explicit Bytes(int64_t size) : size_(size) {
     data_ = static_cast<std::uint8_t*>(
-        std::aligned_alloc(64, static_cast<std::size_t>((size + 127) / 64 * 64)));
+        std::aligned_alloc(64, static_cast<std::size_t>((size + 127) / 64 * 64 + 65536)));
     std::memset(data_, 0xA5, static_cast<std::size_t>(size));
   }
   ~Bytes() { std::free(data_); }

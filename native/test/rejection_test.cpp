@@ -299,11 +299,11 @@ void quantize_options_argument(const std::string& op, const std::string& name,
   };
   spoiled(name + ".struct_size is 20, expected 16 (ABI version 1)",
           [](auto& o) { o.struct_size = 20; });
-  spoiled("options.global_scale is 2, expected 0 to 1 (DYNAMIC, GIVEN)",
+  spoiled(name + ".global_scale is 2, expected 0 to 1 (DYNAMIC, GIVEN)",
           [](auto& o) { o.global_scale = 2; });
-  spoiled("options.recipe is -1, expected 0 to 1 (EXACT, TE_EXACT)",
+  spoiled(name + ".recipe is -1, expected 0 to 1 (EXACT, TE_EXACT)",
           [](auto& o) { o.recipe = -1; });
-  spoiled("options.zero_scale is 2, expected 0 to 1 (MIN, FLUSH)",
+  spoiled(name + ".zero_scale is 2, expected 0 to 1 (MIN, FLUSH)",
           [](auto& o) { o.zero_scale = 2; });
 }
 
@@ -317,15 +317,15 @@ void swiglu_options_argument(const std::string& op, const std::string& name,
   };
   spoiled(name + ".struct_size is 1, expected 16 (ABI version 1)",
           [](auto& o) { o.struct_size = 1; });
-  spoiled("options.columns is 2, expected 0 to 1 (HALVES, INTERLEAVED)",
+  spoiled(name + ".columns is 2, expected 0 to 1 (HALVES, INTERLEAVED)",
           [](auto& o) { o.columns = 2; });
-  spoiled("options.limit is -1, expected 0 (no clamp) or a finite positive number",
+  spoiled(name + ".limit is -1, expected 0 (no clamp) or a finite positive number",
           [](auto& o) { o.limit = -1; });
-  spoiled("options.limit is inf, expected 0 (no clamp) or a finite positive number",
+  spoiled(name + ".limit is inf, expected 0 (no clamp) or a finite positive number",
           [](auto& o) { o.limit = __builtin_inff(); });
-  spoiled("options.limit is nan, expected 0 (no clamp) or a finite positive number",
+  spoiled(name + ".limit is nan, expected 0 (no clamp) or a finite positive number",
           [](auto& o) { o.limit = __builtin_nanf(""); });
-  spoiled("options.reserved is 1, expected 0", [](auto& o) { o.reserved = 1; });
+  spoiled(name + ".reserved is 1, expected 0", [](auto& o) { o.reserved = 1; });
 }
 
 }  // namespace

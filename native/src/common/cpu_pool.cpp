@@ -50,6 +50,9 @@ CpuPool::CpuPool(int threads) : words_(static_cast<std::size_t>(threads)) {
     fail(NVFP4J_ERROR_OUT_OF_MEMORY,
          "context_create: options.threads is %d, but the system refused thread %d: %s", threads,
          made + 1, e.what());
+  } catch (...) {
+    stop();  // no memory for a thread's state: a thread that nobody joins would end the process
+    throw;
   }
 }
 

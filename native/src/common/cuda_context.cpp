@@ -11,8 +11,9 @@ namespace {
 
 constexpr const char* kCreate = "context_create";
 
-// Allocations are not allowed in a thread that captures a stream, and would spoil that capture;
-// a context's own memory has nothing to do with it.
+// Allocations, queries and waits are not allowed in a thread that captures a stream (in any thread
+// during a capture of mode global), and would spoil that capture; a context's own memory, event
+// and stream have nothing to do with it.
 class RelaxedCapture {
  public:
   RelaxedCapture() noexcept { (void)cudaThreadExchangeStreamCaptureMode(&mode_); }
@@ -141,7 +142,15 @@ void CudaContext::check_op(const OpInfo& info, std::int64_t rows, std::int64_t c
 
 void CudaContext::refuse_capture(const char* name, const char* why) {
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  check(name, "cudaStreamIsCapturing", cudaStreamIsCapturing(stream_, &capture));
+  const cudaError_t error = cudaStreamIsCapturing(stream_, &capture);
+  if (error == cudaErrorStreamCaptureImplicit) [[unlikely]] {
+    (void)cudaGetLastError();
+    fail(NVFP4J_ERROR_INVALID_STATE,
+         "%s: a stream that waits for the context's legacy stream is being captured, expected no "
+         "capture: %s",
+         name, why);
+  }
+  check(name, "cudaStreamIsCapturing", error);
   if (capture != cudaStreamCaptureStatusNone) [[unlikely]] {
     fail(NVFP4J_ERROR_INVALID_STATE,
          "%s: the context's stream is being captured, expected no capture: %s", name, why);
@@ -156,6 +165,7 @@ void CudaContext::enqueue_report(const char* name, DeviceStatus* host) {
 
 DeviceStatus CudaContext::synchronize(const char* name) {
   const DeviceGuard guard(name, device_);
+  const RelaxedCapture relaxed;
   refuse_capture(name, "a wait cannot be captured");
   enqueue_report(name, &host_status_[0]);
   check(name, "cudaStreamSynchronize", cudaStreamSynchronize(stream_));
@@ -170,6 +180,8 @@ void CudaContext::request_report(const char* name) {
 }
 
 DeviceStatus CudaContext::requested_report(const char* name) {
+  const DeviceGuard guard(name, device_);
+  const RelaxedCapture relaxed;
   const cudaError_t done = cudaEventQuery(report_done_);
   if (done == cudaErrorNotReady) {
     (void)cudaGetLastError();
@@ -182,6 +194,7 @@ DeviceStatus CudaContext::requested_report(const char* name) {
 
 void CudaContext::drain(const char* name) {
   const DeviceGuard guard(name, device_);
+  const RelaxedCapture relaxed;
   refuse_capture(name, "end the capture first");
   check(name, "cudaStreamSynchronize", cudaStreamSynchronize(stream_));
 }

@@ -29,6 +29,7 @@ bool is_sticky(int error) {
     case cudaErrorAssert:
     case cudaErrorContained:
     case cudaErrorTensorMemoryLeak:
+    case cudaErrorMpsClientTerminated:
     case cudaErrorExternalDevice:
       return true;
     default:

@@ -88,9 +88,12 @@ inline void check_choice(const char* op, const char* what, std::int32_t value, s
   }
 }
 
-inline void check_reserved(const char* op, const char* what, std::int32_t value) {
-  if (value != 0) [[unlikely]] {
-    fail(NVFP4J_ERROR_INVALID_ARGUMENT, "%s: %s is %d, expected 0", op, what, value);
+/// The same for a field of a structure called `name`.
+inline void check_choice(const char* op, const char* name, const char* field, std::int32_t value,
+                         std::int32_t count, const char* names) {
+  if (static_cast<std::uint32_t>(value) >= static_cast<std::uint32_t>(count)) [[unlikely]] {
+    fail(NVFP4J_ERROR_INVALID_ARGUMENT, "%s: %s.%s is %d, expected 0 to %d (%s)", op, name, field,
+         value, count - 1, names);
   }
 }
 

@@ -5,6 +5,9 @@
 #if NVFP4J_WITH_CUDA
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+#include <cstdint>
+
 namespace nvfp4j {
 
 int copy_cuda(const CudaLaunch& launch, const CopyArgs& args, bool wait) {
@@ -16,6 +19,15 @@ int copy_cuda(const CudaLaunch& launch, const CopyArgs& args, bool wait) {
   if (args.rows == 1 ||
       (args.source_pitch == args.row_bytes && args.destination_pitch == args.row_bytes)) {
     error = cudaMemcpyAsync(args.destination, args.source, rows * width, cudaMemcpyDefault, stream);
+  } else if (std::max(args.source_pitch, args.destination_pitch) > INT32_MAX) {
+    // Beyond cudaDevAttrMaxPitch the runtime refuses. Rows that far apart are few.
+    error = cudaSuccess;
+    for (std::int64_t row = 0; row < args.rows && error == cudaSuccess; ++row) {
+      error = cudaMemcpyAsync(
+          static_cast<std::uint8_t*>(args.destination) + row * args.destination_pitch,
+          static_cast<const std::uint8_t*>(args.source) + row * args.source_pitch, width,
+          cudaMemcpyDefault, stream);
+    }
   } else {
     error = cudaMemcpy2DAsync(args.destination, static_cast<std::size_t>(args.destination_pitch),
                               args.source, static_cast<std::size_t>(args.source_pitch), width, rows,

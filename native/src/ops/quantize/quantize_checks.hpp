@@ -7,12 +7,13 @@
 
 namespace nvfp4j {
 
+/// `name` is the options' name in sentences.
 inline QuantizeRecipe check_recipe(const char* op, const char* name,
                                    const nvfp4j_quantize_options* options) {
   check_struct(op, name, options);
-  check_choice(op, "options.global_scale", options->global_scale, 2, "DYNAMIC, GIVEN");
-  check_choice(op, "options.recipe", options->recipe, 2, "EXACT, TE_EXACT");
-  check_choice(op, "options.zero_scale", options->zero_scale, 2, "MIN, FLUSH");
+  check_choice(op, name, "global_scale", options->global_scale, 2, "DYNAMIC, GIVEN");
+  check_choice(op, name, "recipe", options->recipe, 2, "EXACT, TE_EXACT");
+  check_choice(op, name, "zero_scale", options->zero_scale, 2, "MIN, FLUSH");
   return QuantizeRecipe{options->global_scale, options->recipe, options->zero_scale};
 }
 

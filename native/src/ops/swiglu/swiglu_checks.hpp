@@ -34,13 +34,16 @@ inline CheckedSwigluInput check_swiglu_input(const Place& place, const nvfp4j_te
     factors = static_cast<const float*>(w.data);
   }
   check_struct(op, name, options);
-  check_choice(op, "options.columns", options->columns, 2, "HALVES, INTERLEAVED");
+  check_choice(op, name, "columns", options->columns, 2, "HALVES, INTERLEAVED");
   if (!(options->limit >= 0.0f && options->limit <= 3.402823466e38f)) [[unlikely]] {
     fail(NVFP4J_ERROR_INVALID_ARGUMENT,
-         "%s: options.limit is %g, expected 0 (no clamp) or a finite positive number", op,
+         "%s: %s.limit is %g, expected 0 (no clamp) or a finite positive number", op, name,
          static_cast<double>(options->limit));
   }
-  check_reserved(op, "options.reserved", options->reserved);
+  if (options->reserved != 0) [[unlikely]] {
+    fail(NVFP4J_ERROR_INVALID_ARGUMENT, "%s: %s.reserved is %d, expected 0", op, name,
+         options->reserved);
+  }
   checked.gate_up = x.buffer;
   checked.input = SwigluInput{x.data,        x.dtype, x.stride,         x.rows,
                               x.columns / 2, factors, options->columns, options->limit};

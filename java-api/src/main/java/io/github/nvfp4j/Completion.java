@@ -80,7 +80,7 @@ final class Completion {
   /// **Waits** for the work, then completes the futures. Does nothing if that is done.
   synchronized void await() {
     if (!finished) {
-      finish(CudaRuntime.eventSynchronize(event));
+      finish(Cuda.relaxed(() -> CudaRuntime.eventSynchronize(event)));
     }
   }
 
@@ -91,7 +91,7 @@ final class Completion {
     if (finished) {
       return true;
     }
-    int code = CudaRuntime.eventQuery(event);
+    int code = Cuda.relaxed(() -> CudaRuntime.eventQuery(event));
     if (code == CudaConstants.ERROR_NOT_READY) {
       CudaRuntime.getLastError();
       return false;
@@ -101,14 +101,14 @@ final class Completion {
   }
 
   /// Completes the futures with a failure, unless they are completed.
-  synchronized void fail(RuntimeException failure) {
+  synchronized void fail(Throwable failure) {
     if (!finished) {
       end(failure);
     }
   }
 
   private void finish(int code) {
-    RuntimeException failure = null;
+    Throwable failure = null;
     try {
       Cuda.check(state, "whenDone", code);
       Reports reports = new Reports();
@@ -129,13 +129,14 @@ final class Completion {
       }
       carried.forEach(reports::add);
       failure = reports.first();
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | Error e) {
+      // An error, too: it would end the poller, and with it every future of the process.
       failure = e;
     }
     end(failure);
   }
 
-  private void end(@Nullable RuntimeException failure) {
+  private void end(@Nullable Throwable failure) {
     finished = true;
     if (event != 0) {
       CudaRuntime.eventDestroy(event);
@@ -145,7 +146,7 @@ final class Completion {
   }
 
   /// Completes futures on a thread that their dependents may block.
-  static void complete(List<CompletableFuture<Void>> futures, @Nullable RuntimeException failure) {
+  static void complete(List<CompletableFuture<Void>> futures, @Nullable Throwable failure) {
     if (futures.isEmpty()) {
       return;
     }

@@ -64,26 +64,33 @@ final class Cuda {
     }
   }
 
+  /// Calls the runtime with this thread's capture mode relaxed. Allocations, queries and waits would
+  /// spoil a capture of this thread, or another library's of mode global; ours have nothing to do
+  /// with it.
+  static int relaxed(IntSupplier call) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment mode =
+          arena.allocateFrom(ValueLayout.JAVA_INT, CudaConstants.STREAM_CAPTURE_MODE_RELAXED);
+      CudaRuntime.threadExchangeStreamCaptureMode(mode);
+      try {
+        return call.getAsInt();
+      } finally {
+        CudaRuntime.threadExchangeStreamCaptureMode(mode);
+      }
+    }
+  }
+
   /// Allocates device memory, or page-locked host memory; once more when what waits to be freed has
   /// been.
   static long allocate(DeviceState state, String what, int ordinal, long bytes, boolean pinned) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment out = arena.allocate(ValueLayout.JAVA_LONG);
-      // In a thread that captures a stream, allocation would spoil the capture; it has nothing to
-      // do with it.
-      MemorySegment mode = arena.allocate(ValueLayout.JAVA_INT);
       IntSupplier call =
-          () -> {
-            mode.set(ValueLayout.JAVA_INT, 0, CudaConstants.STREAM_CAPTURE_MODE_RELAXED);
-            CudaRuntime.threadExchangeStreamCaptureMode(mode);
-            try {
-              return pinned
-                  ? CudaRuntime.hostAlloc(out, bytes, CudaConstants.HOST_ALLOC_PORTABLE)
-                  : CudaRuntime.malloc(out, bytes);
-            } finally {
-              CudaRuntime.threadExchangeStreamCaptureMode(mode);
-            }
-          };
+          () ->
+              relaxed(() ->
+                  pinned
+                      ? CudaRuntime.hostAlloc(out, bytes, CudaConstants.HOST_ALLOC_PORTABLE)
+                      : CudaRuntime.malloc(out, bytes));
       int code = onDevice(ordinal, call);
       if (code == CudaConstants.ERROR_MEMORY_ALLOCATION) {
         CudaRuntime.getLastError();
@@ -114,7 +121,7 @@ final class Cuda {
 
   /// Whether an event's work is done; raises what went wrong with it.
   static boolean isDone(DeviceState state, String what, long event) {
-    int code = CudaRuntime.eventQuery(event);
+    int code = relaxed(() -> CudaRuntime.eventQuery(event));
     if (code == CudaConstants.ERROR_NOT_READY) {
       CudaRuntime.getLastError();
       return false;

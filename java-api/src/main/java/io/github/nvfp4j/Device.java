@@ -309,7 +309,12 @@ public final class Device implements AutoCloseable {
     state.requireWorking("allocatePinned");
     if (!isCuda() || bytes == 0) {
       live.requireOpen("allocatePinned");
-      return arena.allocate(bytes, 64);
+      try {
+        return arena.allocate(bytes, 64);
+      } catch (OutOfMemoryError e) {
+        throw new OutOfDeviceMemoryException(
+            "allocatePinned: cpu has no room for " + bytes + " bytes", null, 0, "", e);
+      }
     }
     live.add("allocatePinned", LiveCount.Kind.PINNED, bytes);
     Allocation allocation;

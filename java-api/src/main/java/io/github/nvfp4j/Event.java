@@ -105,7 +105,10 @@ public final class Event implements AutoCloseable {
     try {
       requireRecorded();
       if (device.isCuda()) {
-        Cuda.check(state, "event: cudaEventSynchronize", CudaRuntime.eventSynchronize(event));
+        Cuda.check(
+            state,
+            "event: cudaEventSynchronize",
+            Cuda.relaxed(() -> CudaRuntime.eventSynchronize(event)));
       }
     } finally {
       lock.readLock().unlock();

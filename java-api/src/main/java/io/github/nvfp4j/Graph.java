@@ -228,7 +228,9 @@ public final class Graph implements AutoCloseable {
         Stream former = last;
         if (former != null && !state.hasFailed()) {
           Cuda.check(
-              state, "close: cudaEventSynchronize", CudaRuntime.eventSynchronize(launchDone));
+              state,
+              "close: cudaEventSynchronize",
+              Cuda.relaxed(() -> CudaRuntime.eventSynchronize(launchDone)));
           takeReportFor(former);
         }
       } finally {
@@ -307,6 +309,16 @@ public final class Graph implements AutoCloseable {
         CudaRuntime.streamWaitEvent(stream.cudaStream(), reportDone, 0));
     listed = null;
     return true;
+  }
+
+  /// Whether a stream still has to ask for the report of the last launch; where not, the stream
+  /// forgets the graph.
+  synchronized boolean reportsTo(Stream stream) {
+    boolean reports = !closed && last == stream;
+    if (!reports && listed == stream) {
+      listed = null;
+    }
+    return reports;
   }
 
   /// The context whose report [#requestReport] asks for.

@@ -31,8 +31,8 @@ final class Reaper {
     while (true) {
       try {
         WORK.take().drain();
-      } catch (InterruptedException e) {
-        // Nobody ends this thread: it is a daemon.
+      } catch (InterruptedException | RuntimeException | OutOfMemoryError e) {
+        // Nobody ends this thread: it is a daemon, and the only one that frees what it is given.
         continue;
       }
     }

@@ -64,10 +64,16 @@ final class Reporting {
       outstanding = null;
     }
     Reports reports = new Reports();
-    int status = Nvfp4jNative.contextSynchronize(context, record.segment(), error.segment());
-    reports.add(state, status, error, record);
-    for (Graph graph : launched) {
-      graph.collect(stream, reports);
+    try {
+      int status = Nvfp4jNative.contextSynchronize(context, record.segment(), error.segment());
+      reports.add(state, status, error, record);
+      for (Graph graph : launched) {
+        graph.collect(stream, reports);
+      }
+    } catch (RuntimeException e) {
+      // Nothing asks for the futures that still wait any more.
+      Completion.complete(takeWaiting(), e);
+      throw e;
     }
     launched.clear();
     synchronized (carried) {
@@ -127,25 +133,28 @@ final class Reporting {
     List<Graph> graphs = new ArrayList<>();
     Completion completion = new Completion(stream, context, futures, graphs);
     outstanding = completion;
-    try {
-      int status = Nvfp4jNative.contextRequestReport(context, error.segment());
-      if (status != 0) {
-        throw Failures.of(state, null, status, error, "");
-      }
-      for (Graph graph : launched) {
-        if (graph.requestReport(stream, completion)) {
-          graphs.add(graph);
+    // A graph knows the completion before its event is recorded; whoever closes it then waits here.
+    synchronized (completion) {
+      try {
+        int status = Nvfp4jNative.contextRequestReport(context, error.segment());
+        if (status != 0) {
+          throw Failures.of(state, null, status, error, "");
         }
+        for (Graph graph : launched) {
+          if (graph.requestReport(stream, completion)) {
+            graphs.add(graph);
+          }
+        }
+        launched.removeIf(graph -> graphs.contains(graph) || !graph.reportsTo(stream));
+        synchronized (carried) {
+          completion.carry(carried);
+          carried.clear();
+        }
+        completion.record(cudaStream);
+        completion.submit();
+      } catch (RuntimeException | Error e) {
+        completion.fail(e);
       }
-      launched.removeAll(graphs);
-      synchronized (carried) {
-        completion.carry(carried);
-        carried.clear();
-      }
-      completion.record(cudaStream);
-      completion.submit();
-    } catch (RuntimeException e) {
-      completion.fail(e);
     }
   }
 

@@ -9,7 +9,7 @@ import picocli.CommandLine.Option;
 /// The options that choose a device. It is used as chosen: there is no other one that takes over.
 final class DeviceOptions {
   private static final Pattern CUDA = Pattern.compile("cuda:(0|[1-9]\\d{0,3})");
-  private static final int MAX_THREADS = 4096;
+  private static final int MAX_THREADS = 1024;
 
   @Option(
       names = "--device",

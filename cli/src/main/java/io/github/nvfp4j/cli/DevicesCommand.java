@@ -9,6 +9,7 @@ import java.io.PrintWriter;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -85,6 +86,7 @@ final class DevicesCommand implements Callable<Integer> {
       out.println(info.id() + "  " + info.name());
       if (isCuda(info)) {
         out.printf(
+            Locale.ROOT,
             "  compute capability %d.%d, %d SMs, %.1f GiB, driver %s, runtime %s%n",
             info.computeCapabilityMajor(),
             info.computeCapabilityMinor(),

@@ -157,11 +157,6 @@ final class OpRequest {
     return parameters.get(name);
   }
 
-  /// Whether a parameter was given at all.
-  boolean has(String name) {
-    return parameters.containsKey(name);
-  }
-
   /// To be called when everything was asked for.
   void refuseTheRest() {
     for (String name : parameters.keySet()) {

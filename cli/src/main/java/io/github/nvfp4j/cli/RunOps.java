@@ -29,6 +29,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.LinkedHashMap;
+import java.util.Locale;
 import java.util.Map;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
@@ -101,9 +102,11 @@ final class RunOps {
   private static Prepared dequantize(OpRequest request) {
     Input packed = request.matrix("packed", U8, "[T, K/2]");
     long rows = packed.dim(0);
-    if (packed.dim(1) % (BLOCK / 2) != 0) {
+    if (packed.dim(1) == 0 || packed.dim(1) % (BLOCK / 2) != 0) {
       throw request.fault(
-          "tensor packed is " + packed.describe() + ", expected a multiple of 8 bytes per row");
+          "tensor packed is "
+              + packed.describe()
+              + ", expected a positive multiple of 8 bytes per row");
     }
     long columns = packed.dim(1) * 2;
     ScaleLayout layout = scaleLayout(request);
@@ -116,7 +119,7 @@ final class RunOps {
         F32,
         "[1] or [" + rows + "]");
     GlobalScale global = gs.entry().elements() == 1 ? GlobalScale.TENSOR : GlobalScale.ROW;
-    DType dtype = DType.valueOf(request.choice("dtype", "f32", "bf16", "f16").toUpperCase());
+    DType dtype = DType.valueOf(request.choice("dtype", "f32", "bf16", "f16").toUpperCase(Locale.ROOT));
     return (bench, outputs) -> {
       Nvfp4Tensor x = bench.result(rows, columns, layout, global);
       copyInto(bench, packed.data(), x.codes());
@@ -212,13 +215,13 @@ final class RunOps {
     } else if (stride != null) {
       columns -= columns % unit;
     }
-    if (columns % unit != 0) {
+    if (columns == 0 || columns % unit != 0) {
       throw request.fault(
           "tensor "
               + matrix.name()
               + " is "
               + matrix.describe()
-              + ", expected a multiple of "
+              + ", expected a positive multiple of "
               + unit
               + " columns, has "
               + columns);

@@ -9,12 +9,15 @@ import java.io.IOException;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileSystemException;
 import java.nio.file.NoSuchFileException;
+import java.util.regex.Pattern;
 
 /// The exit code and the sentence that an exception comes to.
 ///
 /// @param exitCode one of the constants
 /// @param sentence for the user, without a line break
 record Verdict(int exitCode, String sentence) {
+  private static final Pattern CONTROL = Pattern.compile("[\\p{Cc}\\p{Cf}]");
+
   /// The command did what it was asked.
   static final int GOOD = 0;
 
@@ -36,11 +39,12 @@ record Verdict(int exitCode, String sentence) {
       case Nvfp4Exception e -> of(DEVICE_FAILED, e);
       case SafetensorsException e -> of(BAD_INPUT, e);
       case NoSuchFileException e ->
-          new Verdict(BAD_INPUT, e.getFile() + ": " + reason(e, "no such file"));
+          new Verdict(BAD_INPUT, oneLine(e.getFile() + ": " + reason(e, "no such file")));
       case AccessDeniedException e ->
-          new Verdict(BAD_INPUT, e.getFile() + ": " + reason(e, "permission denied"));
+          new Verdict(BAD_INPUT, oneLine(e.getFile() + ": " + reason(e, "permission denied")));
       case FileSystemException e ->
-          new Verdict(BAD_INPUT, e.getFile() + ": " + reason(e, e.getClass().getSimpleName()));
+          new Verdict(
+              BAD_INPUT, oneLine(e.getFile() + ": " + reason(e, e.getClass().getSimpleName())));
       case IOException e -> of(BAD_INPUT, e);
       case IllegalArgumentException e -> of(BAD_INPUT, e);
       case OutOfMemoryError e ->
@@ -58,10 +62,14 @@ record Verdict(int exitCode, String sentence) {
   }
 
   private static String reason(FileSystemException e, String otherwise) {
-    return e.getReason() == null ? otherwise : oneLine(e.getReason());
+    return e.getReason() == null ? otherwise : e.getReason();
   }
 
+  /// Names in a sentence come from files: none breaks the line, or gives the terminal orders.
   private static String oneLine(String text) {
-    return text.strip().replaceAll("\\s*\\R\\s*", "; ");
+    String line = text.strip().replaceAll("\\s*\\R\\s*", "; ");
+    return CONTROL
+        .matcher(line)
+        .replaceAll(c -> String.format("\\\\u%04x", (int) c.group().charAt(0)));
   }
 }

@@ -36,15 +36,7 @@ record Workbench(Stream stream, Arena arena, byte pattern) {
 
   /// The first `columns` of each row of a matrix: a view, whose row stride is the matrix' columns.
   Tensor leftColumns(Tensor matrix, long columns) {
-    if (matrix.shape(1) == columns) {
-      return matrix;
-    }
-    long[] shape = {matrix.shape(0), columns};
-    long[] stride = {matrix.shape(1), 1};
-    return matrix.isDevice()
-        ? Tensor.ofUnsafeDevicePointer(
-            arena, device(), matrix.address(), matrix.dtype(), shape, stride)
-        : Tensor.ofStrided(arena, matrix.segment(), matrix.dtype(), shape, stride);
+    return matrix.shape(1) == columns ? matrix : matrix.slice(arena, 1, 0, columns);
   }
 
   /// Room for a result.

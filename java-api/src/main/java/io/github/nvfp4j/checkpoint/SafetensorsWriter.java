@@ -8,6 +8,7 @@ import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -94,8 +95,7 @@ public final class SafetensorsWriter implements AutoCloseable {
     }
     Path resolved = resolve(target);
     Path temporary = temporaryBeside(resolved);
-    FileChannel channel =
-        FileChannel.open(temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+    FileChannel channel = createBeside(resolved, temporary);
     SafetensorsWriter writer =
         new SafetensorsWriter(resolved, temporary, channel, tensors, header.length, dataBytes);
     try {
@@ -322,6 +322,21 @@ public final class SafetensorsWriter implements AutoCloseable {
       throw new AccessDeniedException(target.toString(), null, "is not writable");
     }
     return Files.isSymbolicLink(target) ? target.toRealPath() : target;
+  }
+
+  /// A failure names the target: of the temporary file the user knows nothing.
+  private static FileChannel createBeside(Path target, Path temporary) throws IOException {
+    try {
+      return FileChannel.open(temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+    } catch (AccessDeniedException e) {
+      throw new AccessDeniedException(
+          target.toString(), null, "permission denied to create a file in its directory");
+    } catch (NoSuchFileException e) {
+      throw new NoSuchFileException(
+          target.toString(), null, "no file can be created in its directory");
+    } catch (FileSystemException e) {
+      throw new FileSystemException(target.toString(), null, e.getReason());
+    }
   }
 
   /// Hidden, and not made from the target's name, which may be as long as names can be.
