@@ -11,7 +11,7 @@
  *   thread-local state.
  * - A call validates all its arguments first, then looks at the device, then launches. A refused call
  *   has changed nothing.
- * - No C++ exception and no signal leaves the library.
+ * - No C++ exception leaves the library.
  * - Only `stdint` types, pointers and plain structs that start with `struct_size` are used.
  */
 #include <stdint.h>

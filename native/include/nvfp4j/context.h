@@ -29,7 +29,7 @@ typedef struct nvfp4j_context_options {
   int32_t device;
   /** CPU: threads of its pool, 0 = one per available core. CUDA: must be 0. */
   int32_t threads;
-  /** CUDA: 1 = `cuda_stream` is a foreign cudaStream_t that the caller keeps alive (0 is the legacy default stream); 0 = the context creates its own non-blocking stream. CPU: must be 0. */
+  /** CUDA: 1 = `cuda_stream` is a foreign cudaStream_t that the caller keeps alive (0 is the legacy default stream; cudaStreamPerThread is refused, since contexts change threads); 0 = the context creates its own non-blocking stream. CPU: must be 0. */
   int32_t foreign_stream;
   /** The foreign cudaStream_t, or NULL. */
   void* cuda_stream;
@@ -79,7 +79,8 @@ typedef struct nvfp4j_status_record {
 NVFP4J_API int32_t nvfp4j_context_create(const nvfp4j_context_options* options, nvfp4j_context** context, nvfp4j_error* error);
 
 /**
- * Waits for the context's work, then frees it, its workspace and its own stream. A foreign stream is left alone. NULL is allowed.
+ * Waits for the context's work, then frees it, its workspace and its own stream. A foreign stream is left alone. NULL is allowed. No other
+ * thread may be inside nvfp4j_context_report of this context.
  */
 NVFP4J_API int32_t nvfp4j_context_destroy(nvfp4j_context* context, nvfp4j_error* error);
 

@@ -26,7 +26,7 @@
  *   per block: S = e4m3_rn_satfinite(min(ab * (E * fl(1/6)), FLT_MAX)) ; c = min(1 / (f32(S) * gs), FLT_MAX)
  *   per element: q = e2m1_rn_satfinite(fma(x, c, +0)) ; a NaN or infinite element is coded and reported as EXACT does
  * @endcode
- * It has no zero-scale policy of its own to choose: `zero_scale` is not read.
+ * It leaves no zero-scale policy to choose: `zero_scale` must be valid and has no effect.
  */
 #include "nvfp4j/context.h"
 #include "nvfp4j/tensor.h"

@@ -40,6 +40,13 @@ void check_options(const char* name, const nvfp4j_context_options* options) {
     fail(invalid, "%s: options.cuda_stream is %p, expected NULL (options.foreign_stream is 0)",
          name, options->cuda_stream);
   }
+  // 2 is cudaStreamPerThread: another stream in every thread, and a context may change threads.
+  if (options->cuda_stream == reinterpret_cast<void*>(2)) {
+    fail(invalid,
+         "%s: options.cuda_stream is 0x2 (cudaStreamPerThread), expected a stream that is the same "
+         "in every thread",
+         name);
+  }
   if (options->device == NVFP4J_DEVICE_CPU) {
     if (options->threads < 0 || options->threads > kMaxCpuThreads) {
       fail(invalid, "%s: options.threads is %d, expected 0 (one per available core) to %d", name,

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+// quantize on the GPU: its arithmetic against division, exhaustively where that is possible, and every kernel against scalar host code.
+#include "device/fp4.cuh"
+#include "ops/quantize/quantize_cuda.hpp"
+#include "ops/quantize/quantize_plan.hpp"
+#include "quantize_reference.cuh"
+
+namespace nvfp4j::test {
+namespace {
+
+using namespace device;
+
+// ---- arithmetic ------------------------------------------------------------------------------------------------------
+
+// Blocks of 16 neighbouring magnitudes (signs alternate) under d: thresholds against division.
+template <typename T>
+__global__ void compare_codes(const float* d, int scales, std::uint32_t first, std::uint32_t magnitudes, unsigned long long* wrong) {
+  const std::uint64_t i = static_cast<std::uint64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const std::uint64_t groups = magnitudes / 16;
+  if (i >= groups * scales) return;
+  const float f = d[i / groups];
+  const std::uint32_t base = first + static_cast<std::uint32_t>(i % groups) * 16;
+  Block<T> x;
+  for (int k = 0; k < 16; ++k) {
+    if constexpr (T::kBytes == 2) {
+      const std::uint32_t v = (base + k) | (k % 3 == 0 ? 0x8000u : 0u);
+      x.w[k / 2] = k & 1 ? x.w[k / 2] | v << 16 : v;
+    } else {
+      x.w[k] = (base + k) | (k % 3 == 0 ? 0x80000000u : 0u);
+    }
+  }
+  const uint2 a = codes_by_thresholds<T>(x, pack_thresholds<T>(thresholds_of(f)));
+  const uint2 b = codes_by_division<T>(x, f);
+  if (a.x != b.x || a.y != b.y) atomicAdd(wrong, 1ull);
+}
+
+// 32 floats around each tie of e2m1 under d: the only places where an error could hide.
+__global__ void compare_codes_near_ties(std::uint32_t seed, std::uint32_t count, unsigned long long* wrong) {
+  const std::uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= count) return;
+  std::uint32_t h = (i + seed) * 0x9E3779B1u;
+  h ^= h >> 15;
+  h *= 0x85EBCA77u;
+  h ^= h >> 13;
+  h *= 0xC2B2AE3Du;
+  h ^= h >> 16;
+  std::uint32_t mantissa = h & 0x7FFFFFu;
+  if (i % 4 == 1) mantissa &= 0x7FF000u;
+  if (i % 4 == 2) mantissa |= 0x7FFFF0u;
+  const std::uint32_t exponent = 127u - 90u + (h >> 23) % 190u;
+  const float d = __uint_as_float(exponent << 23 | mantissa);
+  const float ties[7] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5.0f};
+  for (int t = 0; t < 7; ++t) {
+    const std::uint32_t at = __float_as_uint(__fmul_rn(ties[t], d)) - 8u;
+    Block<F32> x;
+    for (int k = 0; k < 16; ++k) x.w[k] = at + k;
+    const uint2 a = codes_by_thresholds<F32>(x, pack_thresholds<F32>(thresholds_of(d)));
+    const uint2 b = codes_by_division<F32>(x, d);
+    if (a.x != b.x || a.y != b.y) atomicAdd(wrong, 1ull);
+  }
+}
+
+__global__ void compare_scale_quotients(std::uint32_t seed, std::uint32_t count, unsigned long long* wrong) {
+  const std::uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= count) return;
+  std::uint32_t h = (i + seed) * 0x9E3779B1u;
+  h ^= h >> 15;
+  h *= 0x85EBCA77u;
+  h ^= h >> 13;
+  const std::uint32_t k = h * 0xC2B2AE3Du;
+  // A gs in [2^-60, 2^60].
+  const GlobalScale g = global_scale_of<NVFP4J_RECIPE_EXACT>(__uint_as_float(67u + (h >> 8) % 120u << 23 | (h & 0x7FFFFFu)), 0.0f);
+  // Quotients from 2^-14 to 2^12, half of them next to a tie of e4m3; some anywhere.
+  float a = __fmul_rn(g.divisor, __uint_as_float(113u + (k >> 8) % 26u << 23 | (i & 1 ? k & 0x7FFFFFu : (k & 0xF80000u) >> 1 & 0x7C0000u | 0x40000u)));
+  if (i % 16 == 0) a = __uint_as_float(k & 0x7F7FFFFFu);
+  a = __uint_as_float(__float_as_uint(a) + (i >> 1) % 5u);
+  const float exact = __fdiv_rn(a, g.divisor);
+  const float q = scale_quotient(a, g);
+  const bool same = q == exact || (exact >= 448.0f && q == 448.0f) || (exact < 0x1p-11f && q < 0x1p-11f);
+  if (!same || e4m3_from_f32(q) != e4m3_from_f32(exact)) atomicAdd(wrong, 1ull);
+}
+
+__global__ void compare_e4m3(unsigned long long* wrong) {
+  for (std::uint32_t i = blockIdx.x * blockDim.x + threadIdx.x; i <= 0x7FFFFFFFu; i += gridDim.x * blockDim.x) {
+    const float x = __uint_as_float(i);
+    if (e4m3_from_f32(x) != e4m3_from_f32_software(x)) atomicAdd(wrong, 1ull);
+  }
+}
+
+unsigned long long run_counted(const std::function<void(unsigned long long*)>& f) {
+  unsigned long long* wrong;
+  unsigned long long n;
+  MUST(cudaMalloc(&wrong, 8));
+  MUST(cudaMemset(wrong, 0, 8));
+  f(wrong);
+  MUST(cudaGetLastError());
+  MUST(cudaMemcpy(&n, wrong, 8, cudaMemcpyDeviceToHost));
+  MUST(cudaFree(wrong));
+  return n;
+}
+
+void test_arithmetic(bool quick) {
+  std::mt19937 g(11);
+  const int scales = quick ? 256 : 60000;
+  std::vector<float> d(scales);
+  for (int i = 0; i < scales; ++i) {
+    std::uint32_t mantissa = g() & 0x7FFFFFu;
+    if (i % 4 == 1) mantissa &= 0x780000u;  // a power of two times a scale
+    if (i % 4 == 2) mantissa &= 0x7FF000u;
+    d[i] = float_of((127u - 90u + (i < 191 ? i : g() % 191u)) << 23 | mantissa);
+    if (d[i] > 0x1p100f) d[i] = 0x1p100f;
+  }
+  float* device_d;
+  MUST(cudaMalloc(&device_d, scales * 4));
+  MUST(cudaMemcpy(device_d, d.data(), scales * 4, cudaMemcpyHostToDevice));
+  const auto blocks = [&](std::uint64_t n) { return static_cast<unsigned>((n + 255) / 256); };
+  check(run_counted([&](auto* w) { compare_codes<Bf16><<<blocks(0x7F80 / 16 * static_cast<std::uint64_t>(scales)), 256>>>(device_d, scales, 0, 0x7F80, w); }) == 0,
+        "codes of every bf16 magnitude equal the division's");
+  // The same scales where f16 lives.
+  for (float& v : d) v = std::ldexp(std::frexp(v, std::vector<int>(1).data()), static_cast<int>(g() % 45) - 27);
+  MUST(cudaMemcpy(device_d, d.data(), scales * 4, cudaMemcpyHostToDevice));
+  check(run_counted([&](auto* w) { compare_codes<F16><<<blocks(0x7C00 / 16 * static_cast<std::uint64_t>(scales)), 256>>>(device_d, scales, 0, 0x7C00, w); }) == 0,
+        "codes of every f16 magnitude equal the division's");
+  const std::uint32_t ties = quick ? 1 << 16 : 1 << 26;
+  check(run_counted([&](auto* w) { compare_codes_near_ties<<<blocks(ties), 256>>>(1, ties, w); }) == 0, "f32 codes next to ties equal the division's");
+  const std::uint32_t quotients = quick ? 1 << 16 : 1u << 30;
+  check(run_counted([&](auto* w) { compare_scale_quotients<<<blocks(quotients), 256>>>(3, quotients, w); }) == 0, "scale quotients equal the division's");
+  if (!quick) check(run_counted([&](auto* w) { compare_e4m3<<<1024, 256>>>(w); }) == 0, "e4m3 by software equals the instruction on every float");
+  MUST(cudaFree(device_d));
+}
+
+// ---- the op ----------------------------------------------------------------------------------------------------------
+
+struct Case {
+  int dtype;
+  std::int64_t rows;
+  std::int64_t columns;
+  std::int64_t pad;  // stride - columns
+  int misalign;      // elements
+  bool gather;
+  QuantizeRecipe recipe;
+  int layout;
+  int kind;
+  Data data;
+
+  std::string name() const {
+    char text[200];
+    std::snprintf(text, sizeof text, "quantize dtype %d [%lld, %lld] pad %lld misalign %d gather %d %s recipe %d zero %d layout %d kind %d data %d",
+                  dtype, static_cast<long long>(rows), static_cast<long long>(columns), static_cast<long long>(pad), misalign, gather,
+                  recipe.global_scale == NVFP4J_GLOBAL_SCALE_DYNAMIC ? "dynamic" : "given", recipe.recipe, recipe.zero_scale, layout, kind, data);
+    return text;
+  }
+};
+
+float random_given(std::mt19937& g, bool bad) {
+  if (bad && g() % 3 == 0) {
+    const float values[] = {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e-42f, 3e38f};
+    return values[g() % 6];
+  }
+  return std::ldexp(1.0f + static_cast<float>(g() >> 8) * 0x1p-24f, static_cast<int>(g() % 30) - 20);
+}
+
+void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
+  const int bytes = element_bytes(c.dtype);
+  const std::int64_t input_rows = c.gather ? c.rows / 2 + 3 : c.rows;
+  const std::int64_t stride = c.columns + c.pad;
+  const std::vector<std::uint8_t> x = random_tensor(g, c.dtype, input_rows * stride, c.data);
+  Buffer input(input_rows * stride * bytes, c.misalign * bytes);
+  input.put(x.data(), static_cast<std::int64_t>(x.size()));
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(c.rows));
+  bool bad_id = false;
+  Buffer id_buffer(std::max<std::int64_t>(c.rows, 1) * 4);
+  if (c.gather) {
+    for (auto& id : ids) {
+      id = static_cast<std::int32_t>(g() % static_cast<std::uint32_t>(input_rows));
+      if (g() % 19 == 0) id = g() & 1 ? -1 : static_cast<std::int32_t>(input_rows);
+      bad_id = bad_id || id < 0 || id >= input_rows;
+    }
+    id_buffer.put(ids.data(), c.rows * 4);
+  }
+  const std::int64_t scales_count = c.kind == NVFP4J_GLOBAL_SCALE_ROW ? c.rows : 1;
+  std::vector<float> given;
+  if (c.recipe.global_scale == NVFP4J_GLOBAL_SCALE_GIVEN) {
+    const bool bad = g() % 4 == 0;
+    for (std::int64_t i = 0; i < scales_count; ++i) given.push_back(random_given(g, bad));
+  }
+  const Quantised expected = quantise(c.rows, c.columns, c.recipe, c.layout, c.kind, given, [&](std::int64_t m, float* v) {
+    if (c.gather) m = ids[m] < 0 || ids[m] >= input_rows ? -1 : ids[m];
+    for (std::int64_t k = 0; k < c.columns; ++k) v[k] = m < 0 ? 0.0f : load_element(x.data(), c.dtype, m * stride + k);
+  });
+
+  Buffer codes(c.rows * c.columns / 2);
+  Buffer scales(scale_bytes(c.layout, c.rows, c.columns / 16));
+  Buffer gs(scales_count * 4);
+  const QuantizeArgs args = {input.data(),
+                             c.dtype,
+                             input_rows,
+                             stride,
+                             c.rows,
+                             c.columns,
+                             c.gather ? id_buffer.as<std::int32_t>() : nullptr,
+                             c.recipe,
+                             {codes.data(), scales.data(), gs.as<float>(), c.layout, c.kind}};
+  for (int run = 0; run < 3; ++run) {
+    codes.poison();
+    scales.poison();
+    gs.poison();
+    if (!given.empty()) gs.put(given.data(), scales_count * 4);
+    if (run < 2) {
+      must(static_cast<cudaError_t>(quantize_cuda(gpu.launch, args)), "quantize_cuda");
+      gpu.wait();
+    } else {
+      gpu.replay([&] { must(static_cast<cudaError_t>(quantize_cuda(gpu.launch, args)), "quantize_cuda in a capture"); }, 3);
+    }
+    if (!equal(expected, codes, scales, gs, c.name())) break;
+  }
+  const std::uint64_t causes = gpu.take_status().causes[NVFP4J_OP_QUANTIZE];
+  const std::uint64_t wanted = (expected.non_finite ? 1ull << NVFP4J_CAUSE_NON_FINITE_INPUT : 0) |
+                               (expected.bad_scale ? 1ull << NVFP4J_CAUSE_BAD_GLOBAL_SCALE : 0) |
+                               (bad_id ? 1ull << NVFP4J_CAUSE_INDEX_OUT_OF_RANGE : 0);
+  check(causes == wanted, c.name() + ": causes " + std::to_string(causes) + ", expected " + std::to_string(wanted));
+}
+
+void test_cases(Gpu& gpu, std::mt19937& g, int count, std::int64_t largest) {
+  const std::int64_t shapes[][2] = {{1, 16},     {3, 48},     {1, 7168},   {2, 7168},  {4, 7168},  {5, 272},    {33, 272},  {130, 272},
+                                    {129, 1040}, {64, 7168},  {17, 512},   {9, 528},   {3, 20000}, {2, 33 * 16}, {2, 70000}, {257, 2064},
+                                    {1000, 16},  {300, 7168}, {1000, 2048}, {7, 8192},  {128, 64},  {127, 48},   {16, 4096}, {200, 5120}};
+  for (int i = 0; i < count; ++i) {
+    const auto& shape = shapes[static_cast<std::size_t>(i) % (sizeof shapes / sizeof shapes[0])];
+    if (shape[0] * shape[1] > largest) continue;
+    Case c;
+    c.dtype = static_cast<int>(g() % 3);
+    c.rows = shape[0];
+    c.columns = shape[1];
+    c.pad = g() % 3 == 0 ? static_cast<std::int64_t>(g() % 40) : 0;
+    c.misalign = g() % 4 == 0 ? static_cast<int>(g() % 8) : 0;
+    c.gather = g() % 4 == 0;
+    c.recipe = {g() % 3 != 0 ? NVFP4J_GLOBAL_SCALE_DYNAMIC : NVFP4J_GLOBAL_SCALE_GIVEN, g() % 4 == 0 ? NVFP4J_RECIPE_TE_EXACT : NVFP4J_RECIPE_EXACT,
+                static_cast<int>(g() % 2)};
+    c.layout = static_cast<int>(g() % 2);
+    c.kind = static_cast<int>(g() % 2);
+    c.data = static_cast<Data>(g() % kDataKinds);
+    run_case(gpu, g, c);
+  }
+}
+
+// Large enough that elements are read twice.
+void test_large(Gpu& gpu, std::mt19937& g) {
+  const QuantizeRecipe exact = {NVFP4J_GLOBAL_SCALE_DYNAMIC, NVFP4J_RECIPE_EXACT, NVFP4J_ZERO_SCALE_MIN};
+  const QuantizeRecipe te = {NVFP4J_GLOBAL_SCALE_DYNAMIC, NVFP4J_RECIPE_TE_EXACT, NVFP4J_ZERO_SCALE_MIN};
+  for (const int dtype : {NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F16, NVFP4J_DTYPE_F32}) {
+    for (const std::int64_t rows : {1000, 2600, 4099}) {
+      run_case(gpu, g, {dtype, rows, 7168, 0, 0, false, exact, static_cast<int>(rows & 1), NVFP4J_GLOBAL_SCALE_TENSOR, rows == 2600 ? kNonFinite : kGauss});
+    }
+    run_case(gpu, g, {dtype, 4099, 7168, 16, 0, false, exact, 1, NVFP4J_GLOBAL_SCALE_TENSOR, kNonFinite});
+    run_case(gpu, g, {dtype, 4099, 7168, 0, 0, false, te, 0, NVFP4J_GLOBAL_SCALE_TENSOR, kGauss});
+    run_case(gpu, g, {dtype, 3001, 7184, 0, 0, true, exact, 0, NVFP4J_GLOBAL_SCALE_TENSOR, kWide});
+    run_case(gpu, g, {dtype, 2050, 7168, 0, 0, false, exact, 1, NVFP4J_GLOBAL_SCALE_ROW, kGauss});
+  }
+}
+
+}  // namespace
+}  // namespace nvfp4j::test
+
+int main(int argc, char** argv) {
+  using namespace nvfp4j::test;
+  const bool quick = argc > 1 && std::strcmp(argv[1], "--quick") == 0;  // for compute-sanitizer
+  Gpu gpu;
+  must(static_cast<cudaError_t>(nvfp4j::quantize_cuda_warm_up(gpu.properties)), "quantize_cuda_warm_up");
+  std::printf("%s\n", nvfp4j::quantize_cuda_path(gpu.properties));
+  std::mt19937 g(20261124);
+  test_arithmetic(quick);
+  test_cases(gpu, g, quick ? 48 : 720, quick ? 1 << 19 : 1 << 30);
+  if (!quick) test_large(gpu, g);
+  // The other path of this device: what cards without sm_90a code get.
+  if (nvfp4j::quantize_has_sm90(gpu.properties)) {
+    gpu.properties.major = 8;
+    std::printf("%s\n", nvfp4j::quantize_cuda_path(gpu.properties));
+    test_cases(gpu, g, quick ? 24 : 360, quick ? 1 << 19 : 1 << 30);
+    if (!quick) test_large(gpu, g);
+  }
+  return finish();
+}
