@@ -64,9 +64,9 @@ final class Cuda {
     }
   }
 
-  /// Calls the runtime with this thread's capture mode relaxed. Allocations, queries and waits would
-  /// spoil a capture of this thread, or another library's of mode global; ours have nothing to do
-  /// with it.
+  /// Calls the runtime with this thread's capture mode relaxed. Allocations, queries and waits
+  /// would spoil a capture of this thread, or another library's of mode global; ours have nothing
+  /// to do with it.
   static int relaxed(IntSupplier call) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment mode =

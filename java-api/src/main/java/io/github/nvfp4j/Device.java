@@ -67,6 +67,7 @@ public final class Device implements AutoCloseable {
   /// A CUDA device.
   ///
   /// @param ordinal 0 for `cuda:0`
+  /// @throws IllegalArgumentException if it is negative
   /// @throws DeviceNotSupportedException if there is no such device, no driver, or no CUDA in the
   ///   library; the message says which
   /// @throws LibraryLoadException if the native library cannot be loaded

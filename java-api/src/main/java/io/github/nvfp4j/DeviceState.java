@@ -172,28 +172,32 @@ final class DeviceState {
             () -> {
               int waited = CudaRuntime.deviceSynchronize();
               if (waited == CudaConstants.ERROR_STREAM_CAPTURE_UNSUPPORTED) {
+                // Another library captures a stream of this device: a later call tries again.
+                pending.addAll(batch);
                 return waited;
               }
-              int first = waited;
-              for (Allocation allocation : batch) {
-                int freed =
-                    allocation.isPinned()
-                        ? CudaRuntime.freeHost(allocation.address())
-                        : CudaRuntime.free(allocation.address());
-                first = first == CudaConstants.SUCCESS ? freed : first;
-              }
-              return first;
+              // Relaxed: a capture that another library begins now must not refuse a part of them.
+              int freed = Cuda.relaxed(() -> freeAll(batch));
+              return waited == CudaConstants.SUCCESS ? freed : waited;
             });
     if (code == CudaConstants.SUCCESS) {
       return;
     }
     CudaRuntime.getLastError();
-    if (code == CudaConstants.ERROR_STREAM_CAPTURE_UNSUPPORTED) {
-      // Another library captures a stream of this device: nothing was freed, a later call tries
-      // again.
-      pending.addAll(batch);
-    } else if (CudaRuntime.isSticky(code)) {
+    if (CudaRuntime.isSticky(code)) {
       fail(Cuda.describe(code));
     }
+  }
+
+  private static int freeAll(List<Allocation> batch) {
+    int first = CudaConstants.SUCCESS;
+    for (Allocation allocation : batch) {
+      int freed =
+          allocation.isPinned()
+              ? CudaRuntime.freeHost(allocation.address())
+              : CudaRuntime.free(allocation.address());
+      first = first == CudaConstants.SUCCESS ? freed : first;
+    }
+    return first;
   }
 }

@@ -2,6 +2,7 @@
 package io.github.nvfp4j.bindings;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeFalse;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -146,7 +147,10 @@ class GivenPlacesTest {
   void noCudaRuntimeBesideIt() throws Exception {
     Path alone = Files.createDirectory(folder.resolve("alone")).resolve("libnvfp4j.so");
     Files.copy(good, alone);
-    assertThat(library(alone).line("load"))
+    String line = library(alone).line("load");
+    assumeFalse(
+        line.startsWith("loaded"), "this system's loader finds a libcudart.so.13 of its own");
+    assertThat(line)
         .contains("-Dnvfp4j.library=" + alone, "libcudart.so.13: cannot open shared object file");
   }
 

@@ -119,7 +119,8 @@ final class RunOps {
         F32,
         "[1] or [" + rows + "]");
     GlobalScale global = gs.entry().elements() == 1 ? GlobalScale.TENSOR : GlobalScale.ROW;
-    DType dtype = DType.valueOf(request.choice("dtype", "f32", "bf16", "f16").toUpperCase(Locale.ROOT));
+    DType dtype =
+        DType.valueOf(request.choice("dtype", "f32", "bf16", "f16").toUpperCase(Locale.ROOT));
     return (bench, outputs) -> {
       Nvfp4Tensor x = bench.result(rows, columns, layout, global);
       copyInto(bench, packed.data(), x.codes());

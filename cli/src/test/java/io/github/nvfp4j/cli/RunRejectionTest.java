@@ -86,7 +86,8 @@ class RunRejectionTest {
             "quantize",
             tensors("input", zeros(f32, 4, 24)),
             "",
-            "quantize: tensor input is F32 [4, 24], expected a positive multiple of 16 columns, has 24"),
+            "quantize: tensor input is F32 [4, 24], expected a positive multiple of 16 columns, has"
+                + " 24"),
         Arguments.of(
             "quantize",
             tensors("input", zeros(f32, 4, 0)),
@@ -160,7 +161,8 @@ class RunRejectionTest {
             "quantize",
             tensors("input", x),
             "row_stride=32 cols=24",
-            "quantize: tensor input is F32 [4, 32], expected a positive multiple of 16 columns, has 24"),
+            "quantize: tensor input is F32 [4, 32], expected a positive multiple of 16 columns, has"
+                + " 24"),
         Arguments.of(
             "quantize",
             tensors("input", x),
@@ -211,7 +213,8 @@ class RunRejectionTest {
             "dequantize",
             tensors("packed", zeros(u8, 4, 12), "scale", scale, "gs", gs),
             "",
-            "dequantize: tensor packed is U8 [4, 12], expected a positive multiple of 8 bytes per row"),
+            "dequantize: tensor packed is U8 [4, 12], expected a positive multiple of 8 bytes per"
+                + " row"),
         Arguments.of(
             "dequantize",
             tensors("packed", zeros(u8, 4, 0), "scale", scale, "gs", gs),
@@ -315,7 +318,8 @@ class RunRejectionTest {
             "swiglu_quantize",
             tensors("gate_up", zeros(f32, 4, 48)),
             "",
-            "swiglu_quantize: tensor gate_up is F32 [4, 48], expected a positive multiple of 32 columns"),
+            "swiglu_quantize: tensor gate_up is F32 [4, 48], expected a positive multiple of 32"
+                + " columns"),
         Arguments.of(
             "swiglu_quantize",
             tensors("gate_up", x, "rows", zeros(SafetensorsDType.I32, 2)),

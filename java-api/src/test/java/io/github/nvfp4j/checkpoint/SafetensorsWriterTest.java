@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -206,6 +207,14 @@ class SafetensorsWriterTest {
       assertThat(SafetensorsFile.open(real, arena).entries()).isEmpty();
     }
     assertThat(files()).containsExactlyInAnyOrder(real, link);
+  }
+
+  @Test
+  void aFolderThatTakesNoFileIsToldByTheTargetsName() {
+    Path target = Path.of("/proc/out.safetensors");
+    assertThatThrownBy(() -> SafetensorsWriter.create(target, List.of(), Map.of()))
+        .isInstanceOf(FileSystemException.class)
+        .hasMessageStartingWith(target + ": ");
   }
 
   @ParameterizedTest
