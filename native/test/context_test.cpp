@@ -65,9 +65,12 @@ TEST(options_are_checked) {
   refused(
       [](auto& o) { o.cuda_stream = reinterpret_cast<void*>(0x10); },
       "context_create: options.cuda_stream is 0x10, expected NULL (options.foreign_stream is 0)");
-  refused([](auto& o) { o.device = 0, o.foreign_stream = 1, o.cuda_stream = reinterpret_cast<void*>(2); },
-          "context_create: options.cuda_stream is 0x2 (cudaStreamPerThread), expected a stream that "
-          "is the same in every thread");
+  refused(
+      [](auto& o) {
+        o.device = 0, o.foreign_stream = 1, o.cuda_stream = reinterpret_cast<void*>(2);
+      },
+      "context_create: options.cuda_stream is 0x2 (cudaStreamPerThread), expected a stream that "
+      "is the same in every thread");
   refused([](auto& o) { o.device = 0, o.threads = 4; },
           "context_create: options.threads is 4, expected 0 (options.device is cuda:0)");
   CHECK_FAILS(nvfp4j_context_create(nullptr, &context, error), kInvalid,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which kernels and grids quantize, swiglu and dequantize choose: functions of device and shape, so no GPU is needed.
+#include "ops/quantize/quantize_plan.hpp"
 #include "check.hpp"
 #include "device/scale_layout.cuh"
 #include "nvfp4j/quantize.h"
 #include "ops/dequantize/dequantize_plan.hpp"
-#include "ops/quantize/quantize_plan.hpp"
 #include "ops/swiglu/swiglu_plan.hpp"
 
 using namespace nvfp4j;
@@ -16,12 +16,14 @@ constexpr CudaDeviceProperties kA100 = {0, 8, 0, 108, 166912, 167936, 41943040, 
 constexpr CudaDeviceProperties kAda = {0, 8, 9, 128, 101376, 102400, 75497472, 1};
 constexpr CudaDeviceProperties kB200 = {0, 10, 0, 148, 232448, 233472, 132644864, 1};
 
-QuantizeProblem problem(std::int64_t rows, std::int64_t columns, bool dynamic, bool per_row, bool flat = true, int bytes = 2) {
+QuantizeProblem problem(std::int64_t rows, std::int64_t columns, bool dynamic, bool per_row,
+                        bool flat = true, int bytes = 2) {
   return {rows, columns, dynamic, per_row, bytes, true, flat, columns * bytes};
 }
 
 // What every plan must keep, whatever it chose.
-void check_plan(const CudaDeviceProperties& device, const QuantizeProblem& p, const QuantizePlan& plan) {
+void check_plan(const CudaDeviceProperties& device, const QuantizeProblem& p,
+                const QuantizePlan& plan) {
   const std::int64_t row_blocks = p.columns / 16;
   const std::int64_t blocks = p.rows * row_blocks;
   CHECK(plan.grid >= 1);
@@ -72,7 +74,8 @@ void check_plan(const CudaDeviceProperties& device, const QuantizeProblem& p, co
       CHECK(quantize_has_sm90(device));
       CHECK(p.flat);
       CHECK(plan.grid <= device.sm_count);
-      CHECK(plan.grid <= (blocks + plan.threads - 1) / plan.threads);  // every thread block has a chunk
+      CHECK(plan.grid <=
+            (blocks + plan.threads - 1) / plan.threads);  // every thread block has a chunk
       break;
   }
 }
@@ -81,7 +84,8 @@ void check_plan(const CudaDeviceProperties& device, const QuantizeProblem& p, co
 
 TEST(quantize_plans_hold_for_many_shapes) {
   const std::int64_t rows[] = {1, 2, 3, 17, 64, 128, 129, 264, 265, 1000, 8192, 1 << 20};
-  const std::int64_t columns[] = {16, 32, 48, 512, 528, 2048, 4096, 7168, 8192, 8208, 16384, 18432, 40000, 1 << 20};
+  const std::int64_t columns[] = {16,   32,   48,   512,   528,   2048,  4096,
+                                  7168, 8192, 8208, 16384, 18432, 40000, 1 << 20};
   for (const CudaDeviceProperties& device : {kH100, kA100, kAda, kB200}) {
     for (const std::int64_t m : rows) {
       for (const std::int64_t k : columns) {
@@ -95,17 +99,28 @@ TEST(quantize_plans_hold_for_many_shapes) {
 }
 
 TEST(quantize_kernels_by_shape) {
-  const auto kernel = [](const CudaDeviceProperties& d, const QuantizeProblem& p) { return static_cast<int>(plan_quantize(d, p).kernel); };
-  CHECK_EQ(kernel(kH100, problem(8192, 7168, false, false)), static_cast<int>(QuantizeKernel::kGiven));
-  CHECK_EQ(kernel(kH100, problem(8192, 7168, true, true)), static_cast<int>(QuantizeKernel::kRowsBulk));
+  const auto kernel = [](const CudaDeviceProperties& d, const QuantizeProblem& p) {
+    return static_cast<int>(plan_quantize(d, p).kernel);
+  };
+  CHECK_EQ(kernel(kH100, problem(8192, 7168, false, false)),
+           static_cast<int>(QuantizeKernel::kGiven));
+  CHECK_EQ(kernel(kH100, problem(8192, 7168, true, true)),
+           static_cast<int>(QuantizeKernel::kRowsBulk));
   CHECK_EQ(kernel(kA100, problem(8192, 7168, true, true)), static_cast<int>(QuantizeKernel::kRows));
-  CHECK_EQ(kernel(kH100, problem(8192, 7168, true, false)), static_cast<int>(QuantizeKernel::kTensorRing));
-  CHECK_EQ(kernel(kH100, problem(8192, 7168, true, false, false)), static_cast<int>(QuantizeKernel::kTensorGrid));
-  CHECK_EQ(kernel(kB200, problem(8192, 7168, true, false)), static_cast<int>(QuantizeKernel::kTensorGrid));
-  CHECK_EQ(kernel(kH100, problem(1, 7168, true, false)), static_cast<int>(QuantizeKernel::kSmallBlock));
-  CHECK_EQ(kernel(kH100, problem(64, 7168, true, false)), static_cast<int>(QuantizeKernel::kSmallGrid));
-  CHECK_EQ(kernel(kH100, problem(64, 7168, true, true)), static_cast<int>(QuantizeKernel::kSmallBlock));
-  CHECK_EQ(kernel(kH100, problem(1000, 512, true, true)), static_cast<int>(QuantizeKernel::kShortRows));
+  CHECK_EQ(kernel(kH100, problem(8192, 7168, true, false)),
+           static_cast<int>(QuantizeKernel::kTensorRing));
+  CHECK_EQ(kernel(kH100, problem(8192, 7168, true, false, false)),
+           static_cast<int>(QuantizeKernel::kTensorGrid));
+  CHECK_EQ(kernel(kB200, problem(8192, 7168, true, false)),
+           static_cast<int>(QuantizeKernel::kTensorGrid));
+  CHECK_EQ(kernel(kH100, problem(1, 7168, true, false)),
+           static_cast<int>(QuantizeKernel::kSmallBlock));
+  CHECK_EQ(kernel(kH100, problem(64, 7168, true, false)),
+           static_cast<int>(QuantizeKernel::kSmallGrid));
+  CHECK_EQ(kernel(kH100, problem(64, 7168, true, true)),
+           static_cast<int>(QuantizeKernel::kSmallBlock));
+  CHECK_EQ(kernel(kH100, problem(1000, 512, true, true)),
+           static_cast<int>(QuantizeKernel::kShortRows));
 }
 
 TEST(quantize_refuses_old_devices) {
@@ -128,10 +143,11 @@ TEST(fast_division_is_division) {
     for (int i = 0; i < 200; ++i) {
       state = state * 1664525u + 1013904223u;
       std::uint32_t n = state >> 1;
-      if (i % 4 == 0) n = n / f.divisor * f.divisor;                   // exact multiples
+      if (i % 4 == 0) n = n / f.divisor * f.divisor;                        // exact multiples
       if (i % 4 == 1 && n >= f.divisor) n = n / f.divisor * f.divisor - 1;  // and one below
       if (i == 0) n = 0x7fffffffu;
-      const auto product = static_cast<std::uint32_t>(static_cast<std::uint64_t>(n) * f.multiplier >> 32);
+      const auto product =
+          static_cast<std::uint32_t>(static_cast<std::uint64_t>(n) * f.multiplier >> 32);
       CHECK_EQ(f.multiplier == 0 ? n : product >> f.shift, n / f.divisor);
     }
   }
@@ -141,9 +157,11 @@ TEST(offsets_past_two_to_the_31) {
   // 2^20 rows of 2^14 columns: 2^34 elements, 2^30 scales; 2^22 rows of them pass 2^32.
   const std::int64_t tiles = (1 << 14) / 64;
   CHECK_EQ(swizzled_offset(0, 0, tiles), 0);
-  CHECK_EQ(swizzled_offset((std::int64_t{1} << 22) - 1, (1 << 10) - 1, tiles), (std::int64_t{1} << 32) - 1);
+  CHECK_EQ(swizzled_offset((std::int64_t{1} << 22) - 1, (1 << 10) - 1, tiles),
+           (std::int64_t{1} << 32) - 1);
   CHECK_EQ(swizzled_offset(std::int64_t{1} << 22, 0, tiles), std::int64_t{1} << 32);
-  CHECK_EQ(plan_quantize(kH100, problem(std::int64_t{1} << 22, 1 << 14, false, false)).grid, std::int64_t{1} << 25);
+  CHECK_EQ(plan_quantize(kH100, problem(std::int64_t{1} << 22, 1 << 14, false, false)).grid,
+           std::int64_t{1} << 25);
   CHECK_EQ(plan_dequantize(std::int64_t{1} << 22, 1 << 14).grid, std::int64_t{1} << 24);
 }
 

@@ -118,7 +118,8 @@ NVFP4J_API const char* nvfp4j_op_name(int32_t op);
  * @param[out] error may be NULL.
  * @return NVFP4J_OK, _INVALID_ARGUMENT, _NOT_SUPPORTED or _CUDA.
  */
-NVFP4J_API int32_t nvfp4j_path(int32_t op, int32_t device, char* text, int64_t text_bytes, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_path(int32_t op, int32_t device, char* text, int64_t text_bytes,
+                               nvfp4j_error* error);
 
 #ifdef __cplusplus
 }

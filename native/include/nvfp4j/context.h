@@ -76,7 +76,8 @@ typedef struct nvfp4j_status_record {
  * @param[out] context receives the context; destroyed with nvfp4j_context_destroy.
  * @param[out] error may be NULL.
  */
-NVFP4J_API int32_t nvfp4j_context_create(const nvfp4j_context_options* options, nvfp4j_context** context, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_context_create(const nvfp4j_context_options* options,
+                                         nvfp4j_context** context, nvfp4j_error* error);
 
 /**
  * Waits for the context's work, then frees it, its workspace and its own stream. A foreign stream is left alone. NULL is allowed. No other
@@ -88,7 +89,8 @@ NVFP4J_API int32_t nvfp4j_context_destroy(nvfp4j_context* context, nvfp4j_error*
  * The context's cudaStream_t, own or foreign.
  * @param[out] cuda_stream receives it; NULL for a CPU context.
  */
-NVFP4J_API int32_t nvfp4j_context_stream(nvfp4j_context* context, void** cuda_stream, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_context_stream(nvfp4j_context* context, void** cuda_stream,
+                                         nvfp4j_error* error);
 
 /**
  * Loads every kernel of the library onto the context's device, so that neither capture nor timing meets a module load. Idempotent.
@@ -100,7 +102,8 @@ NVFP4J_API int32_t nvfp4j_context_warm_up(nvfp4j_context* context, nvfp4j_error*
  * @param[in,out] record receives what the kernels reported; may be NULL (the status still says so).
  * @return NVFP4J_OK, or NVFP4J_ERROR_REPORTED with a sentence that names op and cause, or a CUDA failure. Refused while the stream is being captured.
  */
-NVFP4J_API int32_t nvfp4j_context_synchronize(nvfp4j_context* context, nvfp4j_status_record* record, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_context_synchronize(nvfp4j_context* context, nvfp4j_status_record* record,
+                                              nvfp4j_error* error);
 
 /**
  * The non-blocking half of nvfp4j_context_synchronize: enqueues a copy of the status record into host memory of the context, followed by whatever the caller enqueues next (an event, usually), and returns.
@@ -113,7 +116,8 @@ NVFP4J_API int32_t nvfp4j_context_request_report(nvfp4j_context* context, nvfp4j
  * The one call that another thread may make while a thread is inside the context; it touches only the copy. A call before the copy is complete is refused with NVFP4J_ERROR_INVALID_STATE.
  * @return as nvfp4j_context_synchronize, without waiting.
  */
-NVFP4J_API int32_t nvfp4j_context_report(nvfp4j_context* context, nvfp4j_status_record* record, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_context_report(nvfp4j_context* context, nvfp4j_status_record* record,
+                                         nvfp4j_error* error);
 
 /**
  * Starts recording on a CPU context: until nvfp4j_cpu_capture_end, ops validate their arguments and are recorded instead of run. The caller keeps the tensors' memory alive for as long as the graph lives; descriptors are copied.
@@ -124,10 +128,12 @@ NVFP4J_API int32_t nvfp4j_cpu_capture_begin(nvfp4j_context* context, nvfp4j_erro
  * Ends recording.
  * @param[out] graph receives the recorded sequence, destroyed with nvfp4j_cpu_graph_destroy; NULL drops what was recorded.
  */
-NVFP4J_API int32_t nvfp4j_cpu_capture_end(nvfp4j_context* context, nvfp4j_cpu_graph** graph, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_cpu_capture_end(nvfp4j_context* context, nvfp4j_cpu_graph** graph,
+                                          nvfp4j_error* error);
 
 /** Runs a recorded sequence on a CPU context, in order; returns when it is done. What the ops find is reported by that context. */
-NVFP4J_API int32_t nvfp4j_cpu_graph_launch(nvfp4j_context* context, nvfp4j_cpu_graph* graph, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_cpu_graph_launch(nvfp4j_context* context, nvfp4j_cpu_graph* graph,
+                                           nvfp4j_error* error);
 
 /** Frees a recorded sequence. NULL is allowed. */
 NVFP4J_API int32_t nvfp4j_cpu_graph_destroy(nvfp4j_cpu_graph* graph, nvfp4j_error* error);
@@ -139,7 +145,8 @@ NVFP4J_API int32_t nvfp4j_cpu_graph_destroy(nvfp4j_cpu_graph* graph, nvfp4j_erro
  * @param[in] rows,columns the shape of the op's first input, both >= 0.
  * @param[out] bytes receives the size.
  */
-NVFP4J_API int32_t nvfp4j_workspace_bytes(int32_t op, int32_t device, int64_t rows, int64_t columns, int64_t* bytes, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_workspace_bytes(int32_t op, int32_t device, int64_t rows, int64_t columns,
+                                          int64_t* bytes, nvfp4j_error* error);
 
 #ifdef __cplusplus
 }

@@ -21,7 +21,8 @@ extern "C" {
  * @param[out] destination the same dtype and shape; rank <= 2 with any row stride, or any rank contiguous. Does not overlap `source`.
  * @param[out] error may be NULL.
  */
-NVFP4J_API int32_t nvfp4j_copy(nvfp4j_context* context, const nvfp4j_tensor* source, const nvfp4j_tensor* destination, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_copy(nvfp4j_context* context, const nvfp4j_tensor* source,
+                               const nvfp4j_tensor* destination, nvfp4j_error* error);
 
 #ifdef __cplusplus
 }

@@ -83,7 +83,10 @@ typedef struct nvfp4j_quantize_options {
  * @param[out] error may be NULL.
  * Reports NON_FINITE_INPUT, BAD_GLOBAL_SCALE, INDEX_OUT_OF_RANGE.
  */
-NVFP4J_API int32_t nvfp4j_quantize(nvfp4j_context* context, const nvfp4j_tensor* input, const nvfp4j_tensor* rows, const nvfp4j_quantize_options* options, const nvfp4j_nvfp4_tensor* output, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_quantize(nvfp4j_context* context, const nvfp4j_tensor* input,
+                                   const nvfp4j_tensor* rows,
+                                   const nvfp4j_quantize_options* options,
+                                   const nvfp4j_nvfp4_tensor* output, nvfp4j_error* error);
 
 /**
  * Decodes an NVFP4 tensor: y = e2m1(q) * (f32(S) * gs), both products rounded to nearest even in f32, then to the output's type.
@@ -93,7 +96,8 @@ NVFP4J_API int32_t nvfp4j_quantize(nvfp4j_context* context, const nvfp4j_tensor*
  * @param[out] error may be NULL.
  * Reports BAD_BLOCK_SCALE. Global scales are used as they are. A NaN result is 0x7FC00000 (F32), 0x7FC0 (BF16) or 0x7E00 (F16) on every device.
  */
-NVFP4J_API int32_t nvfp4j_dequantize(nvfp4j_context* context, const nvfp4j_nvfp4_tensor* input, const nvfp4j_tensor* output, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_dequantize(nvfp4j_context* context, const nvfp4j_nvfp4_tensor* input,
+                                     const nvfp4j_tensor* output, nvfp4j_error* error);
 
 #ifdef __cplusplus
 }

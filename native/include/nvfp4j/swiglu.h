@@ -53,7 +53,9 @@ typedef struct nvfp4j_swiglu_options {
  * @param[out] output [T, I], dtype of gate_up, any row stride >= I. Overlaps no input.
  * @param[out] error may be NULL.
  */
-NVFP4J_API int32_t nvfp4j_swiglu(nvfp4j_context* context, const nvfp4j_tensor* gate_up, const nvfp4j_tensor* weight, const nvfp4j_swiglu_options* options, const nvfp4j_tensor* output, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_swiglu(nvfp4j_context* context, const nvfp4j_tensor* gate_up,
+                                 const nvfp4j_tensor* weight, const nvfp4j_swiglu_options* options,
+                                 const nvfp4j_tensor* output, nvfp4j_error* error);
 
 /**
  * swiglu, then quantize of the value rounded to gate_up's type, in one launch: bit-equal to the two ops in turn. I must be a multiple of 16.
@@ -66,7 +68,11 @@ NVFP4J_API int32_t nvfp4j_swiglu(nvfp4j_context* context, const nvfp4j_tensor* g
  * @param[out] error may be NULL.
  * Reports NON_FINITE_INPUT (of the SwiGLU's result), BAD_GLOBAL_SCALE.
  */
-NVFP4J_API int32_t nvfp4j_swiglu_quantize(nvfp4j_context* context, const nvfp4j_tensor* gate_up, const nvfp4j_tensor* weight, const nvfp4j_swiglu_options* swiglu_options, const nvfp4j_quantize_options* quantize_options, const nvfp4j_nvfp4_tensor* output, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_swiglu_quantize(nvfp4j_context* context, const nvfp4j_tensor* gate_up,
+                                          const nvfp4j_tensor* weight,
+                                          const nvfp4j_swiglu_options* swiglu_options,
+                                          const nvfp4j_quantize_options* quantize_options,
+                                          const nvfp4j_nvfp4_tensor* output, nvfp4j_error* error);
 
 #ifdef __cplusplus
 }

@@ -21,7 +21,8 @@ extern "C" {
  * @param[out] swizzled U8 [ceil(M/128)*128 * ceil(K/64)*4], contiguous, 16-byte aligned. Does not overlap `linear`.
  * @param[out] error may be NULL.
  */
-NVFP4J_API int32_t nvfp4j_swizzle(nvfp4j_context* context, const nvfp4j_tensor* linear, const nvfp4j_tensor* swizzled, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_swizzle(nvfp4j_context* context, const nvfp4j_tensor* linear,
+                                  const nvfp4j_tensor* swizzled, nvfp4j_error* error);
 
 /**
  * Swizzled to linear; padding is dropped.
@@ -30,7 +31,8 @@ NVFP4J_API int32_t nvfp4j_swizzle(nvfp4j_context* context, const nvfp4j_tensor* 
  * @param[out] linear U8 [M, K/16], any row stride >= K/16. Does not overlap `swizzled`.
  * @param[out] error may be NULL.
  */
-NVFP4J_API int32_t nvfp4j_unswizzle(nvfp4j_context* context, const nvfp4j_tensor* swizzled, const nvfp4j_tensor* linear, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_unswizzle(nvfp4j_context* context, const nvfp4j_tensor* swizzled,
+                                    const nvfp4j_tensor* linear, nvfp4j_error* error);
 
 #ifdef __cplusplus
 }

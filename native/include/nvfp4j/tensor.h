@@ -109,7 +109,8 @@ typedef struct nvfp4j_nvfp4_tensor {
  * @param[in] scale_layout one of NVFP4J_SCALE_LAYOUT_*.
  * @param[out] bytes receives the size.
  */
-NVFP4J_API int32_t nvfp4j_scale_bytes(int64_t rows, int64_t columns, int32_t scale_layout, int64_t* bytes, nvfp4j_error* error);
+NVFP4J_API int32_t nvfp4j_scale_bytes(int64_t rows, int64_t columns, int32_t scale_layout,
+                                      int64_t* bytes, nvfp4j_error* error);
 
 #ifdef __cplusplus
 }

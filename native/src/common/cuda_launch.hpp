@@ -24,7 +24,8 @@ struct CudaDeviceProperties {
 struct CudaLaunch {
   CUstream_st* stream;
   DeviceStatus* status;  // device memory
-  void* workspace;       // device memory, 256-byte aligned, zeroed at creation; every kernel leaves it reusable (self-resetting)
+  void*
+      workspace;  // device memory, 256-byte aligned, zeroed at creation; every kernel leaves it reusable (self-resetting)
   std::int64_t workspace_bytes;
   const CudaDeviceProperties* device;
 };

@@ -63,7 +63,8 @@ struct Bf16 {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 860
     asm("max.NaN.xorsign.abs.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
 #else
-    asm("{\n\t.reg .b32 p, q;\n\tabs.bf16x2 p, %1;\n\tabs.bf16x2 q, %2;\n\tmax.NaN.bf16x2 %0, p, q;\n\t}"
+    asm("{\n\t.reg .b32 p, q;\n\tabs.bf16x2 p, %1;\n\tabs.bf16x2 q, %2;\n\tmax.NaN.bf16x2 %0, p, "
+        "q;\n\t}"
         : "=r"(r)
         : "r"(a), "r"(b));
 #endif
@@ -86,7 +87,8 @@ struct Bf16 {
 #endif
   }
   // The same as 1 and 0.
-  static __device__ __forceinline__ std::uint32_t one_if_at_least(std::uint32_t a, std::uint32_t b) {
+  static __device__ __forceinline__ std::uint32_t one_if_at_least(std::uint32_t a,
+                                                                  std::uint32_t b) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     std::uint32_t r;
     asm("set.geu.bf16x2.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
@@ -104,7 +106,8 @@ struct Bf16 {
 #endif
     return r;
   }
-  static __device__ __forceinline__ std::uint32_t fma(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+  static __device__ __forceinline__ std::uint32_t fma(std::uint32_t a, std::uint32_t b,
+                                                      std::uint32_t c) {
     std::uint32_t r;
     asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
     return r;
@@ -131,7 +134,8 @@ struct F16 {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 860
     asm("max.NaN.xorsign.abs.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
 #else
-    asm("{\n\t.reg .b32 p, q;\n\tabs.f16x2 p, %1;\n\tabs.f16x2 q, %2;\n\tmax.NaN.f16x2 %0, p, q;\n\t}"
+    asm("{\n\t.reg .b32 p, q;\n\tabs.f16x2 p, %1;\n\tabs.f16x2 q, %2;\n\tmax.NaN.f16x2 %0, p, "
+        "q;\n\t}"
         : "=r"(r)
         : "r"(a), "r"(b));
 #endif
@@ -147,7 +151,8 @@ struct F16 {
     asm("set.geu.u32.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
     return r;
   }
-  static __device__ __forceinline__ std::uint32_t one_if_at_least(std::uint32_t a, std::uint32_t b) {
+  static __device__ __forceinline__ std::uint32_t one_if_at_least(std::uint32_t a,
+                                                                  std::uint32_t b) {
     std::uint32_t r;
     asm("set.geu.f16x2.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
     return r;
@@ -157,7 +162,8 @@ struct F16 {
     asm("add.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
     return r;
   }
-  static __device__ __forceinline__ std::uint32_t fma(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+  static __device__ __forceinline__ std::uint32_t fma(std::uint32_t a, std::uint32_t b,
+                                                      std::uint32_t c) {
     std::uint32_t r;
     asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
     return r;
@@ -254,9 +260,9 @@ __device__ __noinline__ uint2 codes_by_division(Block<T> x, float d) {
   for (int i = 0; i < 16; ++i) {
     const float v = x.element(i);
     const bool finite = (__float_as_uint(v) & 0x7F800000u) != 0x7F800000u;
-    const std::uint32_t code = !finite     ? e2m1_from_f32(v)
-                               : d > 0.0f  ? e2m1_from_f32(__fdiv_rn(v, d))
-                                           : __float_as_uint(v) >> 31 << 3;
+    const std::uint32_t code = !finite    ? e2m1_from_f32(v)
+                               : d > 0.0f ? e2m1_from_f32(__fdiv_rn(v, d))
+                                          : __float_as_uint(v) >> 31 << 3;
     out[i >> 3] |= code << (4 * (i & 7));
   }
   return make_uint2(out[0], out[1]);
@@ -377,8 +383,9 @@ __device__ __forceinline__ std::uint32_t code_pair(std::uint32_t x, const Packed
 
 // Elements 0..3 to two bytes, in the low bytes of the halves of `codes`, their signs in the high bytes of the halves of `signs` (bits 3 and 7).
 template <typename T>
-__device__ __forceinline__ void code_four(std::uint32_t x01, std::uint32_t x23, const PackedThresholds<T>& p,
-                                          std::uint32_t& codes, std::uint32_t& signs) {
+__device__ __forceinline__ void code_four(std::uint32_t x01, std::uint32_t x23,
+                                          const PackedThresholds<T>& p, std::uint32_t& codes,
+                                          std::uint32_t& signs) {
   const std::uint32_t even = __byte_perm(x01, x23, 0x5410u);
   const std::uint32_t odd = __byte_perm(x01, x23, 0x7632u);
   codes = T::add(T::fma(code_pair<T>(odd, p), T::kSixteen, code_pair<T>(even, p)), T::kInteger);
@@ -387,14 +394,17 @@ __device__ __forceinline__ void code_four(std::uint32_t x01, std::uint32_t x23, 
 
 // BF16: the same with three of four elements' work on the FMA pipe, which has twice the ALU's rate (comparisons, logic, permutes and maxima are the ALU's).
 // Returns 15/8 (code - 4) in F16 arithmetic, sign included: a comparison gives BF16's 1, 0x3F80, which is F16's 15/8; 0x4780 is BF16's 2^16 and F16's 4 * 15/8; 0x4B80 is F16's 8 * 15/8. All sums are exact.
-__device__ __forceinline__ std::uint32_t signed_code_pair(std::uint32_t x, const PackedThresholds<Bf16>& p) {
+__device__ __forceinline__ std::uint32_t signed_code_pair(std::uint32_t x,
+                                                          const PackedThresholds<Bf16>& p) {
   const std::uint32_t a = Bf16::magnitude(x);
   const std::uint32_t upper = Bf16::at_least(a, p.t4);
   const std::uint32_t n = upper & 0x47804780u;
-  const std::uint32_t quarter = Bf16::fma(a, Bf16::fma(n, 0xB740B740u, 0x3F803F80u), 0x80008000u);  // a, or a / 4 in the upper half
+  const std::uint32_t quarter = Bf16::fma(a, Bf16::fma(n, 0xB740B740u, 0x3F803F80u),
+                                          0x80008000u);  // a, or a / 4 in the upper half
   const std::uint32_t n1 = Bf16::one_if_at_least(a, select_bits(upper, p.t5, p.t1));
-  const std::uint32_t n2 = Bf16::one_if_at_least(quarter, Bf16::fma(n, p.step, p.t2));  // t2, or t6 / 4 = t4 / 2
-  const std::uint32_t n3 = Bf16::one_if_at_least(quarter, p.t3);                        // t3, or t7 / 4
+  const std::uint32_t n2 =
+      Bf16::one_if_at_least(quarter, Bf16::fma(n, p.step, p.t2));  // t2, or t6 / 4 = t4 / 2
+  const std::uint32_t n3 = Bf16::one_if_at_least(quarter, p.t3);   // t3, or t7 / 4
   const std::uint32_t sign = (x & 0x80008000u) | 0x4B804B80u;
   return F16::add(F16::fma(sign, 0xB800B800u, F16::add(n, n1)), F16::add(n2, n3));
 }
@@ -471,7 +481,8 @@ struct GlobalScale {
   float gs;
   float divisor;     // EXACT: 6 gs. TE_EXACT: the factor S_enc * fl(1/6) of a block's amax
   float reciprocal;  // EXACT: of the divisor, refined
-  bool plain;        // EXACT: gs is so ordinary that no range needs to be checked for a block whose scale is not 0
+  bool
+      plain;  // EXACT: gs is so ordinary that no range needs to be checked for a block whose scale is not 0
 };
 
 template <int RECIPE>
@@ -512,9 +523,8 @@ __device__ __forceinline__ bool global_scale_is_good(float gs) {
 template <int RECIPE>
 __device__ __forceinline__ GlobalScale given_global_scale(float gs) {
   if (!global_scale_is_good(gs)) gs = 1.0f;
-  const float enc = RECIPE == NVFP4J_RECIPE_EXACT
-                        ? 0.0f
-                        : fminf(__fdiv_rn(1.0f, gs), 3.402823466e+38f);
+  const float enc =
+      RECIPE == NVFP4J_RECIPE_EXACT ? 0.0f : fminf(__fdiv_rn(1.0f, gs), 3.402823466e+38f);
   return global_scale_of<RECIPE>(gs, enc);
 }
 
@@ -533,7 +543,8 @@ struct EncodedBlock {
 
 // EXACT for any global scale and any block, by division. Cold: blocks of zeros, scales that round to 0, NaNs and infinities, and global scales that are not plain.
 template <typename T>
-__device__ __noinline__ EncodedBlock encode_any(Block<T> x, std::uint32_t amax, float gs, float divisor, bool flush) {
+__device__ __noinline__ EncodedBlock encode_any(Block<T> x, std::uint32_t amax, float gs,
+                                                float divisor, bool flush) {
   EncodedBlock r;
   r.scale = e4m3_from_f32(__fdiv_rn(Block<T>::magnitude(amax), divisor));
   if (r.scale == 0u && amax != 0u && !flush) r.scale = 1u;
@@ -544,7 +555,8 @@ __device__ __noinline__ EncodedBlock encode_any(Block<T> x, std::uint32_t amax, 
 // A block's scale and codes. `amax` as amax_bits() gave it.
 // `finite` is asked only for a block with a NaN or infinity: it reports that and gives the largest finite magnitude.
 template <typename T, int RECIPE, typename Finite>
-__device__ __forceinline__ EncodedBlock encode_block(const Block<T>& x, std::uint32_t amax, const GlobalScale& g, bool flush,
+__device__ __forceinline__ EncodedBlock encode_block(const Block<T>& x, std::uint32_t amax,
+                                                     const GlobalScale& g, bool flush,
                                                      Finite finite) {
   EncodedBlock r;
   if constexpr (RECIPE == NVFP4J_RECIPE_EXACT) {
@@ -558,11 +570,14 @@ __device__ __forceinline__ EncodedBlock encode_block(const Block<T>& x, std::uin
       return encode_any<T>(y, amax, g.gs, g.divisor, flush);
     }
     // A scale of 2^-9 to 448 and a plain gs: d is within [2^-69, 2^69].
-    r.codes = codes_by_thresholds<T>(x, pack_thresholds<T>(thresholds_of(__fmul_rn(f32_from_e4m3(r.scale), g.gs))));
+    r.codes = codes_by_thresholds<T>(
+        x, pack_thresholds<T>(thresholds_of(__fmul_rn(f32_from_e4m3(r.scale), g.gs))));
   } else {
     if (amax >= T::kInfinity) amax = finite(x);
-    r.scale = e4m3_from_f32(fminf(__fmul_rn(Block<T>::magnitude(amax), g.divisor), 3.402823466e+38f));
-    const float c = fminf(__fdiv_rn(1.0f, __fmul_rn(f32_from_e4m3(r.scale), g.gs)), 3.402823466e+38f);
+    r.scale =
+        e4m3_from_f32(fminf(__fmul_rn(Block<T>::magnitude(amax), g.divisor), 3.402823466e+38f));
+    const float c =
+        fminf(__fdiv_rn(1.0f, __fmul_rn(f32_from_e4m3(r.scale), g.gs)), 3.402823466e+38f);
     r.codes = codes_by_multiplication<T>(x, c);
   }
   return r;

@@ -42,7 +42,8 @@ __device__ __forceinline__ float f32_from_e4m3(std::uint32_t s) {
 
 // f32 of any E4M3 byte: 0x7F and 0xFF are NaN, bit 7 is the sign.
 __device__ __forceinline__ float f32_from_any_e4m3(std::uint32_t s) {
-  const float magnitude = (s & 0x7Fu) == 0x7Fu ? __uint_as_float(0x7FC00000u) : f32_from_e4m3(s & 0x7Fu);
+  const float magnitude =
+      (s & 0x7Fu) == 0x7Fu ? __uint_as_float(0x7FC00000u) : f32_from_e4m3(s & 0x7Fu);
   return (s & 0x80u) != 0u ? -magnitude : magnitude;
 }
 

@@ -11,7 +11,8 @@ inline constexpr std::int64_t kGridExchangeCopies = 8;
 struct GridExchange {
   std::uint64_t epoch;
   std::uint64_t unused[31];
-  std::uint64_t slots[1];  // kGridExchangeCopies times one per thread block, each copy a multiple of 128 bytes
+  std::uint64_t slots
+      [1];  // kGridExchangeCopies times one per thread block, each copy a multiple of 128 bytes
 };
 
 constexpr std::int64_t grid_exchange_stride(std::int64_t blocks) { return (blocks + 15) / 16 * 16; }

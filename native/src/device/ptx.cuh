@@ -94,7 +94,8 @@ __device__ __forceinline__ void mbarrier_wait(std::uint64_t* bar, std::uint32_t 
 __device__ __forceinline__ void bulk_load(void* smem, const void* global, std::uint32_t bytes,
                                           std::uint64_t* bar, std::uint64_t policy) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, "
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], "
+      "[%1], %2, "
       "[%3], %4;" ::"r"(smem_address(smem)),
       "l"(global), "r"(bytes), "r"(smem_address(bar)), "l"(policy)
       : "memory");

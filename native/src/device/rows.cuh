@@ -76,7 +76,8 @@ __device__ __forceinline__ void store_block_shared(char* p, const Block<T>& x, b
   } else {
 #pragma unroll
     for (int i = 0; i < T::kBytes; ++i) {
-      *reinterpret_cast<uint4*>(p + 16 * i) = make_uint4(x.w[4 * i], x.w[4 * i + 1], x.w[4 * i + 2], x.w[4 * i + 3]);
+      *reinterpret_cast<uint4*>(p + 16 * i) =
+          make_uint4(x.w[4 * i], x.w[4 * i + 1], x.w[4 * i + 2], x.w[4 * i + 3]);
     }
   }
 }

@@ -34,7 +34,8 @@ __host__ __device__ __forceinline__
 #else
 inline
 #endif
-std::int64_t swizzled_offset(std::int64_t m, std::uint32_t s, std::int64_t tiles) {
+    std::int64_t
+    swizzled_offset(std::int64_t m, std::uint32_t s, std::int64_t tiles) {
   const std::uint32_t in_tile = static_cast<std::uint32_t>(m) & 127u;
   return ((m >> 7) * tiles + (s >> 2)) * 512 +
          ((in_tile & 31u) * 16u + (in_tile >> 5) * 4u + (s & 3u));

@@ -26,11 +26,18 @@ void test_dequantize(Gpu& gpu, std::mt19937& g, std::int64_t rows, std::int64_t 
   for (auto& v : gs) {
     v = std::ldexp(1.0f + static_cast<float>(g() >> 8) * 0x1p-24f, static_cast<int>(g() % 40) - 25);
     if (odd_gs && g() % 2 == 0) {
-      const float values[] = {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e-42f, 3e38f, 1e-38f};
+      const float values[] = {0.0f,
+                              -1.0f,
+                              std::numeric_limits<float>::quiet_NaN(),
+                              std::numeric_limits<float>::infinity(),
+                              1e-42f,
+                              3e38f,
+                              1e-38f};
       v = values[g() % 7];
     }
   }
-  std::vector<std::uint8_t> expected(static_cast<std::size_t>(rows * stride * bytes), Buffer::kPoison);
+  std::vector<std::uint8_t> expected(static_cast<std::size_t>(rows * stride * bytes),
+                                     Buffer::kPoison);
   bool bad = false;
   for (std::int64_t m = 0; m < rows; ++m) {
     for (std::int64_t k = 0; k < columns; ++k) {
@@ -48,17 +55,26 @@ void test_dequantize(Gpu& gpu, std::mt19937& g, std::int64_t rows, std::int64_t 
   c.put(codes.data(), c.bytes());
   s.put(scales.data(), s.bytes());
   f.put(gs.data(), f.bytes());
-  const DequantizeArgs args = {c.data(), s.data(), f.as<float>(), layout, kind, rows, columns, out.data(), dtype, stride};
+  const DequantizeArgs args = {c.data(), s.data(), f.as<float>(), layout, kind,
+                               rows,     columns,  out.data(),    dtype,  stride};
   char name[160];
-  std::snprintf(name, sizeof name, "dequantize to %d [%lld, %lld] pad %lld misalign %d layout %d kind %d any %d odd %d", dtype, static_cast<long long>(rows),
-                static_cast<long long>(columns), static_cast<long long>(pad), misalign, layout, kind, any_scale, odd_gs);
+  std::snprintf(
+      name, sizeof name,
+      "dequantize to %d [%lld, %lld] pad %lld misalign %d layout %d kind %d any %d odd %d", dtype,
+      static_cast<long long>(rows), static_cast<long long>(columns), static_cast<long long>(pad),
+      misalign, layout, kind, any_scale, odd_gs);
   for (int run = 0; run < 2; ++run) {
     out.poison();
     if (run == 0) {
       must(static_cast<cudaError_t>(dequantize_cuda(gpu.launch, args)), "dequantize_cuda");
       gpu.wait();
     } else {
-      gpu.replay([&] { must(static_cast<cudaError_t>(dequantize_cuda(gpu.launch, args)), "dequantize_cuda in a capture"); }, 2);
+      gpu.replay(
+          [&] {
+            must(static_cast<cudaError_t>(dequantize_cuda(gpu.launch, args)),
+                 "dequantize_cuda in a capture");
+          },
+          2);
     }
     const auto got = out.get(name);
     std::string why;
@@ -70,7 +86,8 @@ void test_dequantize(Gpu& gpu, std::mt19937& g, std::int64_t rows, std::int64_t 
     check(why.empty(), name + why);
   }
   const std::uint64_t causes = gpu.take_status().causes[NVFP4J_OP_DEQUANTIZE];
-  check(causes == (bad ? 1ull << NVFP4J_CAUSE_BAD_BLOCK_SCALE : 0), std::string(name) + ": causes " + std::to_string(causes));
+  check(causes == (bad ? 1ull << NVFP4J_CAUSE_BAD_BLOCK_SCALE : 0),
+        std::string(name) + ": causes " + std::to_string(causes));
 }
 
 void test_swizzle(Gpu& gpu, std::mt19937& g, std::int64_t rows, std::int64_t blocks) {
@@ -80,9 +97,12 @@ void test_swizzle(Gpu& gpu, std::mt19937& g, std::int64_t rows, std::int64_t blo
   for (auto& b : linear) b = static_cast<std::uint8_t>(g());
   std::vector<std::uint8_t> swizzled(static_cast<std::size_t>(swizzled_bytes(rows, blocks)), 0);
   for (std::int64_t m = 0; m < rows; ++m) {
-    for (std::int64_t s = 0; s < blocks; ++s) swizzled[scale_offset(NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4, m, s, blocks)] = linear[m * stride + s];
+    for (std::int64_t s = 0; s < blocks; ++s)
+      swizzled[scale_offset(NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4, m, s, blocks)] =
+          linear[m * stride + s];
   }
-  const std::string name = "swizzle [" + std::to_string(rows) + ", " + std::to_string(blocks) + "] stride " + std::to_string(stride);
+  const std::string name = "swizzle [" + std::to_string(rows) + ", " + std::to_string(blocks) +
+                           "] stride " + std::to_string(stride);
   Buffer a(rows * stride, misalign);
   Buffer b(static_cast<std::int64_t>(swizzled.size()));
   a.put(linear.data(), a.bytes());
@@ -106,16 +126,21 @@ int main(int argc, char** argv) {
   using namespace nvfp4j::test;
   const bool quick = argc > 1 && std::strcmp(argv[1], "--quick") == 0;  // for compute-sanitizer
   Gpu gpu;
-  must(static_cast<cudaError_t>(nvfp4j::dequantize_cuda_warm_up(gpu.properties)), "dequantize_cuda_warm_up");
-  must(static_cast<cudaError_t>(nvfp4j::swizzle_cuda_warm_up(gpu.properties)), "swizzle_cuda_warm_up");
-  must(static_cast<cudaError_t>(nvfp4j::unswizzle_cuda_warm_up(gpu.properties)), "unswizzle_cuda_warm_up");
+  must(static_cast<cudaError_t>(nvfp4j::dequantize_cuda_warm_up(gpu.properties)),
+       "dequantize_cuda_warm_up");
+  must(static_cast<cudaError_t>(nvfp4j::swizzle_cuda_warm_up(gpu.properties)),
+       "swizzle_cuda_warm_up");
+  must(static_cast<cudaError_t>(nvfp4j::unswizzle_cuda_warm_up(gpu.properties)),
+       "unswizzle_cuda_warm_up");
   std::mt19937 g(20261126);
-  const std::int64_t shapes[][2] = {{1, 16}, {3, 48}, {33, 272}, {130, 272}, {64, 1024}, {129, 1040}, {5, 8192}, {300, 2064}, {1000, 16}};
+  const std::int64_t shapes[][2] = {{1, 16},     {3, 48},   {33, 272},   {130, 272}, {64, 1024},
+                                    {129, 1040}, {5, 8192}, {300, 2064}, {1000, 16}};
   for (int i = 0; i < (quick ? 18 : 180); ++i) {
     const auto& s = shapes[static_cast<std::size_t>(i) % 9];
     test_dequantize(gpu, g, s[0], s[1]);
   }
-  const std::int64_t scale_shapes[][2] = {{1, 1}, {3, 5}, {128, 4}, {129, 17}, {257, 64}, {1000, 448}, {31, 3}, {640, 129}};
+  const std::int64_t scale_shapes[][2] = {{1, 1},    {3, 5},      {128, 4}, {129, 17},
+                                          {257, 64}, {1000, 448}, {31, 3},  {640, 129}};
   for (int i = 0; i < (quick ? 16 : 64); ++i) {
     const auto& s = scale_shapes[static_cast<std::size_t>(i) % 8];
     test_swizzle(gpu, g, s[0], s[1]);

@@ -68,7 +68,8 @@ inline float f16_to_f32(std::uint16_t h) {
   const int e = h >> 10 & 31;
   const int m = h & 1023;
   double v = e == 0    ? std::ldexp(m, -24)
-             : e == 31 ? (m != 0 ? std::numeric_limits<double>::quiet_NaN() : std::numeric_limits<double>::infinity())
+             : e == 31 ? (m != 0 ? std::numeric_limits<double>::quiet_NaN()
+                                 : std::numeric_limits<double>::infinity())
                        : std::ldexp(1024 + m, e - 25);
   return static_cast<float>(h & 0x8000 ? -v : v);
 }
@@ -89,7 +90,8 @@ inline std::uint16_t f32_to_f16(float x) {
 inline std::uint32_t e2m1(float x) {
   const float a = std::fabs(x);
   if (x != x) return 7;
-  const std::uint32_t code = (a > .25f) + (a >= .75f) + (a > 1.25f) + (a >= 1.75f) + (a > 2.5f) + (a >= 3.5f) + (a > 5.f);
+  const std::uint32_t code =
+      (a > .25f) + (a >= .75f) + (a > 1.25f) + (a >= 1.75f) + (a > 2.5f) + (a >= 3.5f) + (a > 5.f);
   return code | (std::signbit(x) ? 8u : 0u);
 }
 inline float e2m1_to_f32(std::uint32_t c) {
@@ -100,7 +102,8 @@ inline float e4m3_to_f32(std::uint32_t s) {
   const int e = s >> 3 & 15;
   const int m = s & 7;
   if ((s & 127) == 127) return std::numeric_limits<float>::quiet_NaN();
-  const float v = e == 0 ? std::ldexp(static_cast<float>(m), -9) : std::ldexp(1.0f + m / 8.0f, e - 7);
+  const float v =
+      e == 0 ? std::ldexp(static_cast<float>(m), -9) : std::ldexp(1.0f + m / 8.0f, e - 7);
   return s & 128 ? -v : v;
 }
 // Nearest of the 127 values, ties to the even code, saturating: by search.
@@ -193,12 +196,16 @@ inline float random_value(std::mt19937& g, Data kind) {
   }
 }
 
-inline std::vector<std::uint8_t> random_tensor(std::mt19937& g, int dtype, std::int64_t elements, Data kind) {
+inline std::vector<std::uint8_t> random_tensor(std::mt19937& g, int dtype, std::int64_t elements,
+                                               Data kind) {
   std::vector<std::uint8_t> v(static_cast<std::size_t>(elements * element_bytes(dtype)));
-  constexpr std::int64_t kPeriod = 1048573;  // a prime: no two rows of a large tensor are alike, and it is made quickly
-  for (std::int64_t i = 0; i < std::min(elements, kPeriod); ++i) store_element(v.data(), dtype, i, random_value(g, kind));
+  constexpr std::int64_t kPeriod =
+      1048573;  // a prime: no two rows of a large tensor are alike, and it is made quickly
+  for (std::int64_t i = 0; i < std::min(elements, kPeriod); ++i)
+    store_element(v.data(), dtype, i, random_value(g, kind));
   const std::size_t period = static_cast<std::size_t>(kPeriod * element_bytes(dtype));
-  for (std::size_t i = period; i < v.size(); i += period) std::memcpy(&v[i], v.data(), std::min(period, v.size() - i));
+  for (std::size_t i = period; i < v.size(); i += period)
+    std::memcpy(&v[i], v.data(), std::min(period, v.size() - i));
   // Some NaNs with a sign.
   if (kind == kNonFinite && dtype != NVFP4J_DTYPE_F32) {
     for (std::int64_t i = 0; i < elements; ++i) {
@@ -211,9 +218,11 @@ inline std::vector<std::uint8_t> random_tensor(std::mt19937& g, int dtype, std::
 
 // f(begin, end) over [0, n) on all cores.
 inline void parallel(std::int64_t n, const std::function<void(std::int64_t, std::int64_t)>& f) {
-  const std::int64_t threads = std::max<std::int64_t>(1, std::min<std::int64_t>(n / 16, std::thread::hardware_concurrency()));
+  const std::int64_t threads = std::max<std::int64_t>(
+      1, std::min<std::int64_t>(n / 16, std::thread::hardware_concurrency()));
   std::vector<std::thread> pool;
-  for (std::int64_t i = 0; i < threads; ++i) pool.emplace_back([&, i] { f(n * i / threads, n * (i + 1) / threads); });
+  for (std::int64_t i = 0; i < threads; ++i)
+    pool.emplace_back([&, i] { f(n * i / threads, n * (i + 1) / threads); });
   for (auto& t : pool) t.join();
 }
 
@@ -256,7 +265,8 @@ class Buffer {
       if ((i < from || i >= to) && all[i] != kPoison) clean = false;
     }
     if (!clean) check(false, std::string(what) + ": bytes outside the buffer were written");
-    return {all.begin() + static_cast<std::ptrdiff_t>(from), all.begin() + static_cast<std::ptrdiff_t>(to)};
+    return {all.begin() + static_cast<std::ptrdiff_t>(from),
+            all.begin() + static_cast<std::ptrdiff_t>(to)};
   }
 
   static constexpr int kPoison = 0xA5;

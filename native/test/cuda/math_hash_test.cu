@@ -59,7 +59,8 @@ void run(const char* name, bool print) {
       same[i] = chunk >= kChunks || digest<FUNCTION>(chunk) == digests[chunk];
     }
   });
-  for (std::size_t i = 0; i < same.size(); ++i) check(same[i] != 0, std::string(name) + " chunk " + std::to_string(i * kStep));
+  for (std::size_t i = 0; i < same.size(); ++i)
+    check(same[i] != 0, std::string(name) + " chunk " + std::to_string(i * kStep));
 }
 
 }  // namespace

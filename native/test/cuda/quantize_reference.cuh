@@ -15,8 +15,9 @@ struct Quantised {
 };
 
 // `row(m, values)` gives the values of output row m.
-inline Quantised quantise(std::int64_t rows, std::int64_t columns, const QuantizeRecipe& recipe, int layout, int kind,
-                          const std::vector<float>& given, const std::function<void(std::int64_t, float*)>& row) {
+inline Quantised quantise(std::int64_t rows, std::int64_t columns, const QuantizeRecipe& recipe,
+                          int layout, int kind, const std::vector<float>& given,
+                          const std::function<void(std::int64_t, float*)>& row) {
   const std::int64_t blocks = columns / 16;
   const bool te = recipe.recipe == NVFP4J_RECIPE_TE_EXACT;
   const bool dynamic = recipe.global_scale == NVFP4J_GLOBAL_SCALE_DYNAMIC;
@@ -98,7 +99,8 @@ inline Quantised quantise(std::int64_t rows, std::int64_t columns, const Quantiz
           } else {
             code = factor > 0 ? e2m1(v[i] / factor) : (std::signbit(v[i]) ? 8u : 0u);
           }
-          q.codes[(m * columns + s * 16 + i) / 2] |= static_cast<std::uint8_t>(code << (i & 1 ? 4 : 0));
+          q.codes[(m * columns + s * 16 + i) / 2] |=
+              static_cast<std::uint8_t>(code << (i & 1 ? 4 : 0));
         }
       }
     }
@@ -107,22 +109,26 @@ inline Quantised quantise(std::int64_t rows, std::int64_t columns, const Quantiz
 }
 
 // What a launch left behind, against the expectation.
-inline bool equal(const Quantised& expected, const Buffer& codes, const Buffer& scales, const Buffer& gs, const std::string& what) {
+inline bool equal(const Quantised& expected, const Buffer& codes, const Buffer& scales,
+                  const Buffer& gs, const std::string& what) {
   const auto c = codes.get("codes");
   const auto s = scales.get("scales");
   const auto g = gs.get("global scales");
   std::string why;
-  if (std::memcmp(g.data(), expected.global_scales.data(), expected.global_scales.size() * 4) != 0) {
+  if (std::memcmp(g.data(), expected.global_scales.data(), expected.global_scales.size() * 4) !=
+      0) {
     const auto* f = reinterpret_cast<const float*>(g.data());
     for (std::size_t i = 0; i < expected.global_scales.size() && why.empty(); ++i) {
       if (bits_of(f[i]) != bits_of(expected.global_scales[i])) {
         char text[120];
-        std::snprintf(text, sizeof text, ": global scale %zu is %a, expected %a", i, f[i], expected.global_scales[i]);
+        std::snprintf(text, sizeof text, ": global scale %zu is %a, expected %a", i, f[i],
+                      expected.global_scales[i]);
         why = text;
       }
     }
   }
-  const auto compare = [&](const char* name, const std::vector<std::uint8_t>& a, const std::vector<std::uint8_t>& b) {
+  const auto compare = [&](const char* name, const std::vector<std::uint8_t>& a,
+                           const std::vector<std::uint8_t>& b) {
     if (!why.empty() || a == b) return;
     std::size_t n = 0;
     std::size_t at = a.size();
@@ -133,7 +139,8 @@ inline bool equal(const Quantised& expected, const Buffer& codes, const Buffer& 
       }
     }
     char text[160];
-    std::snprintf(text, sizeof text, ": %zu of %zu %s differ, first %zu is %02x, expected %02x", n, a.size(), name, at, a[at], b[at]);
+    std::snprintf(text, sizeof text, ": %zu of %zu %s differ, first %zu is %02x, expected %02x", n,
+                  a.size(), name, at, a[at], b[at]);
     why = text;
   };
   compare("scale bytes", s, expected.scales);

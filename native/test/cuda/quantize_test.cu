@@ -14,7 +14,8 @@ using namespace device;
 
 // Blocks of 16 neighbouring magnitudes (signs alternate) under d: thresholds against division.
 template <typename T>
-__global__ void compare_codes(const float* d, int scales, std::uint32_t first, std::uint32_t magnitudes, unsigned long long* wrong) {
+__global__ void compare_codes(const float* d, int scales, std::uint32_t first,
+                              std::uint32_t magnitudes, unsigned long long* wrong) {
   const std::uint64_t i = static_cast<std::uint64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   const std::uint64_t groups = magnitudes / 16;
   if (i >= groups * scales) return;
@@ -35,7 +36,8 @@ __global__ void compare_codes(const float* d, int scales, std::uint32_t first, s
 }
 
 // 32 floats around each tie of e2m1 under d: the only places where an error could hide.
-__global__ void compare_codes_near_ties(std::uint32_t seed, std::uint32_t count, unsigned long long* wrong) {
+__global__ void compare_codes_near_ties(std::uint32_t seed, std::uint32_t count,
+                                        unsigned long long* wrong) {
   const std::uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= count) return;
   std::uint32_t h = (i + seed) * 0x9E3779B1u;
@@ -60,7 +62,8 @@ __global__ void compare_codes_near_ties(std::uint32_t seed, std::uint32_t count,
   }
 }
 
-__global__ void compare_scale_quotients(std::uint32_t seed, std::uint32_t count, unsigned long long* wrong) {
+__global__ void compare_scale_quotients(std::uint32_t seed, std::uint32_t count,
+                                        unsigned long long* wrong) {
   const std::uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= count) return;
   std::uint32_t h = (i + seed) * 0x9E3779B1u;
@@ -69,19 +72,25 @@ __global__ void compare_scale_quotients(std::uint32_t seed, std::uint32_t count,
   h ^= h >> 13;
   const std::uint32_t k = h * 0xC2B2AE3Du;
   // A gs in [2^-60, 2^60].
-  const GlobalScale g = global_scale_of<NVFP4J_RECIPE_EXACT>(__uint_as_float(67u + (h >> 8) % 120u << 23 | (h & 0x7FFFFFu)), 0.0f);
+  const GlobalScale g = global_scale_of<NVFP4J_RECIPE_EXACT>(
+      __uint_as_float(67u + (h >> 8) % 120u << 23 | (h & 0x7FFFFFu)), 0.0f);
   // Quotients from 2^-14 to 2^12, half of them next to a tie of e4m3; some anywhere.
-  float a = __fmul_rn(g.divisor, __uint_as_float(113u + (k >> 8) % 26u << 23 | (i & 1 ? k & 0x7FFFFFu : (k & 0xF80000u) >> 1 & 0x7C0000u | 0x40000u)));
+  float a = __fmul_rn(
+      g.divisor,
+      __uint_as_float(113u + (k >> 8) % 26u << 23 |
+                      (i & 1 ? k & 0x7FFFFFu : (k & 0xF80000u) >> 1 & 0x7C0000u | 0x40000u)));
   if (i % 16 == 0) a = __uint_as_float(k & 0x7F7FFFFFu);
   a = __uint_as_float(__float_as_uint(a) + (i >> 1) % 5u);
   const float exact = __fdiv_rn(a, g.divisor);
   const float q = scale_quotient(a, g);
-  const bool same = q == exact || (exact >= 448.0f && q == 448.0f) || (exact < 0x1p-11f && q < 0x1p-11f);
+  const bool same =
+      q == exact || (exact >= 448.0f && q == 448.0f) || (exact < 0x1p-11f && q < 0x1p-11f);
   if (!same || e4m3_from_f32(q) != e4m3_from_f32(exact)) atomicAdd(wrong, 1ull);
 }
 
 __global__ void compare_e4m3(unsigned long long* wrong) {
-  for (std::uint32_t i = blockIdx.x * blockDim.x + threadIdx.x; i <= 0x7FFFFFFFu; i += gridDim.x * blockDim.x) {
+  for (std::uint32_t i = blockIdx.x * blockDim.x + threadIdx.x; i <= 0x7FFFFFFFu;
+       i += gridDim.x * blockDim.x) {
     const float x = __uint_as_float(i);
     if (e4m3_from_f32(x) != e4m3_from_f32_software(x)) atomicAdd(wrong, 1ull);
   }
@@ -114,18 +123,32 @@ void test_arithmetic(bool quick) {
   MUST(cudaMalloc(&device_d, scales * 4));
   MUST(cudaMemcpy(device_d, d.data(), scales * 4, cudaMemcpyHostToDevice));
   const auto blocks = [&](std::uint64_t n) { return static_cast<unsigned>((n + 255) / 256); };
-  check(run_counted([&](auto* w) { compare_codes<Bf16><<<blocks(0x7F80 / 16 * static_cast<std::uint64_t>(scales)), 256>>>(device_d, scales, 0, 0x7F80, w); }) == 0,
+  check(run_counted([&](auto* w) {
+          compare_codes<Bf16><<<blocks(0x7F80 / 16 * static_cast<std::uint64_t>(scales)), 256>>>(
+              device_d, scales, 0, 0x7F80, w);
+        }) == 0,
         "codes of every bf16 magnitude equal the division's");
   // The same scales where f16 lives.
-  for (float& v : d) v = std::ldexp(std::frexp(v, std::vector<int>(1).data()), static_cast<int>(g() % 45) - 27);
+  for (float& v : d)
+    v = std::ldexp(std::frexp(v, std::vector<int>(1).data()), static_cast<int>(g() % 45) - 27);
   MUST(cudaMemcpy(device_d, d.data(), scales * 4, cudaMemcpyHostToDevice));
-  check(run_counted([&](auto* w) { compare_codes<F16><<<blocks(0x7C00 / 16 * static_cast<std::uint64_t>(scales)), 256>>>(device_d, scales, 0, 0x7C00, w); }) == 0,
+  check(run_counted([&](auto* w) {
+          compare_codes<F16><<<blocks(0x7C00 / 16 * static_cast<std::uint64_t>(scales)), 256>>>(
+              device_d, scales, 0, 0x7C00, w);
+        }) == 0,
         "codes of every f16 magnitude equal the division's");
   const std::uint32_t ties = quick ? 1 << 16 : 1 << 26;
-  check(run_counted([&](auto* w) { compare_codes_near_ties<<<blocks(ties), 256>>>(1, ties, w); }) == 0, "f32 codes next to ties equal the division's");
+  check(run_counted([&](auto* w) { compare_codes_near_ties<<<blocks(ties), 256>>>(1, ties, w); }) ==
+            0,
+        "f32 codes next to ties equal the division's");
   const std::uint32_t quotients = quick ? 1 << 16 : 1u << 30;
-  check(run_counted([&](auto* w) { compare_scale_quotients<<<blocks(quotients), 256>>>(3, quotients, w); }) == 0, "scale quotients equal the division's");
-  if (!quick) check(run_counted([&](auto* w) { compare_e4m3<<<1024, 256>>>(w); }) == 0, "e4m3 by software equals the instruction on every float");
+  check(run_counted([&](auto* w) {
+          compare_scale_quotients<<<blocks(quotients), 256>>>(3, quotients, w);
+        }) == 0,
+        "scale quotients equal the division's");
+  if (!quick)
+    check(run_counted([&](auto* w) { compare_e4m3<<<1024, 256>>>(w); }) == 0,
+          "e4m3 by software equals the instruction on every float");
   MUST(cudaFree(device_d));
 }
 
@@ -145,19 +168,29 @@ struct Case {
 
   std::string name() const {
     char text[200];
-    std::snprintf(text, sizeof text, "quantize dtype %d [%lld, %lld] pad %lld misalign %d gather %d %s recipe %d zero %d layout %d kind %d data %d",
-                  dtype, static_cast<long long>(rows), static_cast<long long>(columns), static_cast<long long>(pad), misalign, gather,
-                  recipe.global_scale == NVFP4J_GLOBAL_SCALE_DYNAMIC ? "dynamic" : "given", recipe.recipe, recipe.zero_scale, layout, kind, data);
+    std::snprintf(text, sizeof text,
+                  "quantize dtype %d [%lld, %lld] pad %lld misalign %d gather %d %s recipe %d zero "
+                  "%d layout %d kind %d data %d",
+                  dtype, static_cast<long long>(rows), static_cast<long long>(columns),
+                  static_cast<long long>(pad), misalign, gather,
+                  recipe.global_scale == NVFP4J_GLOBAL_SCALE_DYNAMIC ? "dynamic" : "given",
+                  recipe.recipe, recipe.zero_scale, layout, kind, data);
     return text;
   }
 };
 
 float random_given(std::mt19937& g, bool bad) {
   if (bad && g() % 3 == 0) {
-    const float values[] = {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e-42f, 3e38f};
+    const float values[] = {0.0f,
+                            -1.0f,
+                            std::numeric_limits<float>::quiet_NaN(),
+                            std::numeric_limits<float>::infinity(),
+                            1e-42f,
+                            3e38f};
     return values[g() % 6];
   }
-  return std::ldexp(1.0f + static_cast<float>(g() >> 8) * 0x1p-24f, static_cast<int>(g() % 30) - 20);
+  return std::ldexp(1.0f + static_cast<float>(g() >> 8) * 0x1p-24f,
+                    static_cast<int>(g() % 30) - 20);
 }
 
 void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
@@ -184,10 +217,12 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
     const bool bad = g() % 4 == 0;
     for (std::int64_t i = 0; i < scales_count; ++i) given.push_back(random_given(g, bad));
   }
-  const Quantised expected = quantise(c.rows, c.columns, c.recipe, c.layout, c.kind, given, [&](std::int64_t m, float* v) {
-    if (c.gather) m = ids[m] < 0 || ids[m] >= input_rows ? -1 : ids[m];
-    for (std::int64_t k = 0; k < c.columns; ++k) v[k] = m < 0 ? 0.0f : load_element(x.data(), c.dtype, m * stride + k);
-  });
+  const Quantised expected =
+      quantise(c.rows, c.columns, c.recipe, c.layout, c.kind, given, [&](std::int64_t m, float* v) {
+        if (c.gather) m = ids[m] < 0 || ids[m] >= input_rows ? -1 : ids[m];
+        for (std::int64_t k = 0; k < c.columns; ++k)
+          v[k] = m < 0 ? 0.0f : load_element(x.data(), c.dtype, m * stride + k);
+      });
 
   Buffer codes(c.rows * c.columns / 2);
   Buffer scales(scale_bytes(c.layout, c.rows, c.columns / 16));
@@ -210,7 +245,12 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
       must(static_cast<cudaError_t>(quantize_cuda(gpu.launch, args)), "quantize_cuda");
       gpu.wait();
     } else {
-      gpu.replay([&] { must(static_cast<cudaError_t>(quantize_cuda(gpu.launch, args)), "quantize_cuda in a capture"); }, 3);
+      gpu.replay(
+          [&] {
+            must(static_cast<cudaError_t>(quantize_cuda(gpu.launch, args)),
+                 "quantize_cuda in a capture");
+          },
+          3);
     }
     if (!equal(expected, codes, scales, gs, c.name())) break;
   }
@@ -218,13 +258,16 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
   const std::uint64_t wanted = (expected.non_finite ? 1ull << NVFP4J_CAUSE_NON_FINITE_INPUT : 0) |
                                (expected.bad_scale ? 1ull << NVFP4J_CAUSE_BAD_GLOBAL_SCALE : 0) |
                                (bad_id ? 1ull << NVFP4J_CAUSE_INDEX_OUT_OF_RANGE : 0);
-  check(causes == wanted, c.name() + ": causes " + std::to_string(causes) + ", expected " + std::to_string(wanted));
+  check(causes == wanted,
+        c.name() + ": causes " + std::to_string(causes) + ", expected " + std::to_string(wanted));
 }
 
 void test_cases(Gpu& gpu, std::mt19937& g, int count, std::int64_t largest) {
-  const std::int64_t shapes[][2] = {{1, 16},     {3, 48},     {1, 7168},   {2, 7168},  {4, 7168},  {5, 272},    {33, 272},  {130, 272},
-                                    {129, 1040}, {64, 7168},  {17, 512},   {9, 528},   {3, 20000}, {2, 33 * 16}, {2, 70000}, {257, 2064},
-                                    {1000, 16},  {300, 7168}, {1000, 2048}, {7, 8192},  {128, 64},  {127, 48},   {16, 4096}, {200, 5120}};
+  const std::int64_t shapes[][2] = {{1, 16},     {3, 48},    {1, 7168},   {2, 7168},    {4, 7168},
+                                    {5, 272},    {33, 272},  {130, 272},  {129, 1040},  {64, 7168},
+                                    {17, 512},   {9, 528},   {3, 20000},  {2, 33 * 16}, {2, 70000},
+                                    {257, 2064}, {1000, 16}, {300, 7168}, {1000, 2048}, {7, 8192},
+                                    {128, 64},   {127, 48},  {16, 4096},  {200, 5120}};
   for (int i = 0; i < count; ++i) {
     const auto& shape = shapes[static_cast<std::size_t>(i) % (sizeof shapes / sizeof shapes[0])];
     if (shape[0] * shape[1] > largest) continue;
@@ -235,7 +278,8 @@ void test_cases(Gpu& gpu, std::mt19937& g, int count, std::int64_t largest) {
     c.pad = g() % 3 == 0 ? static_cast<std::int64_t>(g() % 40) : 0;
     c.misalign = g() % 4 == 0 ? static_cast<int>(g() % 8) : 0;
     c.gather = g() % 4 == 0;
-    c.recipe = {g() % 3 != 0 ? NVFP4J_GLOBAL_SCALE_DYNAMIC : NVFP4J_GLOBAL_SCALE_GIVEN, g() % 4 == 0 ? NVFP4J_RECIPE_TE_EXACT : NVFP4J_RECIPE_EXACT,
+    c.recipe = {g() % 3 != 0 ? NVFP4J_GLOBAL_SCALE_DYNAMIC : NVFP4J_GLOBAL_SCALE_GIVEN,
+                g() % 4 == 0 ? NVFP4J_RECIPE_TE_EXACT : NVFP4J_RECIPE_EXACT,
                 static_cast<int>(g() % 2)};
     c.layout = static_cast<int>(g() % 2);
     c.kind = static_cast<int>(g() % 2);
@@ -246,13 +290,18 @@ void test_cases(Gpu& gpu, std::mt19937& g, int count, std::int64_t largest) {
 
 // Large enough that elements are read twice.
 void test_large(Gpu& gpu, std::mt19937& g) {
-  const QuantizeRecipe exact = {NVFP4J_GLOBAL_SCALE_DYNAMIC, NVFP4J_RECIPE_EXACT, NVFP4J_ZERO_SCALE_MIN};
-  const QuantizeRecipe te = {NVFP4J_GLOBAL_SCALE_DYNAMIC, NVFP4J_RECIPE_TE_EXACT, NVFP4J_ZERO_SCALE_MIN};
+  const QuantizeRecipe exact = {NVFP4J_GLOBAL_SCALE_DYNAMIC, NVFP4J_RECIPE_EXACT,
+                                NVFP4J_ZERO_SCALE_MIN};
+  const QuantizeRecipe te = {NVFP4J_GLOBAL_SCALE_DYNAMIC, NVFP4J_RECIPE_TE_EXACT,
+                             NVFP4J_ZERO_SCALE_MIN};
   for (const int dtype : {NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F16, NVFP4J_DTYPE_F32}) {
     for (const std::int64_t rows : {1000, 2600, 4099}) {
-      run_case(gpu, g, {dtype, rows, 7168, 0, 0, false, exact, static_cast<int>(rows & 1), NVFP4J_GLOBAL_SCALE_TENSOR, rows == 2600 ? kNonFinite : kGauss});
+      run_case(gpu, g,
+               {dtype, rows, 7168, 0, 0, false, exact, static_cast<int>(rows & 1),
+                NVFP4J_GLOBAL_SCALE_TENSOR, rows == 2600 ? kNonFinite : kGauss});
     }
-    run_case(gpu, g, {dtype, 4099, 7168, 16, 0, false, exact, 1, NVFP4J_GLOBAL_SCALE_TENSOR, kNonFinite});
+    run_case(gpu, g,
+             {dtype, 4099, 7168, 16, 0, false, exact, 1, NVFP4J_GLOBAL_SCALE_TENSOR, kNonFinite});
     run_case(gpu, g, {dtype, 4099, 7168, 0, 0, false, te, 0, NVFP4J_GLOBAL_SCALE_TENSOR, kGauss});
     run_case(gpu, g, {dtype, 3001, 7184, 0, 0, true, exact, 0, NVFP4J_GLOBAL_SCALE_TENSOR, kWide});
     run_case(gpu, g, {dtype, 2050, 7168, 0, 0, false, exact, 1, NVFP4J_GLOBAL_SCALE_ROW, kGauss});
@@ -266,7 +315,8 @@ int main(int argc, char** argv) {
   using namespace nvfp4j::test;
   const bool quick = argc > 1 && std::strcmp(argv[1], "--quick") == 0;  // for compute-sanitizer
   Gpu gpu;
-  must(static_cast<cudaError_t>(nvfp4j::quantize_cuda_warm_up(gpu.properties)), "quantize_cuda_warm_up");
+  must(static_cast<cudaError_t>(nvfp4j::quantize_cuda_warm_up(gpu.properties)),
+       "quantize_cuda_warm_up");
   std::printf("%s\n", nvfp4j::quantize_cuda_path(gpu.properties));
   std::mt19937 g(20261124);
   test_arithmetic(quick);

@@ -11,12 +11,14 @@ namespace {
 
 __global__ void compare_silu(unsigned long long* wrong) {
   const std::uint32_t last = __float_as_uint(device::kSiluNear);
-  for (std::uint32_t i = blockIdx.x * blockDim.x + threadIdx.x; i <= last; i += gridDim.x * blockDim.x) {
+  for (std::uint32_t i = blockIdx.x * blockDim.x + threadIdx.x; i <= last;
+       i += gridDim.x * blockDim.x) {
     for (const std::uint32_t sign : {0u, 0x80000000u}) {
       const float g = __uint_as_float(i | sign);
       const std::uint32_t exact = __float_as_uint(device::silu_any(g));
       if (__float_as_uint(device::silu_near<device::F32>(g)) != exact) atomicAdd(wrong, 1ull);
-      if ((i & 0xFFFFu) == 0u && __float_as_uint(device::silu_near<device::Bf16>(g)) != exact) atomicAdd(wrong, 1ull);
+      if ((i & 0xFFFFu) == 0u && __float_as_uint(device::silu_near<device::Bf16>(g)) != exact)
+        atomicAdd(wrong, 1ull);
     }
   }
 }
@@ -30,7 +32,8 @@ void test_silu() {
   MUST(cudaGetLastError());
   MUST(cudaMemcpy(&n, wrong, 8, cudaMemcpyDeviceToHost));
   MUST(cudaFree(wrong));
-  check(n == 0, "silu_near equals the definition on every float within its range: " + std::to_string(n) + " differ");
+  check(n == 0, "silu_near equals the definition on every float within its range: " +
+                    std::to_string(n) + " differ");
 }
 
 float reference(float g, float u, float limit, float weight) {
@@ -64,8 +67,11 @@ struct Case {
 
   std::string name() const {
     char text[220];
-    std::snprintf(text, sizeof text, "swiglu dtype %d [%lld, 2*%lld] pad %lld misalign %d weight %d layout %d limit %g data %d; global %d recipe %d zero %d scales %d kind %d",
-                  dtype, static_cast<long long>(rows), static_cast<long long>(columns), static_cast<long long>(pad), misalign, weighted, layout, limit, data,
+    std::snprintf(text, sizeof text,
+                  "swiglu dtype %d [%lld, 2*%lld] pad %lld misalign %d weight %d layout %d limit "
+                  "%g data %d; global %d recipe %d zero %d scales %d kind %d",
+                  dtype, static_cast<long long>(rows), static_cast<long long>(columns),
+                  static_cast<long long>(pad), misalign, weighted, layout, limit, data,
                   recipe.global_scale, recipe.recipe, recipe.zero_scale, scale_layout, kind);
     return text;
   }
@@ -76,7 +82,8 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
   const std::int64_t stride = 2 * c.columns + c.pad;
   std::vector<std::uint8_t> x = random_tensor(g, c.dtype, c.rows * stride, c.data);
   if (c.data == kGauss) {  // gates over the whole range of exp
-    for (std::int64_t i = 0; i < c.rows * stride; i += 1 + g() % 7) store_element(x.data(), c.dtype, i, random_value(g, kGauss) * (g() % 50 == 0 ? 60.0f : 5.0f));
+    for (std::int64_t i = 0; i < c.rows * stride; i += 1 + g() % 7)
+      store_element(x.data(), c.dtype, i, random_value(g, kGauss) * (g() % 50 == 0 ? 60.0f : 5.0f));
   }
   Buffer input(c.rows * stride * bytes, c.misalign * bytes);
   input.put(x.data(), static_cast<std::int64_t>(x.size()));
@@ -92,12 +99,16 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
       for (std::int64_t k = 0; k < c.columns; ++k) {
         const bool inter = c.layout == NVFP4J_SWIGLU_INTERLEAVED;
         const float gate = load_element(x.data(), c.dtype, m * stride + (inter ? 2 * k : k));
-        const float up = load_element(x.data(), c.dtype, m * stride + (inter ? 2 * k + 1 : k + c.columns));
-        store_element(y.data(), c.dtype, m * c.columns + k, reference(gate, up, c.limit, weight[m]));
+        const float up =
+            load_element(x.data(), c.dtype, m * stride + (inter ? 2 * k + 1 : k + c.columns));
+        store_element(y.data(), c.dtype, m * c.columns + k,
+                      reference(gate, up, c.limit, weight[m]));
       }
     }
   });
-  const SwigluInput in = {input.data(), c.dtype, stride, c.rows, c.columns, c.weighted ? weights.as<float>() : nullptr, c.layout, c.limit};
+  const SwigluInput in = {input.data(), c.dtype,   stride,
+                          c.rows,       c.columns, c.weighted ? weights.as<float>() : nullptr,
+                          c.layout,     c.limit};
 
   // swiglu, into rows with a gap that stays as it was.
   const std::int64_t out_stride = c.columns + c.pad;
@@ -109,13 +120,21 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
       must(static_cast<cudaError_t>(swiglu_cuda(gpu.launch, swiglu)), "swiglu_cuda");
       gpu.wait();
     } else {
-      gpu.replay([&] { must(static_cast<cudaError_t>(swiglu_cuda(gpu.launch, swiglu)), "swiglu_cuda in a capture"); }, 2);
+      gpu.replay(
+          [&] {
+            must(static_cast<cudaError_t>(swiglu_cuda(gpu.launch, swiglu)),
+                 "swiglu_cuda in a capture");
+          },
+          2);
     }
     const auto got = out.get("swiglu");
     std::int64_t wrong = 0;
     for (std::int64_t m = 0; m < c.rows; ++m) {
-      wrong += std::memcmp(&got[m * out_stride * bytes], &y[m * c.columns * bytes], static_cast<std::size_t>(c.columns * bytes)) != 0;
-      for (std::int64_t i = (m * out_stride + c.columns) * bytes; i < (m + 1) * out_stride * bytes; ++i) wrong += got[i] != Buffer::kPoison;
+      wrong += std::memcmp(&got[m * out_stride * bytes], &y[m * c.columns * bytes],
+                           static_cast<std::size_t>(c.columns * bytes)) != 0;
+      for (std::int64_t i = (m * out_stride + c.columns) * bytes; i < (m + 1) * out_stride * bytes;
+           ++i)
+        wrong += got[i] != Buffer::kPoison;
     }
     check(wrong == 0, c.name() + ": " + std::to_string(wrong) + " rows differ");
   }
@@ -124,35 +143,49 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
   const std::int64_t scales_count = c.kind == NVFP4J_GLOBAL_SCALE_ROW ? c.rows : 1;
   std::vector<float> given;
   if (c.recipe.global_scale == NVFP4J_GLOBAL_SCALE_GIVEN) {
-    for (std::int64_t i = 0; i < scales_count; ++i) given.push_back(std::ldexp(1.0f + static_cast<float>(g() >> 8) * 0x1p-24f, static_cast<int>(g() % 12) - 12));
+    for (std::int64_t i = 0; i < scales_count; ++i)
+      given.push_back(std::ldexp(1.0f + static_cast<float>(g() >> 8) * 0x1p-24f,
+                                 static_cast<int>(g() % 12) - 12));
   }
-  const Quantised expected = quantise(c.rows, c.columns, c.recipe, c.scale_layout, c.kind, given, [&](std::int64_t m, float* v) {
-    for (std::int64_t k = 0; k < c.columns; ++k) v[k] = load_element(y.data(), c.dtype, m * c.columns + k);
-  });
+  const Quantised expected = quantise(c.rows, c.columns, c.recipe, c.scale_layout, c.kind, given,
+                                      [&](std::int64_t m, float* v) {
+                                        for (std::int64_t k = 0; k < c.columns; ++k)
+                                          v[k] = load_element(y.data(), c.dtype, m * c.columns + k);
+                                      });
   Buffer codes(c.rows * c.columns / 2);
   Buffer scales(scale_bytes(c.scale_layout, c.rows, c.columns / 16));
   Buffer gs(scales_count * 4);
-  const SwigluQuantizeArgs args = {in, c.recipe, {codes.data(), scales.data(), gs.as<float>(), c.scale_layout, c.kind}};
+  const SwigluQuantizeArgs args = {
+      in, c.recipe, {codes.data(), scales.data(), gs.as<float>(), c.scale_layout, c.kind}};
   for (int run = 0; run < 3; ++run) {
     codes.poison();
     scales.poison();
     gs.poison();
     if (!given.empty()) gs.put(given.data(), scales_count * 4);
     if (run < 2) {
-      must(static_cast<cudaError_t>(swiglu_quantize_cuda(gpu.launch, args)), "swiglu_quantize_cuda");
+      must(static_cast<cudaError_t>(swiglu_quantize_cuda(gpu.launch, args)),
+           "swiglu_quantize_cuda");
       gpu.wait();
     } else {
-      gpu.replay([&] { must(static_cast<cudaError_t>(swiglu_quantize_cuda(gpu.launch, args)), "swiglu_quantize_cuda in a capture"); }, 3);
+      gpu.replay(
+          [&] {
+            must(static_cast<cudaError_t>(swiglu_quantize_cuda(gpu.launch, args)),
+                 "swiglu_quantize_cuda in a capture");
+          },
+          3);
     }
     if (!equal(expected, codes, scales, gs, c.name())) break;
   }
   const std::uint64_t causes = gpu.take_status().causes[NVFP4J_OP_SWIGLU_QUANTIZE];
-  check(causes == (expected.non_finite ? 1ull << NVFP4J_CAUSE_NON_FINITE_INPUT : 0), c.name() + ": causes " + std::to_string(causes));
+  check(causes == (expected.non_finite ? 1ull << NVFP4J_CAUSE_NON_FINITE_INPUT : 0),
+        c.name() + ": causes " + std::to_string(causes));
 }
 
 void test_cases(Gpu& gpu, std::mt19937& g, int count, std::int64_t largest) {
-  const std::int64_t shapes[][2] = {{1, 16}, {3, 48}, {1, 3072}, {4, 3072}, {5, 272}, {130, 272}, {64, 3072}, {17, 512}, {9, 528}, {3, 20000}, {2, 7}, {33, 100},
-                                    {257, 2064}, {1000, 16}, {300, 3072}, {1000, 2048}, {127, 48}, {2, 40000}};
+  const std::int64_t shapes[][2] = {{1, 16},      {3, 48},    {1, 3072},   {4, 3072},  {5, 272},
+                                    {130, 272},   {64, 3072}, {17, 512},   {9, 528},   {3, 20000},
+                                    {2, 7},       {33, 100},  {257, 2064}, {1000, 16}, {300, 3072},
+                                    {1000, 2048}, {127, 48},  {2, 40000}};
   const float limits[] = {10.0f, 10.0f, 0.0f, 1.5f, 100.0f};
   for (int i = 0; i < count; ++i) {
     const auto& shape = shapes[static_cast<std::size_t>(i) % (sizeof shapes / sizeof shapes[0])];
@@ -167,7 +200,8 @@ void test_cases(Gpu& gpu, std::mt19937& g, int count, std::int64_t largest) {
     c.layout = static_cast<int>(g() % 2);
     c.limit = limits[g() % 5];
     c.data = static_cast<Data>(g() % kDataKinds);
-    c.recipe = {g() % 3 != 0 ? NVFP4J_GLOBAL_SCALE_DYNAMIC : NVFP4J_GLOBAL_SCALE_GIVEN, g() % 4 == 0 ? NVFP4J_RECIPE_TE_EXACT : NVFP4J_RECIPE_EXACT,
+    c.recipe = {g() % 3 != 0 ? NVFP4J_GLOBAL_SCALE_DYNAMIC : NVFP4J_GLOBAL_SCALE_GIVEN,
+                g() % 4 == 0 ? NVFP4J_RECIPE_TE_EXACT : NVFP4J_RECIPE_EXACT,
                 static_cast<int>(g() % 2)};
     c.scale_layout = static_cast<int>(g() % 2);
     c.kind = static_cast<int>(g() % 2);
@@ -182,16 +216,21 @@ int main(int argc, char** argv) {
   using namespace nvfp4j::test;
   const bool quick = argc > 1 && std::strcmp(argv[1], "--quick") == 0;  // for compute-sanitizer
   Gpu gpu;
-  must(static_cast<cudaError_t>(nvfp4j::swiglu_cuda_warm_up(gpu.properties)), "swiglu_cuda_warm_up");
-  must(static_cast<cudaError_t>(nvfp4j::swiglu_quantize_cuda_warm_up(gpu.properties)), "swiglu_quantize_cuda_warm_up");
+  must(static_cast<cudaError_t>(nvfp4j::swiglu_cuda_warm_up(gpu.properties)),
+       "swiglu_cuda_warm_up");
+  must(static_cast<cudaError_t>(nvfp4j::swiglu_quantize_cuda_warm_up(gpu.properties)),
+       "swiglu_quantize_cuda_warm_up");
   std::mt19937 g(20261125);
   if (!quick) test_silu();
   test_cases(gpu, g, quick ? 36 : 540, quick ? 1 << 19 : 1 << 30);
   if (!quick) {
-    const nvfp4j::QuantizeRecipe exact = {NVFP4J_GLOBAL_SCALE_DYNAMIC, NVFP4J_RECIPE_EXACT, NVFP4J_ZERO_SCALE_MIN};
+    const nvfp4j::QuantizeRecipe exact = {NVFP4J_GLOBAL_SCALE_DYNAMIC, NVFP4J_RECIPE_EXACT,
+                                          NVFP4J_ZERO_SCALE_MIN};
     for (const int dtype : {NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F32}) {
       for (const std::int64_t rows : {2000, 8193}) {
-        run_case(gpu, g, {dtype, rows, 3072, 0, 0, true, static_cast<int>(rows & 1), 10.0f, kGauss, exact, static_cast<int>(rows & 1), NVFP4J_GLOBAL_SCALE_TENSOR});
+        run_case(gpu, g,
+                 {dtype, rows, 3072, 0, 0, true, static_cast<int>(rows & 1), 10.0f, kGauss, exact,
+                  static_cast<int>(rows & 1), NVFP4J_GLOBAL_SCALE_TENSOR});
       }
     }
   }

@@ -14,7 +14,7 @@ struct DequantizeArgs {
   std::int64_t rows;
   std::int64_t columns;
   void* output;
-  int dtype;  // NVFP4J_DTYPE_F32, _BF16 or _F16
+  int dtype;                   // NVFP4J_DTYPE_F32, _BF16 or _F16
   std::int64_t output_stride;  // elements
 };
 

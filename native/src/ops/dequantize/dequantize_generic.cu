@@ -27,7 +27,9 @@ struct DequantizeTarget {
   bool per_row;
 };
 
-__device__ __forceinline__ float canonical(float x) { return x != x ? __uint_as_float(0x7FC00000u) : x; }
+__device__ __forceinline__ float canonical(float x) {
+  return x != x ? __uint_as_float(0x7FC00000u) : x;
+}
 
 // 8 outputs of a d that is not finite, one by one. Cold. Words of the output type.
 template <typename T>
@@ -68,7 +70,8 @@ __device__ __forceinline__ Block<T> decode(std::uint32_t codes, float d) {
       const std::uint32_t index = c & 0x7777u;
       const std::uint32_t low = __byte_perm(low0, low1, index);
       // The sign of code i goes to bit 7 of its high byte.
-      const std::uint32_t signs = (c << 4 & 0x80u) | (c << 8 & 0x8000u) | (c << 12 & 0x800000u) | (c << 16 & 0x80000000u);
+      const std::uint32_t signs =
+          (c << 4 & 0x80u) | (c << 8 & 0x8000u) | (c << 12 & 0x800000u) | (c << 16 & 0x80000000u);
       const std::uint32_t high = __byte_perm(high0, high1, index) ^ signs;
       r.w[2 * half] = __byte_perm(low, high, 0x5140u);
       r.w[2 * half + 1] = __byte_perm(low, high, 0x7362u);
@@ -87,7 +90,9 @@ __device__ __forceinline__ Block<T> decode(std::uint32_t codes, float d) {
 
 template <typename T, bool ALIGNED>
 __global__ void __launch_bounds__(kDequantizeThreads) dequantize(DequantizeTarget t) {
-  const std::uint64_t first = static_cast<std::uint64_t>(blockIdx.x) * (kDequantizeThreads * kDequantizeUnroll) + threadIdx.x;
+  const std::uint64_t first =
+      static_cast<std::uint64_t>(blockIdx.x) * (kDequantizeThreads * kDequantizeUnroll) +
+      threadIdx.x;
   std::uint32_t codes[kDequantizeUnroll];
   std::uint32_t scale[kDequantizeUnroll];
   float gs[kDequantizeUnroll];
@@ -105,7 +110,8 @@ __global__ void __launch_bounds__(kDequantizeThreads) dequantize(DequantizeTarge
       at[j] = {static_cast<std::int64_t>(row), n - row * t.row_blocks.divisor};
     }
     codes[j] = __ldg(reinterpret_cast<const unsigned int*>(t.codes) + unit);
-    scale[j] = __ldg(t.scales + (t.tiles == 0u ? static_cast<std::int64_t>(b) : swizzled_offset(at[j].row, at[j].block, t.tiles)));
+    scale[j] = __ldg(t.scales + (t.tiles == 0u ? static_cast<std::int64_t>(b)
+                                               : swizzled_offset(at[j].row, at[j].block, t.tiles)));
     gs[j] = __ldg(t.global_scales + (t.per_row ? at[j].row : 0));
   }
 #pragma unroll
@@ -114,7 +120,8 @@ __global__ void __launch_bounds__(kDequantizeThreads) dequantize(DequantizeTarge
     if (unit >= t.units) return;
     float d = __fmul_rn(f32_from_e4m3(scale[j]), gs[j]);
     if (scale[j] >= 0x7Fu) {
-      report(t.status, NVFP4J_OP_DEQUANTIZE, NVFP4J_CAUSE_BAD_BLOCK_SCALE, at[j].row, static_cast<long long>(at[j].block) * 16);
+      report(t.status, NVFP4J_OP_DEQUANTIZE, NVFP4J_CAUSE_BAD_BLOCK_SCALE, at[j].row,
+             static_cast<long long>(at[j].block) * 16);
       d = __fmul_rn(f32_from_any_e4m3(scale[j]), gs[j]);
     }
     Block<T> y;
@@ -128,7 +135,8 @@ __global__ void __launch_bounds__(kDequantizeThreads) dequantize(DequantizeTarge
     if constexpr (ALIGNED) {
 #pragma unroll
       for (int i = 0; i < T::kBytes / 2; ++i) {
-        store_streaming(out + 16 * i, make_uint4(y.w[4 * i], y.w[4 * i + 1], y.w[4 * i + 2], y.w[4 * i + 3]));
+        store_streaming(out + 16 * i,
+                        make_uint4(y.w[4 * i], y.w[4 * i + 1], y.w[4 * i + 2], y.w[4 * i + 3]));
       }
     } else if constexpr (T::kBytes == 2) {
       auto* q = reinterpret_cast<unsigned short*>(out);
@@ -144,7 +152,8 @@ __global__ void __launch_bounds__(kDequantizeThreads) dequantize(DequantizeTarge
 
 template <typename T>
 const void* kernel_of(bool aligned) {
-  return aligned ? reinterpret_cast<const void*>(&dequantize<T, true>) : reinterpret_cast<const void*>(&dequantize<T, false>);
+  return aligned ? reinterpret_cast<const void*>(&dequantize<T, true>)
+                 : reinterpret_cast<const void*>(&dequantize<T, false>);
 }
 
 const void* kernel_of(int dtype, bool aligned) {
@@ -175,12 +184,14 @@ int dequantize_cuda(const CudaLaunch& launch, const DequantizeArgs& args) {
                         launch.status,
                         args.global_scale_kind == NVFP4J_GLOBAL_SCALE_ROW};
   void* arguments[] = {&t};
-  return launch_kernel(kernel_of(args.dtype, aligned16(args.output, t.stride)), launch, plan_dequantize(args.rows, args.columns).grid,
-                       kDequantizeThreads, 0, false, arguments);
+  return launch_kernel(kernel_of(args.dtype, aligned16(args.output, t.stride)), launch,
+                       plan_dequantize(args.rows, args.columns).grid, kDequantizeThreads, 0, false,
+                       arguments);
 }
 
 const char* dequantize_cuda_path(const CudaDeviceProperties& device) {
-  return device.major < 8 ? nullptr : "generic: dequantize_generic, compute capability 8.0 or newer";
+  return device.major < 8 ? nullptr
+                          : "generic: dequantize_generic, compute capability 8.0 or newer";
 }
 const char* dequantize_cuda_refusal(const CudaDeviceProperties& device) {
   return device.major < 8 ? "the CUDA kernels need compute capability 8.0 or newer" : nullptr;
@@ -196,6 +207,9 @@ int dequantize_cuda_warm_up(const CudaDeviceProperties&) {
   return cudaSuccess;
 }
 
-std::int64_t dequantize_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t, std::int64_t) { return 0; }
+std::int64_t dequantize_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t,
+                                             std::int64_t) {
+  return 0;
+}
 
 }  // namespace nvfp4j

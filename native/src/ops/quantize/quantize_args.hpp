@@ -23,9 +23,9 @@ struct QuantizeArgs {
   const void* input;  // [input_rows, columns]
   int dtype;          // NVFP4J_DTYPE_BF16, _F16 or _F32
   std::int64_t input_rows;
-  std::int64_t input_stride;  // elements
-  std::int64_t rows;          // output rows: input_rows, or the number of gathered rows
-  std::int64_t columns;       // a multiple of 16
+  std::int64_t input_stride;   // elements
+  std::int64_t rows;           // output rows: input_rows, or the number of gathered rows
+  std::int64_t columns;        // a multiple of 16
   const std::int32_t* gather;  // nullptr, or [rows]
   QuantizeRecipe recipe;
   QuantizeOutput output;

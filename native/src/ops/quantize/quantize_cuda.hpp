@@ -18,6 +18,7 @@ const char* quantize_cuda_refusal(const CudaDeviceProperties& device);
 // Loads the kernels onto the current device and sets their attributes. Once per device, before the first launch.
 int quantize_cuda_warm_up(const CudaDeviceProperties& device);
 
-std::int64_t quantize_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows, std::int64_t columns);
+std::int64_t quantize_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows,
+                                           std::int64_t columns);
 
 }  // namespace nvfp4j

@@ -13,9 +13,10 @@ bool is_aligned(const QuantizeArgs& args) {
 
 template <typename Source>
 cudaError_t launch(const CudaLaunch& launch, const QuantizeArgs& args, const QuantizePlan& plan) {
-  return launch_plan(generic_kernel<Source>(plan, args.recipe.recipe), launch, plan, Source::of(args),
-                     QuantizeTarget::of(args.output, args.recipe, NVFP4J_OP_QUANTIZE, args.rows, args.columns,
-                                        launch.status));
+  return launch_plan(generic_kernel<Source>(plan, args.recipe.recipe), launch, plan,
+                     Source::of(args),
+                     QuantizeTarget::of(args.output, args.recipe, NVFP4J_OP_QUANTIZE, args.rows,
+                                        args.columns, launch.status));
 }
 
 template <typename T>
@@ -72,18 +73,23 @@ int quantize_cuda(const CudaLaunch& launch, const QuantizeArgs& args) {
 const char* quantize_cuda_path(const CudaDeviceProperties& device) {
   if (quantize_refusal(device) != nullptr) return nullptr;
   return quantize_has_sm90(device)
-             ? "sm_90: quantize_sm90 (bulk copies) for large inputs with dynamic scales, quantize_generic for the rest, compute capability 9.0"
+             ? "sm_90: quantize_sm90 (bulk copies) for large inputs with dynamic scales, "
+               "quantize_generic for the rest, compute capability 9.0"
              : "generic: quantize_generic, compute capability 8.0 or newer";
 }
 
-const char* quantize_cuda_refusal(const CudaDeviceProperties& device) { return quantize_refusal(device); }
+const char* quantize_cuda_refusal(const CudaDeviceProperties& device) {
+  return quantize_refusal(device);
+}
 
 int quantize_cuda_warm_up(const CudaDeviceProperties& device) {
   const int status = quantize_generic_warm_up(device);
-  return status == cudaSuccess && quantize_has_sm90(device) ? quantize_sm90_warm_up(device) : status;
+  return status == cudaSuccess && quantize_has_sm90(device) ? quantize_sm90_warm_up(device)
+                                                            : status;
 }
 
-std::int64_t quantize_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t, std::int64_t) {
+std::int64_t quantize_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t,
+                                           std::int64_t) {
   return quantize_exchange_bytes(device);
 }
 

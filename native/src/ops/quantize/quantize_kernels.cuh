@@ -72,20 +72,26 @@ struct MatrixSource {
     return {base + m * stride};
   }
   // A row in shared memory, as it is in global memory: its size, and a block of it.
-  __device__ __forceinline__ std::uint32_t row_bytes(std::uint32_t blocks) const { return blocks * (16 * T::kBytes); }
-  __device__ __forceinline__ device::Block<T> from_shared(const char* data, Row, std::uint32_t block) const {
+  __device__ __forceinline__ std::uint32_t row_bytes(std::uint32_t blocks) const {
+    return blocks * (16 * T::kBytes);
+  }
+  __device__ __forceinline__ device::Block<T> from_shared(const char* data, Row,
+                                                          std::uint32_t block) const {
     return device::load_block_shared<T>(data + block * (16 * T::kBytes), (block & 4u) != 0u);
   }
   // What from_shared gave, for a second use.
-  __device__ __forceinline__ void keep_shared(char*, std::uint32_t, const device::Block<T>&) const {}
-  __device__ __forceinline__ device::Block<T> kept_shared(const char* data, std::uint32_t block) const {
+  __device__ __forceinline__ void keep_shared(char*, std::uint32_t, const device::Block<T>&) const {
+  }
+  __device__ __forceinline__ device::Block<T> kept_shared(const char* data,
+                                                          std::uint32_t block) const {
     return from_shared(data, {data}, block);
   }
   __device__ __forceinline__ device::Block<T> load_flat(std::uint64_t b) const {
     return device::load_block<T, ALIGNED>(base + b * (16 * T::kBytes));
   }
   __device__ __forceinline__ device::Block<T> load(Row r, std::uint32_t block) const {
-    return device::load_block<T, ALIGNED>(r.data + static_cast<std::int64_t>(block) * (16 * T::kBytes));
+    return device::load_block<T, ALIGNED>(r.data +
+                                          static_cast<std::int64_t>(block) * (16 * T::kBytes));
   }
 };
 
@@ -123,7 +129,9 @@ __device__ __forceinline__ Block<typename Source::Element> load_or_zero(
 
 // Block b of the output's blocks in row-major order.
 template <typename Source>
-__device__ __forceinline__ Block<typename Source::Element> load_any(const Source& source, const QuantizeTarget& t, std::uint64_t b) {
+__device__ __forceinline__ Block<typename Source::Element> load_any(const Source& source,
+                                                                    const QuantizeTarget& t,
+                                                                    std::uint64_t b) {
   if (source.flat) return source.load_flat(b);
   const BlockPlace at = place_of(t, b);
   return load_or_zero(source, source.row(at.row), t, at);
@@ -142,12 +150,15 @@ __device__ __forceinline__ std::uint32_t finite_max(const Block<T>& x, const Qua
 
 // `place` gives the block's row and column: asked only where they matter.
 template <typename T, int RECIPE, typename Place>
-__device__ __forceinline__ void encode_and_store(const Block<T>& x, const GlobalScale& g, const QuantizeTarget& t,
-                                                 std::uint64_t b, Place place) {
-  const EncodedBlock e = encode_block<T, RECIPE>(x, x.amax_bits(), g, t.flush, [&](const Block<T>& v) {
-    const BlockPlace at = place();
-    return finite_amax_bits<T>(v, t.status, t.op, at.row, static_cast<long long>(at.block) * 16);
-  });
+__device__ __forceinline__ void encode_and_store(const Block<T>& x, const GlobalScale& g,
+                                                 const QuantizeTarget& t, std::uint64_t b,
+                                                 Place place) {
+  const EncodedBlock e =
+      encode_block<T, RECIPE>(x, x.amax_bits(), g, t.flush, [&](const Block<T>& v) {
+        const BlockPlace at = place();
+        return finite_amax_bits<T>(v, t.status, t.op, at.row,
+                                   static_cast<long long>(at.block) * 16);
+      });
   store_streaming(t.codes + b * 8, e.codes);
   if (t.tiles == 0u) {
     t.scales[b] = static_cast<std::uint8_t>(e.scale);
@@ -171,9 +182,11 @@ static __device__ __noinline__ void store_padding_rows(std::uint8_t* scales, std
   const std::uint32_t padding = static_cast<std::uint32_t>(128 - (rows & 127));
 #pragma unroll 1
   for (std::uint64_t i = static_cast<std::uint64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-       i < static_cast<std::uint64_t>(padding) * tiles; i += static_cast<std::uint64_t>(gridDim.x) * blockDim.x) {
+       i < static_cast<std::uint64_t>(padding) * tiles;
+       i += static_cast<std::uint64_t>(gridDim.x) * blockDim.x) {
     const auto tile = static_cast<std::uint32_t>(i / padding);
-    const std::int64_t row = rows + static_cast<std::uint32_t>(i - static_cast<std::uint64_t>(tile) * padding);
+    const std::int64_t row =
+        rows + static_cast<std::uint32_t>(i - static_cast<std::uint64_t>(tile) * padding);
     *reinterpret_cast<std::uint32_t*>(scales + swizzled_offset(row, tile * 4u, tiles)) = 0u;
   }
 }
@@ -197,7 +210,8 @@ __global__ void __launch_bounds__(THREADS) quantize_given(Source source, Quantiz
       report(t.status, t.op, NVFP4J_CAUSE_BAD_GLOBAL_SCALE, t.per_row ? at.row : -1, -1);
     }
   }
-  encode_and_store<typename Source::Element, RECIPE>(x, given_global_scale<RECIPE>(gs), t, b, [&] { return place_of(t, b); });
+  encode_and_store<typename Source::Element, RECIPE>(x, given_global_scale<RECIPE>(gs), t, b,
+                                                     [&] { return place_of(t, b); });
 }
 
 // A global scale per row, rows of up to 32 blocks: `group` lanes (a power of two, at least the row's blocks) own a row.
@@ -220,7 +234,9 @@ __global__ void __launch_bounds__(THREADS)
   if (!mine) return;
   const GlobalScale g = dynamic_global_scale<RECIPE>(Block<T>::magnitude(m));
   if (at.block == 0) t.global_scales[at.row] = g.gs;
-  encode_and_store<T, RECIPE>(x, g, t, static_cast<std::uint64_t>(at.row) * t.row_blocks.divisor + at.block, [&] { return at; });
+  encode_and_store<T, RECIPE>(x, g, t,
+                              static_cast<std::uint64_t>(at.row) * t.row_blocks.divisor + at.block,
+                              [&] { return at; });
 }
 
 // A global scale per row, a thread block a row: HOLD blocks a thread stay in registers between the maximum and the codes; what a longer row has beyond is read twice.
@@ -250,17 +266,20 @@ __global__ void __launch_bounds__(MAX_THREADS) quantize_rows(Source source, Quan
       m = max(m, finite_max<T>(load_or_zero(source, r, t, {row, k}), t, {row, k}));
     }
 #pragma unroll
-    for (int j = 0; j < HOLD; ++j) m = max(m, finite_max<T>(x[j], t, {row, threadIdx.x + j * blockDim.x}));
+    for (int j = 0; j < HOLD; ++j)
+      m = max(m, finite_max<T>(x[j], t, {row, threadIdx.x + j * blockDim.x}));
     m = block_max(m, scratch[parity]);  // two scratches in turn: one barrier a row
     const GlobalScale g = dynamic_global_scale<RECIPE>(Block<T>::magnitude(m));
     if (threadIdx.x == 0) t.global_scales[row] = g.gs;
 #pragma unroll
     for (int j = 0; j < HOLD; ++j) {
       const std::uint32_t k = threadIdx.x + j * blockDim.x;
-      if (k < row_blocks) encode_and_store<T, RECIPE>(x[j], g, t, first + k, [&] { return BlockPlace{row, k}; });
+      if (k < row_blocks)
+        encode_and_store<T, RECIPE>(x[j], g, t, first + k, [&] { return BlockPlace{row, k}; });
     }
     for (std::uint32_t k = threadIdx.x + held; k < row_blocks; k += blockDim.x) {
-      encode_and_store<T, RECIPE>(load_or_zero(source, r, t, {row, k}), g, t, first + k, [&] { return BlockPlace{row, k}; });
+      encode_and_store<T, RECIPE>(load_or_zero(source, r, t, {row, k}), g, t, first + k,
+                                  [&] { return BlockPlace{row, k}; });
     }
   }
 }
@@ -270,8 +289,10 @@ enum class Exchange { kNone, kGrid };
 
 // Maximum of v over the block or the grid, in every thread. `scratch` has 64 words; `epoch` is grid_epoch().
 template <Exchange EXCHANGE>
-__device__ __forceinline__ std::uint32_t exchange_max(std::uint32_t v, std::uint32_t* scratch, GridExchange* exchange, std::uint32_t epoch) {
-  return EXCHANGE == Exchange::kGrid ? grid_max(v, exchange, epoch, scratch) : block_max(v, scratch);
+__device__ __forceinline__ std::uint32_t exchange_max(std::uint32_t v, std::uint32_t* scratch,
+                                                      GridExchange* exchange, std::uint32_t epoch) {
+  return EXCHANGE == Exchange::kGrid ? grid_max(v, exchange, epoch, scratch)
+                                     : block_max(v, scratch);
 }
 
 // Small inputs, bound by latency: one block of 16 elements a thread and nothing in its way. `unit` thread blocks share a global scale: all of the grid (one for the tensor), or one a row.
@@ -281,7 +302,8 @@ __global__ void __launch_bounds__(MAX_THREADS, 1)
   using T = typename Source::Element;
   __shared__ std::uint32_t scratch[64];
   const std::uint32_t epoch = EXCHANGE == Exchange::kGrid ? grid_epoch(exchange) : 0u;
-  const std::uint32_t unit_blocks = t.per_row ? t.row_blocks.divisor : static_cast<std::uint32_t>(t.total_blocks);
+  const std::uint32_t unit_blocks =
+      t.per_row ? t.row_blocks.divisor : static_cast<std::uint32_t>(t.total_blocks);
   const std::uint32_t index = unit == 1u ? blockIdx.x : blockIdx.x / unit;
   const std::uint32_t k = (blockIdx.x - index * unit) * blockDim.x + threadIdx.x;
   const std::uint32_t b = index * unit_blocks + k;

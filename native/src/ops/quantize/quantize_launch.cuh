@@ -9,8 +9,9 @@
 namespace nvfp4j {
 
 // One kernel launch with up to one attribute; the stream may be capturing.
-inline cudaError_t launch_kernel(const void* kernel, const CudaLaunch& launch, std::int64_t grid, int threads,
-                                 int shared_bytes, bool cooperative, void** arguments) {
+inline cudaError_t launch_kernel(const void* kernel, const CudaLaunch& launch, std::int64_t grid,
+                                 int threads, int shared_bytes, bool cooperative,
+                                 void** arguments) {
   cudaLaunchAttribute attribute = {};
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(grid));
@@ -37,14 +38,19 @@ const void* generic_kernel(const QuantizePlan& plan) {
     case QuantizeKernel::kShortRows:
       return pointer(&quantize_short_rows<Source, RECIPE, kQuantizeShortRowThreads>);
     case QuantizeKernel::kRows:
-      return plan.hold == 1 ? pointer(&quantize_rows<Source, RECIPE, 1, kQuantizeRowThreads>)
-                            : pointer(&quantize_rows<Source, RECIPE, quantize_max_hold(Source::Element::kBytes), kQuantizeRowThreads>);
+      return plan.hold == 1
+                 ? pointer(&quantize_rows<Source, RECIPE, 1, kQuantizeRowThreads>)
+                 : pointer(
+                       &quantize_rows<Source, RECIPE, quantize_max_hold(Source::Element::kBytes),
+                                      kQuantizeRowThreads>);
     case QuantizeKernel::kSmallBlock:
       return pointer(&quantize_small<Source, RECIPE, kQuantizeBlockThreads, Exchange::kNone>);
     case QuantizeKernel::kSmallGrid:
       return pointer(&quantize_small<Source, RECIPE, kQuantizeGridThreads, Exchange::kGrid>);
     case QuantizeKernel::kTensorGrid:
-      return pointer(&quantize_tensor<Source, RECIPE, quantize_tensor_threads(Source::Element::kBytes, Source::kComputed)>);
+      return pointer(
+          &quantize_tensor<Source, RECIPE,
+                           quantize_tensor_threads(Source::Element::kBytes, Source::kComputed)>);
     default:
       return nullptr;
   }
@@ -60,9 +66,9 @@ const void* generic_kernel(const QuantizePlan& plan, int recipe) {
 template <typename F>
 cudaError_t for_each_generic_plan(F f) {
   QuantizePlan plan = {};
-  for (const QuantizeKernel kernel : {QuantizeKernel::kGiven, QuantizeKernel::kShortRows, QuantizeKernel::kRows,
-                                      QuantizeKernel::kSmallBlock, QuantizeKernel::kSmallGrid,
-                                      QuantizeKernel::kTensorGrid}) {
+  for (const QuantizeKernel kernel :
+       {QuantizeKernel::kGiven, QuantizeKernel::kShortRows, QuantizeKernel::kRows,
+        QuantizeKernel::kSmallBlock, QuantizeKernel::kSmallGrid, QuantizeKernel::kTensorGrid}) {
     for (const int hold : {1, 2}) {
       plan.kernel = kernel;
       plan.hold = hold;
@@ -83,14 +89,13 @@ inline cudaError_t load_kernel(const void* kernel) {
 template <typename Source>
 cudaError_t load_generic_kernels(const CudaDeviceProperties& device) {
   for (const int recipe : {NVFP4J_RECIPE_EXACT, NVFP4J_RECIPE_TE_EXACT}) {
-    const cudaError_t status =
-        for_each_generic_plan([&](const QuantizePlan& plan) {
-          const void* kernel = generic_kernel<Source>(plan, recipe);
-          const cudaError_t loaded = load_kernel(kernel);
-          if (loaded != cudaSuccess || plan.kernel != QuantizeKernel::kTensorGrid) return loaded;
-          return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                      quantize_parking_bytes(device));
-        });
+    const cudaError_t status = for_each_generic_plan([&](const QuantizePlan& plan) {
+      const void* kernel = generic_kernel<Source>(plan, recipe);
+      const cudaError_t loaded = load_kernel(kernel);
+      if (loaded != cudaSuccess || plan.kernel != QuantizeKernel::kTensorGrid) return loaded;
+      return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  quantize_parking_bytes(device));
+    });
     if (status != cudaSuccess) return status;
   }
   return cudaSuccess;
@@ -98,8 +103,8 @@ cudaError_t load_generic_kernels(const CudaDeviceProperties& device) {
 
 // Launches a plan of any kernel but the ring.
 template <typename Source>
-cudaError_t launch_plan(const void* kernel, const CudaLaunch& launch, const QuantizePlan& plan, Source source,
-                        QuantizeTarget target) {
+cudaError_t launch_plan(const void* kernel, const CudaLaunch& launch, const QuantizePlan& plan,
+                        Source source, QuantizeTarget target) {
   std::uint32_t group = plan.group;
   int parked = plan.parked;
   auto* exchange = static_cast<GridExchange*>(launch.workspace);
@@ -109,8 +114,10 @@ cudaError_t launch_plan(const void* kernel, const CudaLaunch& launch, const Quan
   void** arguments = plan.kernel == QuantizeKernel::kShortRows    ? short_rows
                      : plan.kernel == QuantizeKernel::kTensorGrid ? tensor
                                                                   : small;
-  return launch_kernel(kernel, launch, plan.grid, plan.threads, plan.shared_bytes,
-                       plan.kernel == QuantizeKernel::kTensorGrid || plan.kernel == QuantizeKernel::kSmallGrid, arguments);
+  return launch_kernel(
+      kernel, launch, plan.grid, plan.threads, plan.shared_bytes,
+      plan.kernel == QuantizeKernel::kTensorGrid || plan.kernel == QuantizeKernel::kSmallGrid,
+      arguments);
 }
 
 inline bool aligned16(const void* p, std::int64_t stride_bytes) {

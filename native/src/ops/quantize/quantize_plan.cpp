@@ -62,15 +62,19 @@ QuantizePlan plan_quantize(const CudaDeviceProperties& device, const QuantizePro
     plan.grid = units;
     return plan;
   }
-  if (!problem.per_row && unit <= static_cast<std::int64_t>(kQuantizeGridThreads) * device.sm_count) {
+  if (!problem.per_row &&
+      unit <= static_cast<std::int64_t>(kQuantizeGridThreads) * device.sm_count) {
     plan.kernel = QuantizeKernel::kSmallGrid;
-    plan.threads = unit <= 7168 ? kQuantizeGridThreads / 2 : kQuantizeGridThreads;  // small thread blocks start sooner, few meet sooner
+    plan.threads = unit <= 7168
+                       ? kQuantizeGridThreads / 2
+                       : kQuantizeGridThreads;  // small thread blocks start sooner, few meet sooner
     plan.grid = ceil_div(unit, plan.threads);
     plan.group = static_cast<std::uint32_t>(plan.grid);
     return plan;
   }
   // A row in shared memory, if three of them fit on a multiprocessor (what is left of it is the thread blocks' own).
-  if (problem.per_row && sm90 && problem.rows <= 0x7fffffff && problem.row_bytes <= (device.shared_memory_per_sm - 8192) / 3) {
+  if (problem.per_row && sm90 && problem.rows <= 0x7fffffff &&
+      problem.row_bytes <= (device.shared_memory_per_sm - 8192) / 3) {
     plan.kernel = QuantizeKernel::kRowsBulk;
     // Two blocks a thread, or three of swiglu_quantize's, which have more to do.
     plan.threads = static_cast<int>(std::min<std::int64_t>(
@@ -83,15 +87,16 @@ QuantizePlan plan_quantize(const CudaDeviceProperties& device, const QuantizePro
     // As many blocks a thread as there are registers for: fewer warps wait for a row's maximum.
     plan.kernel = QuantizeKernel::kRows;
     plan.hold = row_blocks <= 96 ? 1 : max_hold;
-    plan.threads = static_cast<int>(
-        std::min<std::int64_t>(ceil_div(ceil_div(row_blocks, plan.hold), 32) * 32, kQuantizeRowThreads));
+    plan.threads = static_cast<int>(std::min<std::int64_t>(
+        ceil_div(ceil_div(row_blocks, plan.hold), 32) * 32, kQuantizeRowThreads));
     plan.grid = std::min<std::int64_t>(problem.rows, 0x7fffffff);
     return plan;
   }
   if (sm90 && problem.flat) {
     plan.kernel = QuantizeKernel::kTensorRing;
     plan.threads = kQuantizeRingThreads;
-    plan.grid = std::min<std::int64_t>(device.sm_count, ceil_div(blocks, quantize_ring_chunk(problem.element_bytes)));
+    plan.grid = std::min<std::int64_t>(
+        device.sm_count, ceil_div(blocks, quantize_ring_chunk(problem.element_bytes)));
     return plan;
   }
   plan.kernel = QuantizeKernel::kTensorGrid;
@@ -99,7 +104,8 @@ QuantizePlan plan_quantize(const CudaDeviceProperties& device, const QuantizePro
   plan.grid = std::min<std::int64_t>(device.sm_count, ceil_div(blocks, plan.threads));
   const std::int64_t iterations = ceil_div(blocks, plan.threads * plan.grid);
   const std::int64_t slot = static_cast<std::int64_t>(plan.threads) * 16 * problem.element_bytes;
-  plan.parked = static_cast<int>(std::clamp<std::int64_t>(iterations - 1, 0, quantize_parking_bytes(device) / slot));
+  plan.parked = static_cast<int>(
+      std::clamp<std::int64_t>(iterations - 1, 0, quantize_parking_bytes(device) / slot));
   plan.shared_bytes = static_cast<int>(plan.parked * slot);
   return plan;
 }

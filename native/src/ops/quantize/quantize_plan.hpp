@@ -9,14 +9,14 @@
 namespace nvfp4j {
 
 enum class QuantizeKernel {
-  kGiven,         // one pass, a block a thread
-  kShortRows,     // a scale per row, several rows a warp
-  kRows,          // a scale per row, a thread block a row
-  kSmallBlock,    // a thread block a scale, a block a thread
-  kSmallGrid,     // one scale, a block a thread, a cooperative grid
-  kRowsBulk,      // a scale per row, a thread block a row in shared memory (sm_90)
-  kTensorGrid,    // one scale, a cooperative grid that keeps its elements in registers and shared memory
-  kTensorRing,    // one scale, a cooperative grid with a shared-memory ring (sm_90)
+  kGiven,       // one pass, a block a thread
+  kShortRows,   // a scale per row, several rows a warp
+  kRows,        // a scale per row, a thread block a row
+  kSmallBlock,  // a thread block a scale, a block a thread
+  kSmallGrid,   // one scale, a block a thread, a cooperative grid
+  kRowsBulk,    // a scale per row, a thread block a row in shared memory (sm_90)
+  kTensorGrid,  // one scale, a cooperative grid that keeps its elements in registers and shared memory
+  kTensorRing,  // one scale, a cooperative grid with a shared-memory ring (sm_90)
 };
 
 struct QuantizePlan {
@@ -38,7 +38,8 @@ struct QuantizeProblem {
   int element_bytes;  // of what is quantised: 2 or 4
   bool aligned;       // rows start at multiples of 16 bytes: what bulk copies need
   bool flat;          // and no gather and no gaps: the input is one piece, which only quantize has
-  std::int64_t row_bytes;  // of an input row: more than the columns' where the elements are computed (swiglu_quantize)
+  std::int64_t
+      row_bytes;  // of an input row: more than the columns' where the elements are computed (swiglu_quantize)
 
   bool computed() const { return row_bytes > columns * element_bytes; }
 };
@@ -49,7 +50,7 @@ inline constexpr int kQuantizeRowThreads = 512;    // at most
 inline constexpr int kQuantizeBlockThreads = 512;  // kSmallBlock, at most
 inline constexpr int kQuantizeGridThreads = 512;   // kSmallGrid, at most
 
-inline constexpr int kQuantizeRingThreads = 512;   // kTensorRing
+inline constexpr int kQuantizeRingThreads = 512;  // kTensorRing
 
 // Blocks in a chunk of kTensorRing.
 constexpr int quantize_ring_chunk(int) { return kQuantizeRingThreads; }

@@ -45,7 +45,8 @@ __device__ __forceinline__ Block<T> load_stage(const char* stage, std::uint32_t 
 
 template <typename T, int RECIPE, int STAGES, int REGS, int THREADS, int PER>
 __global__ void __launch_bounds__(THREADS, 1)
-    quantize_tensor_ring(const char* input, QuantizeTarget t, GridExchange* exchange, RingWindows windows) {
+    quantize_tensor_ring(const char* input, QuantizeTarget t, GridExchange* exchange,
+                         RingWindows windows) {
   constexpr std::uint32_t kBlockBytes = 16 * T::kBytes;
   constexpr std::uint32_t kChunk = THREADS * PER;  // blocks
   constexpr std::uint32_t kChunkBytes = kChunk * kBlockBytes;
@@ -58,10 +59,12 @@ __global__ void __launch_bounds__(THREADS, 1)
   const std::uint32_t epoch = grid_epoch(exchange);
   // Chunk j of this thread block is chunk j * gridDim.x + blockIdx.x of the tensor.
   const auto all_chunks = static_cast<std::uint32_t>((t.total_blocks + kChunk - 1) / kChunk);
-  const int n = static_cast<int>((all_chunks - blockIdx.x + gridDim.x - 1) / gridDim.x);  // the grid is no larger than all_chunks
-  const int ringed = max(0, n - STAGES);    // first chunk that stays in the ring
-  const int again = max(0, ringed - REGS);  // chunks read twice: 0..again-1; then registers up to `ringed`
-  const int items = n + again;              // what goes through the ring; item i in stage i % STAGES
+  const int n = static_cast<int>((all_chunks - blockIdx.x + gridDim.x - 1) /
+                                 gridDim.x);  // the grid is no larger than all_chunks
+  const int ringed = max(0, n - STAGES);      // first chunk that stays in the ring
+  const int again =
+      max(0, ringed - REGS);    // chunks read twice: 0..again-1; then registers up to `ringed`
+  const int items = n + again;  // what goes through the ring; item i in stage i % STAGES
   const auto chunk_of = [&](int item) {
     const int j = item < n ? item : again - 1 - (item - n);
     return static_cast<std::uint32_t>(j) * gridDim.x + blockIdx.x;
@@ -75,9 +78,11 @@ __global__ void __launch_bounds__(THREADS, 1)
     if (next >= STAGES) mbarrier_wait(&empty[next_stage], next_parity);
     const std::uint64_t b = static_cast<std::uint64_t>(chunk_of(next)) * kChunk;
     const std::uint64_t left = t.total_blocks - b;
-    const std::uint32_t bytes = left < kChunk ? static_cast<std::uint32_t>(left) * kBlockBytes : kChunkBytes;
+    const std::uint32_t bytes =
+        left < kChunk ? static_cast<std::uint32_t>(left) * kBlockBytes : kChunkBytes;
     mbarrier_expect(&full[next_stage], bytes);
-    bulk_load(ring + next_stage * kChunkBytes, input + b * kBlockBytes, bytes, &full[next_stage], policy_evict_first());
+    bulk_load(ring + next_stage * kChunkBytes, input + b * kBlockBytes, bytes, &full[next_stage],
+              policy_evict_first());
     ++next;
     if (++next_stage == STAGES) {
       next_stage = 0;
@@ -113,7 +118,9 @@ __global__ void __launch_bounds__(THREADS, 1)
     if (tid == 0 && next < limit && next - window <= i) produce();
   };
   // This thread's blocks of a chunk are `first`, first + THREADS, ...
-  const auto first_of = [&](int item) { return static_cast<std::uint64_t>(chunk_of(item)) * kChunk + tid; };
+  const auto first_of = [&](int item) {
+    return static_cast<std::uint64_t>(chunk_of(item)) * kChunk + tid;
+  };
   const auto take = [&](Block<T>(&x)[PER], std::uint64_t first) {
     mbarrier_wait(&full[stage], parity);
 #pragma unroll
@@ -177,7 +184,8 @@ __global__ void __launch_bounds__(THREADS, 1)
 #pragma unroll
     for (int u = 0; u < PER; ++u) {
       const std::uint64_t b = first + u * THREADS;
-      if (b < t.total_blocks) encode_and_store<T, RECIPE>(v[u], g, t, b, [&] { return place_of(t, b); });
+      if (b < t.total_blocks)
+        encode_and_store<T, RECIPE>(v[u], g, t, b, [&] { return place_of(t, b); });
     }
   };
   stage = ring_stage;
@@ -200,13 +208,15 @@ __global__ void __launch_bounds__(THREADS, 1)
 // A global scale per row, long inputs: a thread block a row, which one bulk copy brings to shared memory. No registers hold it, so that many thread blocks share a multiprocessor and some load while others wait for their maximum or make
 // codes. SwiGLU's results take the place of their gates.
 template <typename Source, int RECIPE, int MAX_THREADS, int MIN_BLOCKS>
-__global__ void __launch_bounds__(MAX_THREADS, MIN_BLOCKS) quantize_rows_bulk(Source source, QuantizeTarget t) {
+__global__ void __launch_bounds__(MAX_THREADS, MIN_BLOCKS)
+    quantize_rows_bulk(Source source, QuantizeTarget t) {
   using T = typename Source::Element;
   extern __shared__ __align__(128) char data[];
   __shared__ std::uint64_t full;
   __shared__ std::uint32_t scratch[32];
   const std::uint32_t row_blocks = t.row_blocks.divisor;
-  const std::int64_t row = blockIdx.x;  // the plan sees to it that there are no more rows than a grid has blocks
+  const std::int64_t row =
+      blockIdx.x;  // the plan sees to it that there are no more rows than a grid has blocks
   const typename Source::Row r = source.row(row);
   if (threadIdx.x == 0) {
     mbarrier_init(&full, 1);
@@ -252,8 +262,10 @@ template <typename Source, int RESIDENT>
 const void* rows_bulk_kernel(int recipe) {
   using namespace device;
   return recipe == NVFP4J_RECIPE_EXACT
-             ? reinterpret_cast<const void*>(&quantize_rows_bulk<Source, NVFP4J_RECIPE_EXACT, kQuantizeBulkThreads, RESIDENT>)
-             : reinterpret_cast<const void*>(&quantize_rows_bulk<Source, NVFP4J_RECIPE_TE_EXACT, kQuantizeBulkThreads, RESIDENT>);
+             ? reinterpret_cast<const void*>(
+                   &quantize_rows_bulk<Source, NVFP4J_RECIPE_EXACT, kQuantizeBulkThreads, RESIDENT>)
+             : reinterpret_cast<const void*>(&quantize_rows_bulk<Source, NVFP4J_RECIPE_TE_EXACT,
+                                                                 kQuantizeBulkThreads, RESIDENT>);
 }
 
 }  // namespace nvfp4j

@@ -11,8 +11,12 @@ namespace {
 constexpr int stages(int element_bytes) { return element_bytes == 2 ? 14 : 7; }
 constexpr int held(int element_bytes) { return element_bytes == 2 ? 8 : 4; }
 // Blocks a thread takes of a chunk.
-constexpr int per_thread(int element_bytes) { return quantize_ring_chunk(element_bytes) / kQuantizeRingThreads; }
-constexpr device::RingWindows windows(int element_bytes) { return {element_bytes == 2 ? 6 : 3, stages(element_bytes) - 2}; }
+constexpr int per_thread(int element_bytes) {
+  return quantize_ring_chunk(element_bytes) / kQuantizeRingThreads;
+}
+constexpr device::RingWindows windows(int element_bytes) {
+  return {element_bytes == 2 ? 6 : 3, stages(element_bytes) - 2};
+}
 
 template <typename T>
 const void* tensor_kernel(int recipe) {
@@ -21,41 +25,51 @@ const void* tensor_kernel(int recipe) {
   constexpr int kHeld = held(T::kBytes);
   constexpr int kThreads = kQuantizeRingThreads;
   return recipe == NVFP4J_RECIPE_EXACT
-             ? reinterpret_cast<const void*>(&quantize_tensor_ring<T, NVFP4J_RECIPE_EXACT, kStages, kHeld, kThreads, per_thread(T::kBytes)>)
-             : reinterpret_cast<const void*>(&quantize_tensor_ring<T, NVFP4J_RECIPE_TE_EXACT, kStages, kHeld, kThreads, per_thread(T::kBytes)>);
+             ? reinterpret_cast<const void*>(
+                   &quantize_tensor_ring<T, NVFP4J_RECIPE_EXACT, kStages, kHeld, kThreads,
+                                         per_thread(T::kBytes)>)
+             : reinterpret_cast<const void*>(
+                   &quantize_tensor_ring<T, NVFP4J_RECIPE_TE_EXACT, kStages, kHeld, kThreads,
+                                         per_thread(T::kBytes)>);
 }
 template <typename T>
 constexpr int tensor_bytes() {
-  return device::ring_shared_bytes<T, stages(T::kBytes), kQuantizeRingThreads, per_thread(T::kBytes)>();
+  return device::ring_shared_bytes<T, stages(T::kBytes), kQuantizeRingThreads,
+                                   per_thread(T::kBytes)>();
 }
 
 template <typename T>
 const void* rows_kernel(int recipe) {
-  return rows_bulk_kernel<MatrixSource<T, true>, T::kBytes == 2 ? 6 : 4>(recipe);
+  return rows_bulk_kernel < MatrixSource<T, true>, T::kBytes == 2 ? 6 : 4 > (recipe);
 }
 
 template <typename T>
 cudaError_t launch_type(const CudaLaunch& l, const QuantizeArgs& args, const QuantizePlan& plan) {
-  QuantizeTarget target =
-      QuantizeTarget::of(args.output, args.recipe, NVFP4J_OP_QUANTIZE, args.rows, args.columns, l.status);
+  QuantizeTarget target = QuantizeTarget::of(args.output, args.recipe, NVFP4J_OP_QUANTIZE,
+                                             args.rows, args.columns, l.status);
   if (plan.kernel == QuantizeKernel::kRowsBulk) {
     MatrixSource<T, true> source = MatrixSource<T, true>::of(args);
     void* arguments[] = {&source, &target};
-    return launch_kernel(rows_kernel<T>(args.recipe.recipe), l, plan.grid, plan.threads, plan.shared_bytes, false, arguments);
+    return launch_kernel(rows_kernel<T>(args.recipe.recipe), l, plan.grid, plan.threads,
+                         plan.shared_bytes, false, arguments);
   }
   const void* input = args.input;
   void* exchange = l.workspace;
   device::RingWindows window = windows(T::kBytes);
   void* arguments[] = {&input, &target, &exchange, &window};
-  return launch_kernel(tensor_kernel<T>(args.recipe.recipe), l, plan.grid, plan.threads, tensor_bytes<T>(), true, arguments);
+  return launch_kernel(tensor_kernel<T>(args.recipe.recipe), l, plan.grid, plan.threads,
+                       tensor_bytes<T>(), true, arguments);
 }
 
 template <typename T>
 cudaError_t warm_up_type(const CudaDeviceProperties& device) {
   for (const int recipe : {NVFP4J_RECIPE_EXACT, NVFP4J_RECIPE_TE_EXACT}) {
-    cudaError_t status = cudaFuncSetAttribute(tensor_kernel<T>(recipe), cudaFuncAttributeMaxDynamicSharedMemorySize, tensor_bytes<T>());
+    cudaError_t status = cudaFuncSetAttribute(
+        tensor_kernel<T>(recipe), cudaFuncAttributeMaxDynamicSharedMemorySize, tensor_bytes<T>());
     if (status != cudaSuccess) return status;
-    status = cudaFuncSetAttribute(rows_kernel<T>(recipe), cudaFuncAttributeMaxDynamicSharedMemorySize, quantize_parking_bytes(device));
+    status =
+        cudaFuncSetAttribute(rows_kernel<T>(recipe), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             quantize_parking_bytes(device));
     if (status != cudaSuccess) return status;
   }
   return cudaSuccess;

@@ -44,49 +44,57 @@ __device__ __forceinline__ Block<T> with_canonical_nans(Block<T> x) {
 
 template <typename T>
 __global__ void __launch_bounds__(kSwigluThreads) swiglu_blocks(SwigluTarget t) {
-  for (std::uint64_t i = static_cast<std::uint64_t>(blockIdx.x) * kSwigluThreads + threadIdx.x; i < t.total;
-       i += static_cast<std::uint64_t>(gridDim.x) * kSwigluThreads) {
+  for (std::uint64_t i = static_cast<std::uint64_t>(blockIdx.x) * kSwigluThreads + threadIdx.x;
+       i < t.total; i += static_cast<std::uint64_t>(gridDim.x) * kSwigluThreads) {
     const bool small = i >> 32 == 0;
     const std::uint64_t row = small ? static_cast<std::uint32_t>(i) / t.row_units : i / t.row_units;
     const std::uint64_t unit = i - row * t.row_units;
     const char* p = t.input + static_cast<std::int64_t>(row) * t.input_stride +
                     static_cast<std::int64_t>(unit) * (16 * T::kBytes) * (t.interleaved ? 2 : 1);
-    const SwigluScalars s = {t.limit, t.weight != nullptr ? __ldg(t.weight + row) : 1.0f, t.packed_limit};
-    const Block<T> y = with_canonical_nans<T>(swiglu_block<T>(load_gate_up<T, true>(p, p + t.half, t.interleaved), s));
-    char* out = t.output + static_cast<std::int64_t>(row) * t.output_stride + static_cast<std::int64_t>(unit) * (16 * T::kBytes);
+    const SwigluScalars s = {t.limit, t.weight != nullptr ? __ldg(t.weight + row) : 1.0f,
+                             t.packed_limit};
+    const Block<T> y = with_canonical_nans<T>(
+        swiglu_block<T>(load_gate_up<T, true>(p, p + t.half, t.interleaved), s));
+    char* out = t.output + static_cast<std::int64_t>(row) * t.output_stride +
+                static_cast<std::int64_t>(unit) * (16 * T::kBytes);
 #pragma unroll
     for (int j = 0; j < T::kBytes; ++j) {
-      store_streaming(out + 16 * j, make_uint4(y.w[4 * j], y.w[4 * j + 1], y.w[4 * j + 2], y.w[4 * j + 3]));
+      store_streaming(out + 16 * j,
+                      make_uint4(y.w[4 * j], y.w[4 * j + 1], y.w[4 * j + 2], y.w[4 * j + 3]));
     }
   }
 }
 
 template <typename T>
 __global__ void __launch_bounds__(kSwigluThreads) swiglu_elements(SwigluTarget t) {
-  for (std::uint64_t i = static_cast<std::uint64_t>(blockIdx.x) * kSwigluThreads + threadIdx.x; i < t.total;
-       i += static_cast<std::uint64_t>(gridDim.x) * kSwigluThreads) {
+  for (std::uint64_t i = static_cast<std::uint64_t>(blockIdx.x) * kSwigluThreads + threadIdx.x;
+       i < t.total; i += static_cast<std::uint64_t>(gridDim.x) * kSwigluThreads) {
     const std::uint64_t row = i / t.row_units;
     const std::uint64_t column = i - row * t.row_units;
     const char* p = t.input + static_cast<std::int64_t>(row) * t.input_stride +
                     static_cast<std::int64_t>(column) * T::kBytes * (t.interleaved ? 2 : 1);
     const char* q = t.interleaved ? p + T::kBytes : p + t.half;
-    const SwigluScalars s = {t.limit, t.weight != nullptr ? __ldg(t.weight + row) : 1.0f, t.packed_limit};
-    char* out = t.output + static_cast<std::int64_t>(row) * t.output_stride + static_cast<std::int64_t>(column) * T::kBytes;
+    const SwigluScalars s = {t.limit, t.weight != nullptr ? __ldg(t.weight + row) : 1.0f,
+                             t.packed_limit};
+    char* out = t.output + static_cast<std::int64_t>(row) * t.output_stride +
+                static_cast<std::int64_t>(column) * T::kBytes;
     if constexpr (T::kBytes == 2) {
-      const float v = math::canonical_nan(swiglu_any(T::to_f32(*reinterpret_cast<const unsigned short*>(p)),
-                                                     T::to_f32(*reinterpret_cast<const unsigned short*>(q)), s));
+      const float v = math::canonical_nan(
+          swiglu_any(T::to_f32(*reinterpret_cast<const unsigned short*>(p)),
+                     T::to_f32(*reinterpret_cast<const unsigned short*>(q)), s));
       const std::uint32_t y = v != v ? 0x7FC0u : T::pack(v, 0.0f) & 0xFFFFu;
       *reinterpret_cast<unsigned short*>(out) = static_cast<unsigned short>(y);
     } else {
-      *reinterpret_cast<float*>(out) =
-          math::canonical_nan(swiglu_any(*reinterpret_cast<const float*>(p), *reinterpret_cast<const float*>(q), s));
+      *reinterpret_cast<float*>(out) = math::canonical_nan(
+          swiglu_any(*reinterpret_cast<const float*>(p), *reinterpret_cast<const float*>(q), s));
     }
   }
 }
 
 template <typename T>
 const void* kernel_of(bool blocks) {
-  return blocks ? reinterpret_cast<const void*>(&swiglu_blocks<T>) : reinterpret_cast<const void*>(&swiglu_elements<T>);
+  return blocks ? reinterpret_cast<const void*>(&swiglu_blocks<T>)
+                : reinterpret_cast<const void*>(&swiglu_elements<T>);
 }
 
 }  // namespace
@@ -95,8 +103,9 @@ int swiglu_cuda(const CudaLaunch& launch, const SwigluArgs& args) {
   const SwigluInput& in = args.input;
   if (in.rows == 0 || in.columns == 0) return cudaSuccess;
   const int bytes = in.dtype == NVFP4J_DTYPE_F32 ? 4 : 2;
-  const SwigluPlan plan = plan_swiglu(
-      in.rows, in.columns, aligned16(in.gate_up, in.stride * bytes) && aligned16(args.output, args.output_stride * bytes));
+  const SwigluPlan plan = plan_swiglu(in.rows, in.columns,
+                                      aligned16(in.gate_up, in.stride * bytes) &&
+                                          aligned16(args.output, args.output_stride * bytes));
   SwigluTarget t = {static_cast<const char*>(in.gate_up),
                     static_cast<char*>(args.output),
                     in.weight,
@@ -109,7 +118,8 @@ int swiglu_cuda(const CudaLaunch& launch, const SwigluArgs& args) {
                     packed_bf16_limit(in.limit > 0.0f ? in.limit : INFINITY),
                     in.layout == NVFP4J_SWIGLU_INTERLEAVED};
   void* arguments[] = {&t};
-  return launch_kernel(bytes == 2 ? kernel_of<Bf16>(plan.blocks) : kernel_of<F32>(plan.blocks), launch, plan.grid, kSwigluThreads, 0, false, arguments);
+  return launch_kernel(bytes == 2 ? kernel_of<Bf16>(plan.blocks) : kernel_of<F32>(plan.blocks),
+                       launch, plan.grid, kSwigluThreads, 0, false, arguments);
 }
 
 const char* swiglu_cuda_path(const CudaDeviceProperties& device) {
@@ -120,13 +130,16 @@ const char* swiglu_cuda_refusal(const CudaDeviceProperties& device) {
 }
 
 int swiglu_cuda_warm_up(const CudaDeviceProperties&) {
-  for (const void* kernel : {kernel_of<Bf16>(true), kernel_of<Bf16>(false), kernel_of<F32>(true), kernel_of<F32>(false)}) {
+  for (const void* kernel : {kernel_of<Bf16>(true), kernel_of<Bf16>(false), kernel_of<F32>(true),
+                             kernel_of<F32>(false)}) {
     const cudaError_t status = load_kernel(kernel);
     if (status != cudaSuccess) return status;
   }
   return cudaSuccess;
 }
 
-std::int64_t swiglu_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t, std::int64_t) { return 0; }
+std::int64_t swiglu_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t, std::int64_t) {
+  return 0;
+}
 
 }  // namespace nvfp4j

@@ -99,7 +99,8 @@ struct GateUp {
 
 // From 16 columns of each half, or 32 interleaved ones.
 template <typename T>
-__device__ __forceinline__ GateUp<T> gate_up_of(const Block<T>& a, const Block<T>& b, bool interleaved) {
+__device__ __forceinline__ GateUp<T> gate_up_of(const Block<T>& a, const Block<T>& b,
+                                                bool interleaved) {
   constexpr int kWords = T::kBytes * 4;
   GateUp<T> r;
   if (!interleaved) {
@@ -126,12 +127,14 @@ __device__ __forceinline__ GateUp<T> gate_up_of(const Block<T>& a, const Block<T
 // p: the gate's columns; q: the up projection's (halves), or nothing (interleaved: 32 columns at p).
 template <typename T, bool ALIGNED>
 __device__ __forceinline__ GateUp<T> load_gate_up(const char* p, const char* q, bool interleaved) {
-  return gate_up_of<T>(load_block<T, ALIGNED>(p), load_block<T, ALIGNED>(interleaved ? p + 16 * T::kBytes : q), interleaved);
+  return gate_up_of<T>(load_block<T, ALIGNED>(p),
+                       load_block<T, ALIGNED>(interleaved ? p + 16 * T::kBytes : q), interleaved);
 }
 
 // Two results of a 16-bit type, packed.
 template <typename T>
-__device__ __forceinline__ std::uint32_t swiglu_pair_any(std::uint32_t gate, std::uint32_t up, SwigluScalars s) {
+__device__ __forceinline__ std::uint32_t swiglu_pair_any(std::uint32_t gate, std::uint32_t up,
+                                                         SwigluScalars s) {
   return T::pack(swiglu_any(T::to_f32(gate & 0xFFFFu), T::to_f32(up & 0xFFFFu), s),
                  swiglu_any(T::to_f32(gate >> 16), T::to_f32(up >> 16), s));
 }
@@ -145,7 +148,8 @@ __device__ __noinline__ Block<T> swiglu_block_any(GateUp<T> x, SwigluScalars s) 
     if constexpr (T::kBytes == 2) {
       r.w[i] = swiglu_pair_any<T>(x.gate.w[i], x.up.w[i], s);
     } else {
-      r.w[i] = __float_as_uint(swiglu_any(__uint_as_float(x.gate.w[i]), __uint_as_float(x.up.w[i]), s));
+      r.w[i] =
+          __float_as_uint(swiglu_any(__uint_as_float(x.gate.w[i]), __uint_as_float(x.up.w[i]), s));
     }
   }
   return r;
@@ -168,19 +172,24 @@ __device__ __forceinline__ Block<T> swiglu_block(const GateUp<T>& x, SwigluScala
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       const std::uint32_t g = min_nan_pair(x.gate.w[i], s.packed_limit);
-      const std::uint32_t u = max_nan_pair(min_nan_pair(x.up.w[i], s.packed_limit), s.packed_limit ^ 0x80008000u);
+      const std::uint32_t u =
+          max_nan_pair(min_nan_pair(x.up.w[i], s.packed_limit), s.packed_limit ^ 0x80008000u);
       largest = i == 0 ? g : T::max_magnitude(largest, g);
-      const float low = __fmul_rn(__fmul_rn(silu_near<T>(T::to_f32(g & 0xFFFFu)), T::to_f32(u & 0xFFFFu)), s.weight);
-      const float high = __fmul_rn(__fmul_rn(silu_near<T>(T::to_f32(g >> 16)), T::to_f32(u >> 16)), s.weight);
+      const float low = __fmul_rn(
+          __fmul_rn(silu_near<T>(T::to_f32(g & 0xFFFFu)), T::to_f32(u & 0xFFFFu)), s.weight);
+      const float high =
+          __fmul_rn(__fmul_rn(silu_near<T>(T::to_f32(g >> 16)), T::to_f32(u >> 16)), s.weight);
       r.w[i] = T::pack(low, high);
     }
     largest &= 0x7FFF7FFFu;
-    if (max(largest & 0xFFFFu, largest >> 16) > kNear || s.packed_limit == 0u) r = swiglu_block_any<T>(x, s);
+    if (max(largest & 0xFFFFu, largest >> 16) > kNear || s.packed_limit == 0u)
+      r = swiglu_block_any<T>(x, s);
   } else {
     bool near = true;
 #pragma unroll
     for (int i = 0; i < 16; ++i) {
-      r.w[i] = __float_as_uint(swiglu_near(__uint_as_float(x.gate.w[i]), __uint_as_float(x.up.w[i]), s, near));
+      r.w[i] = __float_as_uint(
+          swiglu_near(__uint_as_float(x.gate.w[i]), __uint_as_float(x.up.w[i]), s, near));
     }
     if (!near) r = swiglu_block_any<T>(x, s);
   }

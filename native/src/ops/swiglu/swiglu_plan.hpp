@@ -8,7 +8,7 @@ namespace nvfp4j {
 inline constexpr int kSwigluThreads = 256;
 
 struct SwigluPlan {
-  bool blocks;         // 16 columns a thread with 16-byte accesses; else one
+  bool blocks;          // 16 columns a thread with 16-byte accesses; else one
   std::uint32_t units;  // of a row
   std::int64_t grid;
 };

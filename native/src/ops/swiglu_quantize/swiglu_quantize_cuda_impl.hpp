@@ -7,7 +7,8 @@
 namespace nvfp4j {
 
 // kRowsBulk.
-int swiglu_quantize_sm90(const CudaLaunch& launch, const SwigluQuantizeArgs& args, const QuantizePlan& plan);
+int swiglu_quantize_sm90(const CudaLaunch& launch, const SwigluQuantizeArgs& args,
+                         const QuantizePlan& plan);
 int swiglu_quantize_sm90_warm_up(const CudaDeviceProperties& device);
 
 }  // namespace nvfp4j

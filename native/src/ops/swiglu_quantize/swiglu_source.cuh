@@ -39,25 +39,36 @@ struct SwigluSource {
   __device__ __forceinline__ Row row(std::int64_t m) const {
     return {base + m * stride, weight != nullptr ? __ldg(weight + m) : 1.0f};
   }
-  __device__ __forceinline__ std::uint32_t row_bytes(std::uint32_t blocks) const { return blocks * (32 * T::kBytes); }
-  __device__ __forceinline__ device::Block<T> from_shared(const char* data, Row r, std::uint32_t block) const {
+  __device__ __forceinline__ std::uint32_t row_bytes(std::uint32_t blocks) const {
+    return blocks * (32 * T::kBytes);
+  }
+  __device__ __forceinline__ device::Block<T> from_shared(const char* data, Row r,
+                                                          std::uint32_t block) const {
     const char* p = data + block * (16 * T::kBytes) * (interleaved ? 2u : 1u);
     const bool swapped = (block & 4u) != 0u;
     const device::Block<T> a = device::load_block_shared<T>(p, swapped);
-    const device::Block<T> b = device::load_block_shared<T>(p + (interleaved ? 16 * T::kBytes : half), swapped);
-    return device::swiglu_block<T>(device::gate_up_of<T>(a, b, interleaved), {limit, r.weight, packed_limit});
+    const device::Block<T> b =
+        device::load_block_shared<T>(p + (interleaved ? 16 * T::kBytes : half), swapped);
+    return device::swiglu_block<T>(device::gate_up_of<T>(a, b, interleaved),
+                                   {limit, r.weight, packed_limit});
   }
   // The result lies where its gates were (its own 16 or, interleaved, 32 columns).
-  __device__ __forceinline__ void keep_shared(char* data, std::uint32_t block, const device::Block<T>& x) const {
-    device::store_block_shared<T>(data + block * (16 * T::kBytes) * (interleaved ? 2u : 1u), x, (block & 4u) != 0u);
+  __device__ __forceinline__ void keep_shared(char* data, std::uint32_t block,
+                                              const device::Block<T>& x) const {
+    device::store_block_shared<T>(data + block * (16 * T::kBytes) * (interleaved ? 2u : 1u), x,
+                                  (block & 4u) != 0u);
   }
-  __device__ __forceinline__ device::Block<T> kept_shared(const char* data, std::uint32_t block) const {
-    return device::load_block_shared<T>(data + block * (16 * T::kBytes) * (interleaved ? 2u : 1u), (block & 4u) != 0u);
+  __device__ __forceinline__ device::Block<T> kept_shared(const char* data,
+                                                          std::uint32_t block) const {
+    return device::load_block_shared<T>(data + block * (16 * T::kBytes) * (interleaved ? 2u : 1u),
+                                        (block & 4u) != 0u);
   }
   __device__ __forceinline__ device::Block<T> load_flat(std::uint64_t) const { return {}; }
   __device__ __forceinline__ device::Block<T> load(Row r, std::uint32_t block) const {
-    const char* p = r.data + static_cast<std::int64_t>(block) * (16 * T::kBytes) * (interleaved ? 2 : 1);
-    return device::swiglu_block<T>(device::load_gate_up<T, ALIGNED>(p, p + half, interleaved), {limit, r.weight, packed_limit});
+    const char* p =
+        r.data + static_cast<std::int64_t>(block) * (16 * T::kBytes) * (interleaved ? 2 : 1);
+    return device::swiglu_block<T>(device::load_gate_up<T, ALIGNED>(p, p + half, interleaved),
+                                   {limit, r.weight, packed_limit});
   }
 };
 

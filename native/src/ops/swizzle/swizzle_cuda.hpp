@@ -22,7 +22,9 @@ const char* unswizzle_cuda_refusal(const CudaDeviceProperties& device);
 int swizzle_cuda_warm_up(const CudaDeviceProperties& device);
 int unswizzle_cuda_warm_up(const CudaDeviceProperties& device);
 
-std::int64_t swizzle_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows, std::int64_t columns);
-std::int64_t unswizzle_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows, std::int64_t columns);
+std::int64_t swizzle_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows,
+                                          std::int64_t columns);
+std::int64_t unswizzle_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows,
+                                            std::int64_t columns);
 
 }  // namespace nvfp4j

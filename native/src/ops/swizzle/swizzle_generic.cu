@@ -27,10 +27,11 @@ struct SwizzleTarget {
 // TO_SWIZZLED: linear to swizzled, padding zeroed; else back, padding dropped.
 template <bool TO_SWIZZLED>
 __global__ void __launch_bounds__(kThreads) swizzle(SwizzleTarget t) {
-  for (std::uint64_t i = static_cast<std::uint64_t>(blockIdx.x) * kThreads + threadIdx.x; i < t.units;
-       i += static_cast<std::uint64_t>(gridDim.x) * kThreads) {
+  for (std::uint64_t i = static_cast<std::uint64_t>(blockIdx.x) * kThreads + threadIdx.x;
+       i < t.units; i += static_cast<std::uint64_t>(gridDim.x) * kThreads) {
     const std::uint64_t tile = i >> 5;
-    const std::uint64_t tile_row = tile >> 32 == 0 ? static_cast<std::uint32_t>(tile) / t.tiles : tile / t.tiles;
+    const std::uint64_t tile_row =
+        tile >> 32 == 0 ? static_cast<std::uint32_t>(tile) / t.tiles : tile / t.tiles;
     const auto column = static_cast<std::uint32_t>(tile - tile_row * t.tiles) * 4u;
     const std::int64_t first_row = static_cast<std::int64_t>(tile_row) * 128 + (i & 31u);
     std::uint32_t w[4];
@@ -67,7 +68,8 @@ __global__ void __launch_bounds__(kThreads) swizzle(SwizzleTarget t) {
         }
       }
     }
-    if constexpr (TO_SWIZZLED) *(reinterpret_cast<uint4*>(t.swizzled) + i) = make_uint4(w[0], w[1], w[2], w[3]);
+    if constexpr (TO_SWIZZLED)
+      *(reinterpret_cast<uint4*>(t.swizzled) + i) = make_uint4(w[0], w[1], w[2], w[3]);
   }
 }
 
@@ -76,17 +78,19 @@ cudaError_t launch(const CudaLaunch& l, const SwizzleArgs& args) {
   if (args.rows == 0 || args.blocks == 0) return cudaSuccess;
   const std::int64_t tiles = (args.blocks + 3) / 4;
   const std::int64_t units = (args.rows + 127) / 128 * tiles * 32;
-  SwizzleTarget t = {args.linear,
-                     args.swizzled,
-                     args.rows,
-                     args.linear_stride,
-                     static_cast<std::uint64_t>(units),
-                     static_cast<std::uint32_t>(args.blocks),
-                     static_cast<std::uint32_t>(tiles),
-                     reinterpret_cast<std::uintptr_t>(args.linear) % 4 == 0 && args.linear_stride % 4 == 0};
+  SwizzleTarget t = {
+      args.linear,
+      args.swizzled,
+      args.rows,
+      args.linear_stride,
+      static_cast<std::uint64_t>(units),
+      static_cast<std::uint32_t>(args.blocks),
+      static_cast<std::uint32_t>(tiles),
+      reinterpret_cast<std::uintptr_t>(args.linear) % 4 == 0 && args.linear_stride % 4 == 0};
   void* arguments[] = {&t};
   const std::int64_t grid = std::min<std::int64_t>((units + kThreads - 1) / kThreads, 0x7fffffff);
-  return launch_kernel(reinterpret_cast<const void*>(&swizzle<TO_SWIZZLED>), l, grid, kThreads, 0, false, arguments);
+  return launch_kernel(reinterpret_cast<const void*>(&swizzle<TO_SWIZZLED>), l, grid, kThreads, 0,
+                       false, arguments);
 }
 
 const char* refusal(const CudaDeviceProperties& device) {
@@ -104,9 +108,18 @@ const char* swizzle_cuda_path(const CudaDeviceProperties& device) { return path(
 const char* swizzle_cuda_refusal(const CudaDeviceProperties& device) { return refusal(device); }
 const char* unswizzle_cuda_path(const CudaDeviceProperties& device) { return path(device); }
 const char* unswizzle_cuda_refusal(const CudaDeviceProperties& device) { return refusal(device); }
-int swizzle_cuda_warm_up(const CudaDeviceProperties&) { return load_kernel(reinterpret_cast<const void*>(&swizzle<true>)); }
-int unswizzle_cuda_warm_up(const CudaDeviceProperties&) { return load_kernel(reinterpret_cast<const void*>(&swizzle<false>)); }
-std::int64_t swizzle_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t, std::int64_t) { return 0; }
-std::int64_t unswizzle_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t, std::int64_t) { return 0; }
+int swizzle_cuda_warm_up(const CudaDeviceProperties&) {
+  return load_kernel(reinterpret_cast<const void*>(&swizzle<true>));
+}
+int unswizzle_cuda_warm_up(const CudaDeviceProperties&) {
+  return load_kernel(reinterpret_cast<const void*>(&swizzle<false>));
+}
+std::int64_t swizzle_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t, std::int64_t) {
+  return 0;
+}
+std::int64_t unswizzle_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t,
+                                            std::int64_t) {
+  return 0;
+}
 
 }  // namespace nvfp4j

@@ -87,8 +87,8 @@ public final class Tensor {
   /// A contiguous host tensor over a segment: a view, nothing is copied.
   ///
   /// @param arena the arena that `segment` belongs to; the tensor's descriptor is allocated there,
-  ///   so that a call holds both open. (A slice of a segment belongs to the segment's arena.) It must
-  ///   keep [Arena]'s promise: one that hands out the same memory twice overwrites descriptors
+  ///   so that a call holds both open. (A slice of a segment belongs to the segment's arena.) It
+  ///   must keep [Arena]'s promise: one that hands out the same memory twice overwrites descriptors
   /// @param segment native memory, exactly the tensor's bytes, aligned to the element size;
   ///   read-only segments make tensors that no op writes to. Memory of [Device#allocatePinned] is
   ///   recognised

@@ -61,7 +61,8 @@ final class ReadmeExampleTest {
     } finally {
       System.setOut(out);
     }
-    assertThat(bytes.toString(StandardCharsets.UTF_8)).isEqualToIgnoringNewLines("0.8415 became 1.0000");
+    assertThat(bytes.toString(StandardCharsets.UTF_8))
+        .isEqualToIgnoringNewLines("0.8415 became 1.0000");
   }
 
   private void compile(Path source) throws Exception {

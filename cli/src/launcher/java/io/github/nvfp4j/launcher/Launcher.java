@@ -4,8 +4,8 @@ package io.github.nvfp4j.launcher;
 import java.lang.reflect.InvocationTargetException;
 
 /**
- * What {@code java -jar nvfp4j-cli.jar} starts. Compiled for Java 8, so that an older JVM gets as far
- * as the sentence that says what is wrong; on Java 25 it starts the command.
+ * What {@code java -jar nvfp4j-cli.jar} starts. Compiled for Java 8, so that an older JVM gets as
+ * far as the sentence that says what is wrong; on Java 25 it starts the command.
  */
 public final class Launcher {
   private static final int NEEDED = 25;
