@@ -83,7 +83,10 @@ struct Bf16 {
     return r;
 #else
     // Bit 15 of each half of a + 2^15 - b says so, without a borrow between the halves; replicate it.
-    return __byte_perm((a | 0x80008000u) - b, 0u, 0xBB99u);
+    // (PTX's own permute: __byte_perm has no replication.)
+    std::uint32_t r;
+    asm("prmt.b32 %0, %1, %1, 0xBB99;" : "=r"(r) : "r"((a | 0x80008000u) - b));
+    return r;
 #endif
   }
   // The same as 1 and 0.
@@ -112,10 +115,6 @@ struct Bf16 {
     asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
     return r;
   }
-  // Packed constants: 4, 16, and a power of two whose neighbours are integers with their bits in the low byte.
-  static constexpr std::uint32_t kFour = 0x40804080u;
-  static constexpr std::uint32_t kSixteen = 0x41804180u;
-  static constexpr std::uint32_t kInteger = 0x43004300u;  // 128
 };
 
 struct F16 {
@@ -168,6 +167,7 @@ struct F16 {
     asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
     return r;
   }
+  // Packed constants: 4, 16, and a power of two whose neighbours are integers with their bits in the low byte.
   static constexpr std::uint32_t kFour = 0x44004400u;
   static constexpr std::uint32_t kSixteen = 0x4C004C00u;
   static constexpr std::uint32_t kInteger = 0x64006400u;  // 1024
@@ -368,8 +368,7 @@ __device__ __forceinline__ std::uint32_t select_bits(std::uint32_t mask, std::ui
   return r;
 }
 
-// The magnitude parts 0..7 of two packed codes, as numbers: the upper or the lower half of the thresholds, then three comparisons that are added up. The additions are exact.
-// Half of this runs on the FMA pipe: a search by masks alone keeps the ALU, which has half its rate, busy for longer than memory takes.
+// The magnitude parts 0..7 of two packed F16 codes, as numbers: the upper or the lower half of the thresholds, then three comparisons that are added up. The additions are exact.
 template <typename T>
 __device__ __forceinline__ std::uint32_t code_pair(std::uint32_t x, const PackedThresholds<T>& p) {
   const std::uint32_t a = T::magnitude(x);
@@ -392,7 +391,8 @@ __device__ __forceinline__ void code_four(std::uint32_t x01, std::uint32_t x23,
   signs = select_bits(0x80008000u, odd, even >> 4);
 }
 
-// BF16: the same with three of four elements' work on the FMA pipe, which has twice the ALU's rate (comparisons, logic, permutes and maxima are the ALU's).
+// BF16: the same with more of it on the FMA pipe. On an H100 packed comparisons, logic, permutes, selects and maxima share the ALU at half the rate of packed additions and fmas (2.1 against 1.1 cycles an
+// instruction and scheduler), and the ALU, not memory, bounds a search by masks. About 4 ALU and 4.5 FMA-pipe instructions an element here, 16 of all kinds with everything around them.
 // Returns 15/8 (code - 4) in F16 arithmetic, sign included: a comparison gives BF16's 1, 0x3F80, which is F16's 15/8; 0x4780 is BF16's 2^16 and F16's 4 * 15/8; 0x4B80 is F16's 8 * 15/8. All sums are exact.
 __device__ __forceinline__ std::uint32_t signed_code_pair(std::uint32_t x,
                                                           const PackedThresholds<Bf16>& p) {

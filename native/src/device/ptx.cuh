@@ -42,21 +42,11 @@ __device__ __forceinline__ void store_shared_word(std::uint64_t* p, std::uint64_
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
-// ---- L2 eviction policies --------------------------------------------------------------------------------------------
+// ---- L2 eviction policy --------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ std::uint64_t policy_evict_first() {
   std::uint64_t p;
   asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(p));
-  return p;
-}
-__device__ __forceinline__ std::uint64_t policy_evict_last() {
-  std::uint64_t p;
-  asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(p));
-  return p;
-}
-__device__ __forceinline__ std::uint64_t policy_evict_normal() {
-  std::uint64_t p;
-  asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(p));
   return p;
 }
 

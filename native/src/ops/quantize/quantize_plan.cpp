@@ -92,7 +92,10 @@ QuantizePlan plan_quantize(const CudaDeviceProperties& device, const QuantizePro
     plan.grid = std::min<std::int64_t>(problem.rows, 0x7fffffff);
     return plan;
   }
-  if (sm90 && problem.flat) {
+  // Where a thread has no more than a few blocks, plain loads are quicker than a ring.
+  const std::int64_t few =
+      4ll * quantize_tensor_threads(problem.element_bytes, problem.computed()) * device.sm_count;
+  if (sm90 && problem.flat && blocks > few) {
     plan.kernel = QuantizeKernel::kTensorRing;
     plan.threads = kQuantizeRingThreads;
     plan.grid = std::min<std::int64_t>(
