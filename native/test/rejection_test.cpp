@@ -427,6 +427,11 @@ TEST(swiglu_arguments) {
   });
   refused("swiglu: gate_up has 63 columns, expected an even number (gate and up of the same width)",
           [](Call& c) { return c.gate_up_tensor.shape[1] = 63, c.swiglu(); });
+  refused("swiglu: gate_up has 4294967296 columns, expected at most 4294967294", [](Call& c) {
+    c.gate_up_tensor.shape[0] = 1;
+    c.gate_up_tensor.shape[1] = c.gate_up_tensor.stride[0] = int64_t{1} << 32;
+    return c.swiglu();
+  });
   refused("swiglu: weight has 127 elements, expected 128 (one per row of gate_up)",
           [](Call& c) { return c.weight_tensor.shape[0] = 127, c.swiglu(); });
   refused(

@@ -47,7 +47,7 @@ typedef struct nvfp4j_swiglu_options {
 /**
  * y = silu(min(gate, L)) * clamp(up, -L, L) [* weight].
  * @param[in] context not NULL.
- * @param[in] gate_up [T, 2I] BF16 or F32, any row stride >= 2I.
+ * @param[in] gate_up [T, 2I] BF16 or F32, any row stride >= 2I, I <= 2^31 - 1.
  * @param[in] weight NULL, or F32 [T] contiguous: a factor per row (routing weight).
  * @param[in] options not NULL.
  * @param[out] output [T, I], dtype of gate_up, any row stride >= I. Overlaps no input.
@@ -60,7 +60,7 @@ NVFP4J_API int32_t nvfp4j_swiglu(nvfp4j_context* context, const nvfp4j_tensor* g
 /**
  * swiglu, then quantize of the value rounded to gate_up's type, in one launch: bit-equal to the two ops in turn. I must be a multiple of 16.
  * @param[in] context not NULL.
- * @param[in] gate_up [T, 2I] BF16 or F32, any row stride >= 2I.
+ * @param[in] gate_up [T, 2I] BF16 or F32, any row stride >= 2I, I <= 2^31 - 1.
  * @param[in] weight NULL, or F32 [T] contiguous.
  * @param[in] swiglu_options not NULL.
  * @param[in] quantize_options not NULL.

@@ -25,6 +25,11 @@ inline CheckedSwigluInput check_swiglu_input(const Place& place, const nvfp4j_te
          "%s: gate_up has %lld columns, expected an even number (gate and up of the same width)",
          op, static_cast<long long>(x.columns));
   }
+  // The kernels count the columns of a row in 32 bits.
+  if (x.columns / 2 > INT32_MAX) [[unlikely]] {
+    fail(NVFP4J_ERROR_INVALID_ARGUMENT, "%s: gate_up has %lld columns, expected at most %lld", op,
+         static_cast<long long>(x.columns), 2LL * INT32_MAX);
+  }
   CheckedSwigluInput checked{};
   const float* factors = nullptr;
   if (weight != nullptr) {
