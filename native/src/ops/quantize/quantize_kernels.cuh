@@ -4,11 +4,11 @@
 // A source has `using Element`, `struct Row`, `Row row(m)` (where output row m comes from; not valid() for a bad id) and `Block<Element> load(Row, block)`; if it is `flat`, also `load_flat(b)`.
 // One thread owns one block of 16 elements at a time: its maximum, scale, thresholds and codes stay in its registers, nothing is shuffled.
 //
-// Bound by memory from a few MB on, by latency below. Measured on an H100 80GB HBM3 (graph replays over rotating buffers, random BF16; copy = our copy kernel over the same bytes, an empty node takes 0.80 us):
-//   quantize_given, 8192x7168: 50.8 us, 103 % of copy (a write-heavy mix is faster than a copy); 1, 4, 16, 64 x 7168: 1.34, 1.39, 1.81, 2.19 us
-//   quantize_small, a scale per row, 1, 4, 16, 64 x 7168: 1.88, 1.91, 2.27, 2.63 us; one scale, 1, 4, 16, 64 x 7168: 1.89, 2.24, 2.83, 3.60 us
-//   quantize_tensor, 1024x7168: 14.2 us; over SwiGLU, 8192x3072: 67 us
-//   swiglu_quantize with a given scale, 8192x3072: 42.3 us, 96 % of copy
+// Bound by memory from a few MB on, by latency below. Measured on an H100 80GB HBM3 by benchmarks' DeviceTime (commit 7647143, random BF16; copy = our copy kernel over the same bytes, an empty node takes 0.79 us):
+//   quantize_given, 8192x7168: 51.1 us, 104 % of copy; 1, 4, 16, 64 x 7168: 1.62, 1.75, 2.24, 2.56 us
+//   quantize_small, a scale per row, 1, 4, 16, 64 x 7168: 2.47, 2.56, 2.70, 3.01 us; one scale, 1, 4, 16, 64 x 7168: 2.47, 2.95, 3.27, 3.90 us
+//   quantize_tensor, 1024x7168: 14.5 us; over SwiGLU, 8192x3072: 67.6 us, 61 % of copy
+//   swiglu_quantize with a given scale, 8192x3072: 42.5 us, 97 % of copy
 // Tried and slower: one cluster with distributed shared memory in place of the grid exchange (its barriers cost 0.9 us, the exchange among 8 thread blocks 0.4 us and the cooperative launch 0.16 us).
 #pragma once
 #include "device/fp4.cuh"

@@ -8,11 +8,11 @@
 //   pass 1: maximum. The last STAGES chunks stay in the ring and REGS chunks before them in registers: with 16-bit elements 14 x 16 KiB + REGS x 16 KiB a multiprocessor.
 //   grid exchange (device/grid_barrier.cuh)
 //   pass 2: codes of the ring's chunks; each buffer that becomes free is refilled at once with a chunk of the rest, the most recently read first; last the registers' chunks.
-// Measured on an H100 80GB HBM3, 8192x7168 BF16: 88.7 us, 1.67 x two Triton kernels (148.1 us): 44 us for the first pass and the exchange, 42 us for the second, which the ALU and 16 warps a multiprocessor
+// Measured on an H100 80GB HBM3 (DeviceTime, commit 7647143), 8192x7168 BF16: 88.5 us, 1.67 x two Triton kernels (147.3 us in the same run). In tuning runs: 44 us for the first pass and the exchange, 42 us for the second, which the ALU and 16 warps a multiprocessor
 // bound as much as memory does (102 MB, 2.4 TB/s). Tried and no faster: 768 and 1024 threads with fewer or no chunks in registers, two blocks a thread, a shared pool of second reads, asking L2 to
 // keep what is read twice (the first pass loses what the second gains: the output of the launch before is still dirty in L2), plain loads in place of bulk copies.
 //
-// quantize_rows_bulk: a scale per row, a thread block a row. Measured: 8192x7168 54.7 us, 96 % of copy; swiglu_quantize 8192x3072 46.1 us, 88 %.
+// quantize_rows_bulk: a scale per row, a thread block a row. Measured: 8192x7168 54.2 us, 98 % of copy; swiglu_quantize 8192x3072 46.3 us, 89 %.
 #pragma once
 #include "ops/quantize/quantize_kernels.cuh"
 #include "ops/quantize/quantize_plan.hpp"
