@@ -11,10 +11,10 @@ using namespace nvfp4j;
 
 namespace {
 
-constexpr CudaDeviceProperties kH100 = {0, 9, 0, 132, 232448, 233472, 52428800, 1};
-constexpr CudaDeviceProperties kA100 = {0, 8, 0, 108, 166912, 167936, 41943040, 1};
-constexpr CudaDeviceProperties kAda = {0, 8, 9, 128, 101376, 102400, 75497472, 1};
-constexpr CudaDeviceProperties kB200 = {0, 10, 0, 148, 232448, 233472, 132644864, 1};
+constexpr CudaDeviceProperties kH100 = {0, 9, 0, 132, 232448, 233472, 52428800, 1, 0};
+constexpr CudaDeviceProperties kA100 = {0, 8, 0, 108, 166912, 167936, 41943040, 1, 0};
+constexpr CudaDeviceProperties kAda = {0, 8, 9, 128, 101376, 102400, 75497472, 1, 0};
+constexpr CudaDeviceProperties kB200 = {0, 10, 0, 148, 232448, 233472, 132644864, 1, 0};
 
 QuantizeProblem problem(std::int64_t rows, std::int64_t columns, bool dynamic, bool per_row,
                         bool flat = true, int bytes = 2) {
@@ -32,6 +32,7 @@ void check_plan(const CudaDeviceProperties& device, const QuantizeProblem& p,
   CHECK(plan.threads <= 1024);
   CHECK_EQ(plan.threads % 32, 0);
   CHECK(plan.shared_bytes <= device.shared_memory_per_block_optin);
+  if (plan.kernel != QuantizeKernel::kSlices) CHECK_EQ(plan.units, 1);
   switch (plan.kernel) {
     case QuantizeKernel::kGiven:
       CHECK(plan.grid * plan.threads >= blocks);
@@ -48,14 +49,19 @@ void check_plan(const CudaDeviceProperties& device, const QuantizeProblem& p,
       CHECK(plan.grid <= p.rows);
       CHECK(plan.hold == 1 || plan.hold == quantize_max_hold(p.element_bytes));
       break;
-    case QuantizeKernel::kSmallBlock:
-      CHECK_EQ(plan.grid, p.per_row ? p.rows : 1);
-      CHECK(plan.threads >= (p.per_row ? row_blocks : blocks));
-      CHECK_EQ(plan.group, 1u);
+    case QuantizeKernel::kSlices: {
+      const std::int64_t unit = p.per_row ? row_blocks : blocks;
+      CHECK_EQ(plan.units, p.per_row ? p.rows : 1);
+      CHECK(plan.units <= 65535);               // the grid's other dimension
+      CHECK(plan.threads * plan.hold >= unit);  // every thread block reads all of it
+      CHECK(plan.threads >= static_cast<int>(plan.group));
+      CHECK(plan.grid * plan.group >= unit);       // the slices cover it
+      CHECK((plan.grid - 1) * plan.group < unit);  // and none is empty
+      CHECK(plan.hold == 1 || plan.hold == kQuantizeSliceHold);
       break;
+    }
     case QuantizeKernel::kSmallGrid:
       CHECK(!p.per_row);
-      CHECK_EQ(static_cast<std::int64_t>(plan.group), plan.grid);
       CHECK(plan.grid * plan.threads >= blocks);
       CHECK(plan.grid <= device.sm_count);  // co-resident
       break;
@@ -113,12 +119,11 @@ TEST(quantize_kernels_by_shape) {
            static_cast<int>(QuantizeKernel::kTensorGrid));
   CHECK_EQ(kernel(kB200, problem(8192, 7168, true, false)),
            static_cast<int>(QuantizeKernel::kTensorGrid));
-  CHECK_EQ(kernel(kH100, problem(1, 7168, true, false)),
-           static_cast<int>(QuantizeKernel::kSmallBlock));
+  CHECK_EQ(kernel(kH100, problem(1, 7168, true, false)), static_cast<int>(QuantizeKernel::kSlices));
+  CHECK_EQ(kernel(kH100, problem(4, 7168, true, false)), static_cast<int>(QuantizeKernel::kSlices));
   CHECK_EQ(kernel(kH100, problem(64, 7168, true, false)),
            static_cast<int>(QuantizeKernel::kSmallGrid));
-  CHECK_EQ(kernel(kH100, problem(64, 7168, true, true)),
-           static_cast<int>(QuantizeKernel::kSmallBlock));
+  CHECK_EQ(kernel(kH100, problem(64, 7168, true, true)), static_cast<int>(QuantizeKernel::kSlices));
   CHECK_EQ(kernel(kH100, problem(1000, 512, true, true)),
            static_cast<int>(QuantizeKernel::kShortRows));
 }

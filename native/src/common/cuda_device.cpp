@@ -4,6 +4,7 @@
 #if NVFP4J_WITH_CUDA
 #include <cuda_runtime_api.h>
 
+#include "common/device_code.hpp"
 #include "common/error.hpp"
 #include "common/op_table.hpp"
 
@@ -106,6 +107,11 @@ void fail_cuda_call(const char* name, const char* call, CudaDevice& device, int 
 void warm_up(const char* name, CudaDevice& device) {
   const std::lock_guard lock(device.mutex);
   if (device.warm) return;
+  int architecture = 0;
+  const int probed = device_code_architecture(&architecture);
+  if (probed != 0) fail_cuda_call(name, "cudaFuncGetAttributes", device, probed);
+  device.properties.programmatic_launch =
+      device.properties.major >= 9 && architecture >= kProgrammaticArchitecture;
   for (const OpInfo& op : op_table) {
     if (op.cuda_warm_up == nullptr || op.cuda_path(device.properties) == nullptr) continue;
     const int error = op.cuda_warm_up(device.properties);

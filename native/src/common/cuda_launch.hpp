@@ -19,6 +19,7 @@ struct CudaDeviceProperties {
   int shared_memory_per_sm;
   int l2_bytes;
   int cooperative_launch;
+  int programmatic_launch;  // set when the kernels are loaded: they call device::await_predecessor()
 };
 
 struct CudaLaunch {

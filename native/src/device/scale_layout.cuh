@@ -41,4 +41,21 @@ inline
          ((in_tile & 31u) * 16u + (in_tile >> 5) * 4u + (s & 3u));
 }
 
+#if defined(__CUDACC__)
+namespace device {
+
+// A block of 16 elements by its row and its number there.
+struct BlockPlace {
+  std::int64_t row;
+  std::uint32_t block;
+};
+
+static __device__ __noinline__ BlockPlace place_of_wide(std::uint64_t b, std::uint32_t row_blocks) {
+  const std::uint64_t row = b / row_blocks;
+  return {static_cast<std::int64_t>(row), static_cast<std::uint32_t>(b - row * row_blocks)};
+}
+
+}  // namespace device
+#endif
+
 }  // namespace nvfp4j

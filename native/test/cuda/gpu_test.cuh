@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "common/cuda_launch.hpp"
+#include "common/device_code.hpp"
 #include "nvfp4j/quantize.h"
 
 namespace nvfp4j::test {
@@ -297,7 +298,12 @@ struct Gpu {
                   static_cast<int>(p.sharedMemPerBlockOptin),
                   static_cast<int>(p.sharedMemPerMultiprocessor),
                   p.l2CacheSize,
-                  p.cooperativeLaunch};
+                  p.cooperativeLaunch,
+                  0};
+    int architecture = 0;
+    must(static_cast<cudaError_t>(device_code_architecture(&architecture)),
+         "device_code_architecture");
+    properties.programmatic_launch = p.major >= 9 && architecture >= kProgrammaticArchitecture;
     cudaStream_t stream;
     MUST(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     launch.stream = stream;

@@ -12,7 +12,7 @@ using namespace device;
 
 // ---- arithmetic ------------------------------------------------------------------------------------------------------
 
-// Blocks of 16 neighbouring magnitudes (signs alternate) under d: thresholds against division.
+// Blocks of 16 neighbouring magnitudes (signs alternate) under d: thresholds or factors against division.
 template <typename T>
 __global__ void compare_codes(const float* d, int scales, std::uint32_t first,
                               std::uint32_t magnitudes, unsigned long long* wrong) {
@@ -30,7 +30,7 @@ __global__ void compare_codes(const float* d, int scales, std::uint32_t first,
       x.w[k] = (base + k) | (k % 3 == 0 ? 0x80000000u : 0u);
     }
   }
-  const uint2 a = codes_by_thresholds<T>(x, pack_thresholds<T>(thresholds_of(f)));
+  const uint2 a = codes_under<T>(x, f, Block<T>::magnitude(x.amax_bits()));
   const uint2 b = codes_by_division<T>(x, f);
   if (a.x != b.x || a.y != b.y) atomicAdd(wrong, 1ull);
 }
@@ -116,8 +116,13 @@ void test_arithmetic(bool quick) {
     std::uint32_t mantissa = g() & 0x7FFFFFu;
     if (i % 4 == 1) mantissa &= 0x780000u;  // a power of two times a scale
     if (i % 4 == 2) mantissa &= 0x7FF000u;
-    d[i] = float_of((127u - 90u + (i < 191 ? i : g() % 191u)) << 23 | mantissa);
-    if (d[i] > 0x1p100f) d[i] = 0x1p100f;
+    if (i % 4 == 3) {  // a threshold within 15 ulp of a bf16 number
+      const float t[4] = {1.0f, 1.5f, 1.25f, 1.75f};
+      const float number = float_of(127u << 23 | (g() & 127u) << 16);
+      mantissa = (bits_of(number / t[g() % 4]) + g() % 31u - 15u) & 0x7FFFFFu;
+    }
+    d[i] = float_of((127u - 69u + (i < 139 ? i : g() % 139u)) << 23 | mantissa);
+    if (d[i] > 0x1p69f) d[i] = 0x1p69f;
   }
   float* device_d;
   MUST(cudaMalloc(&device_d, scales * 4));

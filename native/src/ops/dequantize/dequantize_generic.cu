@@ -4,11 +4,13 @@
 // Bound by memory: 0.5625 bytes in, 2 (BF16, F16) or 4 out an element. A thread decodes half a block, so that its 16 bytes of 16-bit output are one store and a warp's are contiguous.
 // A block has only eight magnitudes: their products with d, rounded to the output's type, are made once (7 multiplications) and looked up by byte permutes, 4 codes at a time.
 // Measured on an H100 80GB HBM3, 8192x7168 to BF16 (DeviceTime, commit 7647143): 53.5 us, 100 % of a kernel that reads and writes as many bytes.
+#include "device/e2m1.cuh"
 #include "device/fp8.cuh"
+#include "device/launch.cuh"
+#include "device/ptx.cuh"
 #include "device/scale_layout.cuh"
 #include "ops/dequantize/dequantize_cuda.hpp"
 #include "ops/dequantize/dequantize_plan.hpp"
-#include "ops/quantize/quantize_launch.cuh"
 
 namespace nvfp4j {
 namespace {
@@ -91,6 +93,7 @@ __device__ __forceinline__ Block<T> decode(std::uint32_t codes, float d) {
 
 template <typename T, bool ALIGNED>
 __global__ void __launch_bounds__(kDequantizeThreads) dequantize(DequantizeTarget t) {
+  await_predecessor();
   const std::uint64_t first =
       static_cast<std::uint64_t>(blockIdx.x) * (kDequantizeThreads * kDequantizeUnroll) +
       threadIdx.x;
@@ -186,7 +189,7 @@ int dequantize_cuda(const CudaLaunch& launch, const DequantizeArgs& args) {
                         args.global_scale_kind == NVFP4J_GLOBAL_SCALE_ROW};
   void* arguments[] = {&t};
   return launch_kernel(kernel_of(args.dtype, aligned16(args.output, t.stride)), launch,
-                       plan_dequantize(args.rows, args.columns).grid, kDequantizeThreads, 0, false,
+                       plan_dequantize(args.rows, args.columns).grid, kDequantizeThreads,
                        arguments);
 }
 

@@ -104,16 +104,6 @@ struct MatrixSource {
 
 namespace device {
 
-struct BlockPlace {
-  std::int64_t row;
-  std::uint32_t block;
-};
-
-static __device__ __noinline__ BlockPlace place_of_wide(std::uint64_t b, std::uint32_t row_blocks) {
-  const std::uint64_t row = b / row_blocks;
-  return {static_cast<std::int64_t>(row), static_cast<std::uint32_t>(b - row * row_blocks)};
-}
-
 __device__ __forceinline__ BlockPlace place_of(const QuantizeTarget& t, std::uint64_t b) {
   if (b >> 31 != 0u) return place_of_wide(b, t.row_blocks.divisor);
   const auto n = static_cast<std::uint32_t>(b);
@@ -204,6 +194,7 @@ __device__ __forceinline__ void zero_padding_rows(const QuantizeTarget& t) {
 // Given global scales: one pass, one block a thread.
 template <typename Source, int RECIPE, int THREADS>
 __global__ void __launch_bounds__(THREADS) quantize_given(Source source, QuantizeTarget t) {
+  await_predecessor();
   zero_padding_rows(t);
   const std::uint64_t b = static_cast<std::uint64_t>(blockIdx.x) * THREADS + threadIdx.x;
   if (b >= t.total_blocks) return;
@@ -226,6 +217,7 @@ template <typename Source, int RECIPE, int THREADS>
 __global__ void __launch_bounds__(THREADS)
     quantize_short_rows(Source source, QuantizeTarget t, std::uint32_t group) {
   using T = typename Source::Element;
+  await_predecessor();
   zero_padding_rows(t);
   const std::uint64_t thread = static_cast<std::uint64_t>(blockIdx.x) * THREADS + threadIdx.x;
   const BlockPlace at = {static_cast<std::int64_t>(thread / group),
@@ -251,6 +243,7 @@ template <typename Source, int RECIPE, int HOLD, int MAX_THREADS>
 __global__ void __launch_bounds__(MAX_THREADS) quantize_rows(Source source, QuantizeTarget t) {
   using T = typename Source::Element;
   __shared__ std::uint32_t scratch[2][32];
+  await_predecessor();
   zero_padding_rows(t);
   const std::uint32_t row_blocks = t.row_blocks.divisor;
   const std::uint32_t held = HOLD * blockDim.x;
@@ -291,39 +284,66 @@ __global__ void __launch_bounds__(MAX_THREADS) quantize_rows(Source source, Quan
   }
 }
 
-// How the thread blocks that share a global scale agree on its maximum.
-enum class Exchange { kNone, kGrid };
-
-// Maximum of v over the block or the grid, in every thread. `scratch` has 64 words; `epoch` is grid_epoch().
-template <Exchange EXCHANGE>
-__device__ __forceinline__ std::uint32_t exchange_max(std::uint32_t v, std::uint32_t* scratch,
-                                                      GridExchange* exchange, std::uint32_t epoch) {
-  return EXCHANGE == Exchange::kGrid ? grid_max(v, exchange, epoch, scratch)
-                                     : block_max(v, scratch);
-}
-
-// Small inputs, bound by latency: one block of 16 elements a thread and nothing in its way. `unit` thread blocks share a global scale: all of the grid (one for the tensor), or one a row.
-template <typename Source, int RECIPE, int MAX_THREADS, Exchange EXCHANGE>
-__global__ void __launch_bounds__(MAX_THREADS, 1)
-    quantize_small(Source source, QuantizeTarget t, GridExchange* exchange, std::uint32_t unit) {
+// Few and small units, bound by latency: a unit is what shares a global scale, the tensor or a row. gridDim.x thread blocks share the unit blockIdx.y: each reads all of it, which costs less than agreeing on the
+// maximum, and encodes the slice that its threads loaded first. HOLD * blockDim.x is at least the unit's blocks, blockDim.x at least a slice's.
+template <typename Source, int RECIPE, int HOLD, int MAX_THREADS>
+__global__ void __launch_bounds__(MAX_THREADS)
+    quantize_slices(Source source, QuantizeTarget t, std::uint32_t slice) {
   using T = typename Source::Element;
-  __shared__ std::uint32_t scratch[64];
-  const std::uint32_t epoch = EXCHANGE == Exchange::kGrid ? grid_epoch(exchange) : 0u;
+  __shared__ std::uint32_t scratch[32];
+  await_predecessor();
   const std::uint32_t unit_blocks =
       t.per_row ? t.row_blocks.divisor : static_cast<std::uint32_t>(t.total_blocks);
-  const std::uint32_t index = unit == 1u ? blockIdx.x : blockIdx.x / unit;
-  const std::uint32_t k = (blockIdx.x - index * unit) * blockDim.x + threadIdx.x;
-  const std::uint32_t b = index * unit_blocks + k;
+  const std::uint32_t base = blockIdx.y * unit_blocks;
+  const std::uint32_t first = blockIdx.x * slice;
+  // The unit's blocks in turn, this slice's first.
+  const auto place = [&](int j) {
+    const std::uint32_t k = first + threadIdx.x + j * blockDim.x;
+    return k < unit_blocks ? k : k - unit_blocks;
+  };
+  Block<T> x[HOLD];
+#pragma unroll
+  for (int j = 0; j < HOLD; ++j) {
+    x[j].clear();
+    if (threadIdx.x + j * blockDim.x < unit_blocks) x[j] = load_any(source, t, base + place(j));
+  }
+  zero_padding_rows(t);
+  std::uint32_t m = 0u;
+#pragma unroll
+  for (int j = 0; j < HOLD; ++j) {
+    std::uint32_t a = x[j].amax_bits();
+    if (a >= T::kInfinity) a = finite_max<T>(x[j], t, place_of(t, base + place(j)));
+    m = max(m, a);
+  }
+  m = block_max(m, scratch);
+  const GlobalScale g = dynamic_global_scale<RECIPE>(Block<T>::magnitude(m));
+  const std::uint32_t k = first + threadIdx.x;
+  if (k == 0u) t.global_scales[blockIdx.y] = g.gs;
+  if (threadIdx.x < slice && k < unit_blocks) {
+    const std::uint32_t b = base + k;
+    encode_and_store<T, RECIPE>(x[0], g, t, b, [&] { return place_of(t, b); });
+  }
+}
+
+// One scale for a tensor too large for that: one block of 16 elements a thread and nothing in its way, a cooperative grid that agrees on the maximum.
+template <typename Source, int RECIPE, int MAX_THREADS>
+__global__ void __launch_bounds__(MAX_THREADS, 1)
+    quantize_small(Source source, QuantizeTarget t, GridExchange* exchange) {
+  using T = typename Source::Element;
+  __shared__ std::uint32_t scratch[64];
+  const std::uint32_t epoch = grid_epoch(exchange);
+  const auto total = static_cast<std::uint32_t>(t.total_blocks);
+  const std::uint32_t b = blockIdx.x * blockDim.x + threadIdx.x;
   Block<T> x;
   x.clear();
-  if (k < unit_blocks) x = load_any(source, t, b);
+  if (b < total) x = load_any(source, t, b);
   zero_padding_rows(t);
   std::uint32_t m = x.amax_bits();
   if (m >= T::kInfinity) m = finite_max<T>(x, t, place_of(t, b));
-  m = exchange_max<EXCHANGE>(m, scratch, exchange, epoch);
+  m = grid_max(m, exchange, epoch, scratch);
   const GlobalScale g = dynamic_global_scale<RECIPE>(Block<T>::magnitude(m));
-  if (k == 0u) t.global_scales[index] = g.gs;
-  if (k < unit_blocks) encode_and_store<T, RECIPE>(x, g, t, b, [&] { return place_of(t, b); });
+  if (b == 0u) t.global_scales[0] = g.gs;
+  if (b < total) encode_and_store<T, RECIPE>(x, g, t, b, [&] { return place_of(t, b); });
 }
 
 // A thread's place in shared memory for a block of its own: planes of 16 bytes, so that neither side meets a bank conflict.
@@ -390,7 +410,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     if (iterations & 1) x[1] = x[0];  // the last iteration's
   }
   zero_padding_rows(t);
-  m = exchange_max<Exchange::kGrid>(m, scratch, exchange, epoch);
+  m = grid_max(m, exchange, epoch, scratch);
 
   const GlobalScale g = dynamic_global_scale<RECIPE>(Block<T>::magnitude(m));
   if (blockIdx.x == 0 && threadIdx.x == 0) t.global_scales[0] = g.gs;

@@ -1,31 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a plan and a source to a launch: shared by the .cu files of quantize and swiglu_quantize.
 #pragma once
-#include <cuda_runtime_api.h>
-
+#include "device/launch.cuh"
 #include "ops/quantize/quantize_kernels.cuh"
 #include "ops/quantize/quantize_plan.hpp"
 
 namespace nvfp4j {
-
-// One kernel launch with up to one attribute; the stream may be capturing.
-inline cudaError_t launch_kernel(const void* kernel, const CudaLaunch& launch, std::int64_t grid,
-                                 int threads, int shared_bytes, bool cooperative,
-                                 void** arguments) {
-  cudaLaunchAttribute attribute = {};
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(grid));
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
-  config.stream = launch.stream;
-  config.attrs = &attribute;
-  if (cooperative) {
-    attribute.id = cudaLaunchAttributeCooperative;
-    attribute.val.cooperative = 1;
-    config.numAttrs = 1;
-  }
-  return cudaLaunchKernelExC(&config, kernel, arguments);
-}
 
 // The kernel of a plan that runs on every device, or nullptr.
 template <typename Source, int RECIPE>
@@ -43,10 +23,15 @@ const void* generic_kernel(const QuantizePlan& plan) {
                  : pointer(
                        &quantize_rows<Source, RECIPE, quantize_max_hold(Source::Element::kBytes),
                                       kQuantizeRowThreads>);
-    case QuantizeKernel::kSmallBlock:
-      return pointer(&quantize_small<Source, RECIPE, kQuantizeBlockThreads, Exchange::kNone>);
+    case QuantizeKernel::kSlices: {
+      // What is computed is not computed again: no unit is larger than a thread block.
+      constexpr int kHold = Source::kComputed ? 1 : kQuantizeSliceHold;
+      return plan.hold == 1
+                 ? pointer(&quantize_slices<Source, RECIPE, 1, kQuantizeSliceThreads>)
+                 : pointer(&quantize_slices<Source, RECIPE, kHold, kQuantizeSliceThreads>);
+    }
     case QuantizeKernel::kSmallGrid:
-      return pointer(&quantize_small<Source, RECIPE, kQuantizeGridThreads, Exchange::kGrid>);
+      return pointer(&quantize_small<Source, RECIPE, kQuantizeGridThreads>);
     case QuantizeKernel::kTensorGrid:
       return pointer(
           &quantize_tensor<Source, RECIPE,
@@ -68,7 +53,7 @@ cudaError_t for_each_generic_plan(F f) {
   QuantizePlan plan = {};
   for (const QuantizeKernel kernel :
        {QuantizeKernel::kGiven, QuantizeKernel::kShortRows, QuantizeKernel::kRows,
-        QuantizeKernel::kSmallBlock, QuantizeKernel::kSmallGrid, QuantizeKernel::kTensorGrid}) {
+        QuantizeKernel::kSlices, QuantizeKernel::kSmallGrid, QuantizeKernel::kTensorGrid}) {
     for (const int hold : {1, 2}) {
       plan.kernel = kernel;
       plan.hold = hold;
@@ -77,12 +62,6 @@ cudaError_t for_each_generic_plan(F f) {
     }
   }
   return cudaSuccess;
-}
-
-// Asking for a kernel's attributes loads it.
-inline cudaError_t load_kernel(const void* kernel) {
-  cudaFuncAttributes attributes;
-  return cudaFuncGetAttributes(&attributes, kernel);
 }
 
 // Loads the kernels of a source; those that park blocks in shared memory may take all of it.
@@ -101,27 +80,20 @@ cudaError_t load_generic_kernels(const CudaDeviceProperties& device) {
   return cudaSuccess;
 }
 
-// Launches a plan of any kernel but the ring.
+// Launches a plan of any kernel but those of sm_90.
 template <typename Source>
 cudaError_t launch_plan(const void* kernel, const CudaLaunch& launch, const QuantizePlan& plan,
                         Source source, QuantizeTarget target) {
   std::uint32_t group = plan.group;
   int parked = plan.parked;
   auto* exchange = static_cast<GridExchange*>(launch.workspace);
-  void* short_rows[] = {&source, &target, &group};
-  void* small[] = {&source, &target, &exchange, &group};
-  void* tensor[] = {&source, &target, &exchange, &parked};
-  void** arguments = plan.kernel == QuantizeKernel::kShortRows    ? short_rows
-                     : plan.kernel == QuantizeKernel::kTensorGrid ? tensor
-                                                                  : small;
-  return launch_kernel(
-      kernel, launch, plan.grid, plan.threads, plan.shared_bytes,
-      plan.kernel == QuantizeKernel::kTensorGrid || plan.kernel == QuantizeKernel::kSmallGrid,
-      arguments);
-}
-
-inline bool aligned16(const void* p, std::int64_t stride_bytes) {
-  return reinterpret_cast<std::uintptr_t>(p) % 16 == 0 && stride_bytes % 16 == 0;
+  void* with_group[] = {&source, &target, &group};  // kGiven and kRows take the first two
+  void* with_exchange[] = {&source, &target, &exchange, &parked};  // kSmallGrid the first three
+  const bool grid =
+      plan.kernel == QuantizeKernel::kTensorGrid || plan.kernel == QuantizeKernel::kSmallGrid;
+  return launch_kernel(kernel, launch, grid ? LaunchKind::kCooperative : LaunchKind::kProgrammatic,
+                       dim3(static_cast<unsigned>(plan.grid), static_cast<unsigned>(plan.units)),
+                       plan.threads, plan.shared_bytes, grid ? with_exchange : with_group);
 }
 
 }  // namespace nvfp4j

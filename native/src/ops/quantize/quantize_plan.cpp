@@ -8,6 +8,9 @@
 namespace nvfp4j {
 namespace {
 
+// Blocks of a slice of kSlices, of units that take several blocks a thread to read.
+constexpr std::int64_t kSliceOfLargeUnit = 128;
+
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 std::uint32_t power_of_two_at_least(std::int64_t n) {
@@ -39,6 +42,7 @@ QuantizePlan plan_quantize(const CudaDeviceProperties& device, const QuantizePro
   const bool sm90 = quantize_has_sm90(device) && problem.aligned;
   QuantizePlan plan = {};
   plan.hold = 1;
+  plan.units = 1;
   plan.group = 1;
   if (!problem.dynamic) {
     plan.kernel = QuantizeKernel::kGiven;
@@ -56,10 +60,22 @@ QuantizePlan plan_quantize(const CudaDeviceProperties& device, const QuantizePro
     plan.grid = ceil_div(problem.rows, plan.threads / plan.group);
     return plan;
   }
-  if (unit <= kQuantizeBlockThreads && units <= 2 * device.sm_count) {
-    plan.kernel = QuantizeKernel::kSmallBlock;
-    plan.threads = static_cast<int>(ceil_div(unit, 32) * 32);
-    plan.grid = units;
+  // What is computed (SwiGLU) is not computed again by every thread block.
+  const std::int64_t slices_at_most =
+      kQuantizeSliceThreads * (problem.computed() ? 1 : kQuantizeSliceHold);
+  if (unit <= slices_at_most && units <= 2 * device.sm_count) {
+    plan.kernel = QuantizeKernel::kSlices;
+    plan.hold = unit <= kQuantizeSliceThreads ? 1 : kQuantizeSliceHold;
+    plan.threads = static_cast<int>(ceil_div(ceil_div(unit, plan.hold), 32) * 32);
+    // Enough thread blocks for the encoding to take little, where multiprocessors are idle; more would only read.
+    const std::int64_t wanted = problem.computed() ? 1
+                                : plan.hold == 1   ? 4
+                                                   : ceil_div(unit, kSliceOfLargeUnit);
+    const std::int64_t parts =
+        std::clamp<std::int64_t>(device.sm_count / units, ceil_div(unit, plan.threads), wanted);
+    plan.group = static_cast<std::uint32_t>(ceil_div(unit, parts));
+    plan.grid = ceil_div(unit, plan.group);
+    plan.units = units;
     return plan;
   }
   if (!problem.per_row &&
@@ -69,7 +85,6 @@ QuantizePlan plan_quantize(const CudaDeviceProperties& device, const QuantizePro
                        ? kQuantizeGridThreads / 2
                        : kQuantizeGridThreads;  // small thread blocks start sooner, few meet sooner
     plan.grid = ceil_div(unit, plan.threads);
-    plan.group = static_cast<std::uint32_t>(plan.grid);
     return plan;
   }
   // A row in shared memory, if three of them fit on a multiprocessor (what is left of it is the thread blocks' own).

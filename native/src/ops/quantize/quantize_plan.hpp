@@ -9,12 +9,12 @@
 namespace nvfp4j {
 
 enum class QuantizeKernel {
-  kGiven,       // one pass, a block a thread
-  kShortRows,   // a scale per row, several rows a warp
-  kRows,        // a scale per row, a thread block a row
-  kSmallBlock,  // a thread block a scale, a block a thread
-  kSmallGrid,   // one scale, a block a thread, a cooperative grid
-  kRowsBulk,    // a scale per row, a thread block a row in shared memory (sm_90)
+  kGiven,      // one pass, a block a thread
+  kShortRows,  // a scale per row, several rows a warp
+  kRows,       // a scale per row, a thread block a row
+  kSlices,     // few small units of one scale each: thread blocks read a unit and encode a slice
+  kSmallGrid,  // one scale, a block a thread, a cooperative grid
+  kRowsBulk,   // a scale per row, a thread block a row in shared memory (sm_90)
   kTensorGrid,  // one scale, a cooperative grid that keeps its elements in registers and shared memory
   kTensorRing,  // one scale, a cooperative grid with a shared-memory ring (sm_90)
 };
@@ -22,9 +22,10 @@ enum class QuantizeKernel {
 struct QuantizePlan {
   QuantizeKernel kernel;
   int threads;
-  int hold;  // kRows: blocks a thread keeps in registers, 1 or quantize_max_hold()
+  int hold;  // blocks a thread keeps in registers. kRows: 1 or quantize_max_hold(); kSlices: 1 or kQuantizeSliceHold
   std::int64_t grid;
-  std::uint32_t group;  // kShortRows: lanes of a row. kSmall*: thread blocks that share a scale
+  std::int64_t units;   // kSlices: the grid's other dimension; else 1
+  std::uint32_t group;  // kShortRows: lanes of a row. kSlices: blocks of a slice
   int shared_bytes;     // dynamic shared memory
   int parked;           // kTensorGrid: blocks a thread keeps in shared memory besides
 };
@@ -47,7 +48,8 @@ struct QuantizeProblem {
 inline constexpr int kQuantizeGivenThreads = 128;
 inline constexpr int kQuantizeShortRowThreads = 256;
 inline constexpr int kQuantizeRowThreads = 512;    // at most
-inline constexpr int kQuantizeBlockThreads = 512;  // kSmallBlock, at most
+inline constexpr int kQuantizeSliceThreads = 512;  // kSlices, at most
+inline constexpr int kQuantizeSliceHold = 4;       // kSlices: blocks a thread reads of larger units
 inline constexpr int kQuantizeGridThreads = 512;   // kSmallGrid, at most
 
 inline constexpr int kQuantizeRingThreads = 512;  // kTensorRing

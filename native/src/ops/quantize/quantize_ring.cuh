@@ -222,10 +222,13 @@ __global__ void __launch_bounds__(MAX_THREADS, MIN_BLOCKS)
   const std::uint32_t row_blocks = t.row_blocks.divisor;
   const std::int64_t row =
       blockIdx.x;  // the plan sees to it that there are no more rows than a grid has blocks
-  const typename Source::Row r = source.row(row);
   if (threadIdx.x == 0) {
     mbarrier_init(&full, 1);
     mbarrier_init_fence();
+  }
+  await_predecessor();
+  const typename Source::Row r = source.row(row);
+  if (threadIdx.x == 0) {
     if (r.valid()) {
       const std::uint32_t bytes = source.row_bytes(row_blocks);
       mbarrier_expect(&full, bytes);

@@ -9,7 +9,7 @@ namespace {
 
 // kTensorRing: buffers, and chunks kept in registers besides.
 constexpr int stages(int element_bytes) { return element_bytes == 2 ? 14 : 7; }
-constexpr int held(int element_bytes) { return element_bytes == 2 ? 8 : 4; }
+constexpr int held(int element_bytes) { return element_bytes == 2 ? 9 : 4; }
 // Blocks a thread takes of a chunk.
 constexpr int per_thread(int element_bytes) {
   return quantize_ring_chunk(element_bytes) / kQuantizeRingThreads;
@@ -50,15 +50,17 @@ cudaError_t launch_type(const CudaLaunch& l, const QuantizeArgs& args, const Qua
   if (plan.kernel == QuantizeKernel::kRowsBulk) {
     MatrixSource<T, true> source = MatrixSource<T, true>::of(args);
     void* arguments[] = {&source, &target};
-    return launch_kernel(rows_kernel<T>(args.recipe.recipe), l, plan.grid, plan.threads,
-                         plan.shared_bytes, false, arguments);
+    return launch_kernel(rows_kernel<T>(args.recipe.recipe), l, LaunchKind::kProgrammatic,
+                         dim3(static_cast<unsigned>(plan.grid)), plan.threads, plan.shared_bytes,
+                         arguments);
   }
   const void* input = args.input;
   void* exchange = l.workspace;
   device::RingWindows window = windows(T::kBytes);
   void* arguments[] = {&input, &target, &exchange, &window};
-  return launch_kernel(tensor_kernel<T>(args.recipe.recipe), l, plan.grid, plan.threads,
-                       tensor_bytes<T>(), true, arguments);
+  return launch_kernel(tensor_kernel<T>(args.recipe.recipe), l, LaunchKind::kCooperative,
+                       dim3(static_cast<unsigned>(plan.grid)), plan.threads, tensor_bytes<T>(),
+                       arguments);
 }
 
 template <typename T>

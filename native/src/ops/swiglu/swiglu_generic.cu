@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // swiglu on any device from compute capability 8.0 on. Bound by memory: 6 bytes an output element in BF16.
 // Measured on an H100 80GB HBM3, 8192 x 2*3072 BF16 (DeviceTime, commit 7647143): 51.5 us, 2.93 TB/s.
+#include "device/launch.cuh"
+#include "device/ptx.cuh"
 #include "device/scale_layout.cuh"
-#include "ops/quantize/quantize_launch.cuh"
 #include "ops/swiglu/swiglu_cuda.hpp"
 #include "ops/swiglu/swiglu_math.cuh"
 #include "ops/swiglu/swiglu_plan.hpp"
@@ -45,6 +46,7 @@ __device__ __forceinline__ Block<T> with_canonical_nans(Block<T> x) {
 
 template <typename T>
 __global__ void __launch_bounds__(kSwigluThreads) swiglu_blocks(SwigluTarget t) {
+  await_predecessor();
   for (std::uint64_t i = static_cast<std::uint64_t>(blockIdx.x) * kSwigluThreads + threadIdx.x;
        i < t.total; i += static_cast<std::uint64_t>(gridDim.x) * kSwigluThreads) {
     const bool small = i >> 32 == 0;
@@ -68,6 +70,7 @@ __global__ void __launch_bounds__(kSwigluThreads) swiglu_blocks(SwigluTarget t) 
 
 template <typename T>
 __global__ void __launch_bounds__(kSwigluThreads) swiglu_elements(SwigluTarget t) {
+  await_predecessor();
   for (std::uint64_t i = static_cast<std::uint64_t>(blockIdx.x) * kSwigluThreads + threadIdx.x;
        i < t.total; i += static_cast<std::uint64_t>(gridDim.x) * kSwigluThreads) {
     const std::uint64_t row = i / t.row_units;
@@ -120,7 +123,7 @@ int swiglu_cuda(const CudaLaunch& launch, const SwigluArgs& args) {
                     in.layout == NVFP4J_SWIGLU_INTERLEAVED};
   void* arguments[] = {&t};
   return launch_kernel(bytes == 2 ? kernel_of<Bf16>(plan.blocks) : kernel_of<F32>(plan.blocks),
-                       launch, plan.grid, kSwigluThreads, 0, false, arguments);
+                       launch, plan.grid, kSwigluThreads, arguments);
 }
 
 const char* swiglu_cuda_path(const CudaDeviceProperties& device) {

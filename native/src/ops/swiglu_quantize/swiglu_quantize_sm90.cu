@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // swiglu_quantize with a dynamic scale per row of many rows on sm_90: rows of gate and up wait in shared memory (quantize_ring.cuh).
+#include "device/launch.cuh"
 #include "ops/quantize/quantize_ring.cuh"
 #include "ops/swiglu_quantize/swiglu_quantize_cuda_impl.hpp"
 #include "ops/swiglu_quantize/swiglu_source.cuh"
@@ -19,8 +20,9 @@ cudaError_t launch_type(const CudaLaunch& l, const SwigluQuantizeArgs& args,
   QuantizeTarget target = QuantizeTarget::of(args.output, args.recipe, NVFP4J_OP_SWIGLU_QUANTIZE,
                                              args.input.rows, args.input.columns, l.status);
   void* arguments[] = {&source, &target};
-  return launch_kernel(kernel_of<T>(args.recipe.recipe), l, plan.grid, plan.threads,
-                       plan.shared_bytes, false, arguments);
+  return launch_kernel(kernel_of<T>(args.recipe.recipe), l, LaunchKind::kProgrammatic,
+                       dim3(static_cast<unsigned>(plan.grid)), plan.threads, plan.shared_bytes,
+                       arguments);
 }
 
 }  // namespace

@@ -3,7 +3,8 @@
 //
 // Bound by memory. A thread owns 16 bytes of the swizzled side: 4 scales of each of the rows r, r+32, r+64, r+96 of a tile. A warp is a tile (512 contiguous bytes), a thread
 // block 8 tiles side by side, so that the linear side's 32-byte sectors are used whole within it.
-#include "ops/quantize/quantize_launch.cuh"
+#include "device/launch.cuh"
+#include "device/ptx.cuh"
 #include "ops/swizzle/swizzle_cuda.hpp"
 
 namespace nvfp4j {
@@ -27,6 +28,7 @@ struct SwizzleTarget {
 // TO_SWIZZLED: linear to swizzled, padding zeroed; else back, padding dropped.
 template <bool TO_SWIZZLED>
 __global__ void __launch_bounds__(kThreads) swizzle(SwizzleTarget t) {
+  await_predecessor();
   for (std::uint64_t i = static_cast<std::uint64_t>(blockIdx.x) * kThreads + threadIdx.x;
        i < t.units; i += static_cast<std::uint64_t>(gridDim.x) * kThreads) {
     const std::uint64_t tile = i >> 5;
@@ -89,8 +91,8 @@ cudaError_t launch(const CudaLaunch& l, const SwizzleArgs& args) {
       reinterpret_cast<std::uintptr_t>(args.linear) % 4 == 0 && args.linear_stride % 4 == 0};
   void* arguments[] = {&t};
   const std::int64_t grid = std::min<std::int64_t>((units + kThreads - 1) / kThreads, 0x7fffffff);
-  return launch_kernel(reinterpret_cast<const void*>(&swizzle<TO_SWIZZLED>), l, grid, kThreads, 0,
-                       false, arguments);
+  return launch_kernel(reinterpret_cast<const void*>(&swizzle<TO_SWIZZLED>), l, grid, kThreads,
+                       arguments);
 }
 
 const char* refusal(const CudaDeviceProperties& device) {
