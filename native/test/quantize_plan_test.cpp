@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which kernels and grids quantize, swiglu and dequantize choose: functions of device and shape, so no GPU is needed.
 #include "ops/quantize/quantize_plan.hpp"
+
+#include <set>
+
 #include "check.hpp"
 #include "device/scale_layout.cuh"
 #include "nvfp4j/quantize.h"
 #include "ops/dequantize/dequantize_plan.hpp"
 #include "ops/swiglu/swiglu_plan.hpp"
+#include "quantize_kernel_cases.hpp"
 
 using namespace nvfp4j;
 
@@ -121,6 +125,29 @@ TEST(quantize_kernels_by_shape) {
            static_cast<int>(QuantizeKernel::kSmallBlock));
   CHECK_EQ(kernel(kH100, problem(1000, 512, true, true)),
            static_cast<int>(QuantizeKernel::kShortRows));
+}
+
+// The GPU tests run these cases, also under compute-sanitizer: none of the kernels may be left out.
+TEST(the_kernel_cases_reach_every_kernel) {
+  for (CudaDeviceProperties device : {kH100, kA100}) {
+    device.sm_count = test::kFewMultiprocessors;
+    for (const int element_bytes : {2, 4}) {
+      for (const bool computed : {false, true}) {
+        std::set<QuantizeKernel> reached;
+        for (const test::QuantizeKernelCase& c : test::kQuantizeKernelCases) {
+          const QuantizeProblem p = test::problem_of(c, element_bytes, computed);
+          CHECK_EQ(p.computed(), computed);
+          reached.insert(plan_quantize(device, p).kernel);
+        }
+        int kernels = 0;
+        for (; test::kernel_name(static_cast<QuantizeKernel>(kernels)) != nullptr; ++kernels) {
+          const auto kernel = static_cast<QuantizeKernel>(kernels);
+          check::equal(__FILE__, __LINE__, test::kernel_name(kernel), reached.count(kernel) != 0,
+                       test::has_kernel(device, kernel, computed));
+        }
+      }
+    }
+  }
 }
 
 TEST(quantize_refuses_old_devices) {
