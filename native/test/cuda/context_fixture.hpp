@@ -154,7 +154,7 @@ inline int run_tests(int count, char** arguments) {
     if (write(STDOUT_FILENO, kText, sizeof kText - 1) < 0) _exit(4);
     _exit(4);
   });
-  alarm(quick ? 1200 : 300);
+  alarm(quick ? 800 : 300);
   // What was said before a deadlock is to be seen, in a file too.
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   const int result = check::main(count, arguments);
