@@ -15,14 +15,17 @@ function(nvfp4j_cuda_objects target)
   target_link_libraries(${target} PRIVATE nvfp4j_flags)
 endfunction()
 
-# nvfp4j_link_cutlass(<target> <source>...): adds the CUTLASS headers when one of the sources includes them.
+# nvfp4j_link_cutlass(<target> <file>...): adds the CUTLASS headers when one of the sources, or of the headers that they may include,
+# includes them.
 function(nvfp4j_link_cutlass target)
-  foreach(source IN LISTS ARGN)
-    file(STRINGS "${source}" lines REGEX "^#include [<\"](cute|cutlass)/")
+  foreach(file IN LISTS ARGN)
+    file(STRINGS "${file}" lines REGEX "^#include [<\"](cute|cutlass)/")
     if(lines)
       nvfp4j_require_cutlass()
       target_link_libraries(${target} PRIVATE nvfp4j::cutlass)
       return()
     endif()
   endforeach()
+  # Nobody does yet: look again when one of them has changed.
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${ARGN})
 endfunction()

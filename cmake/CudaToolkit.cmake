@@ -2,7 +2,7 @@
 # Chooses the CUDA compiler, and enables the language with it.
 #
 # 1. NVFP4J_CUDA_TOOLKIT=<folder> or CUDACXX: that one, or an error.
-# 2. A system toolkit 13.x: CUDA_HOME, CUDA_PATH, PATH, /usr/local/cuda. Another version is named and not used.
+# 2. A system toolkit 13.x: CUDA_HOME, CUDA_PATH, CUDAToolkit_ROOT, PATH, /usr/local/cuda. Another version is named and not used.
 # 3. The wheels pinned in cuda-wheels.txt, unpacked into a cache (fetch_wheels.py).
 #
 # Defines: NVFP4J_CUDA_ROOT, NVFP4J_CUDA_VERSION, NVFP4J_CUDA_LICENSE (a file, or empty), and
@@ -54,7 +54,7 @@ if(NVFP4J_CUDA_TOOLKIT STREQUAL "auto")
     set(candidates "$ENV{CUDACXX}")
     set(required ON)
   else()
-    foreach(variable CUDA_HOME CUDA_PATH)
+    foreach(variable CUDA_HOME CUDA_PATH CUDAToolkit_ROOT)
       if(DEFINED ENV{${variable}})
         list(APPEND candidates "$ENV{${variable}}/bin/nvcc")
       endif()

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which kernels and grids quantize, swiglu and dequantize choose: functions of device and shape, so no GPU is needed.
 #include "ops/quantize/quantize_plan.hpp"
+
+#include <set>
+
 #include "check.hpp"
+#include "device/grid_barrier_layout.hpp"
 #include "device/scale_layout.cuh"
 #include "nvfp4j/quantize.h"
 #include "ops/dequantize/dequantize_plan.hpp"
 #include "ops/swiglu/swiglu_plan.hpp"
+#include "quantize_kernel_cases.hpp"
 
 using namespace nvfp4j;
 
@@ -104,6 +109,26 @@ TEST(quantize_plans_hold_for_many_shapes) {
   }
 }
 
+TEST(quantize_exchanges_fit_the_workspace) {
+  for (int multiprocessors = 1; multiprocessors <= 200; ++multiprocessors) {
+    CudaDeviceProperties device = kAda;
+    device.sm_count = multiprocessors;
+    for (std::int64_t blocks = 1; blocks < 200'000; blocks += 1 + blocks / 16) {
+      for (const int bytes : {2, 4}) {
+        for (const bool flat : {false, true}) {
+          const QuantizeProblem p = problem(1, 16 * blocks, true, false, flat, bytes);
+          const QuantizePlan plan = plan_quantize(device, p);
+          check_plan(device, p, plan);
+          if (plan.kernel == QuantizeKernel::kSmallGrid ||
+              plan.kernel == QuantizeKernel::kTensorGrid) {
+            CHECK(grid_exchange_bytes(plan.grid) <= quantize_exchange_bytes(device));
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(quantize_kernels_by_shape) {
   const auto kernel = [](const CudaDeviceProperties& d, const QuantizeProblem& p) {
     return static_cast<int>(plan_quantize(d, p).kernel);
@@ -126,6 +151,29 @@ TEST(quantize_kernels_by_shape) {
   CHECK_EQ(kernel(kH100, problem(64, 7168, true, true)), static_cast<int>(QuantizeKernel::kSlices));
   CHECK_EQ(kernel(kH100, problem(1000, 512, true, true)),
            static_cast<int>(QuantizeKernel::kShortRows));
+}
+
+// The GPU tests run these cases, also under compute-sanitizer: none of the kernels may be left out.
+TEST(the_kernel_cases_reach_every_kernel) {
+  for (CudaDeviceProperties device : {kH100, kA100}) {
+    device.sm_count = test::kFewMultiprocessors;
+    for (const int element_bytes : {2, 4}) {
+      for (const bool computed : {false, true}) {
+        std::set<QuantizeKernel> reached;
+        for (const test::QuantizeKernelCase& c : test::kQuantizeKernelCases) {
+          const QuantizeProblem p = test::problem_of(c, element_bytes, computed);
+          CHECK_EQ(p.computed(), computed);
+          reached.insert(plan_quantize(device, p).kernel);
+        }
+        int kernels = 0;
+        for (; test::kernel_name(static_cast<QuantizeKernel>(kernels)) != nullptr; ++kernels) {
+          const auto kernel = static_cast<QuantizeKernel>(kernels);
+          check::equal(__FILE__, __LINE__, test::kernel_name(kernel), reached.count(kernel) != 0,
+                       test::has_kernel(device, kernel, computed));
+        }
+      }
+    }
+  }
 }
 
 TEST(quantize_refuses_old_devices) {

@@ -1,105 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every argument of every op, wrong in every way that C can see: the status, the sentence, and
 // that nothing was written.
-#include <functional>
-
-#include "fixture.hpp"
+#include "rejection_calls.hpp"
 
 using namespace fixture;
 
 namespace {
-
-constexpr int32_t kInvalid = NVFP4J_ERROR_INVALID_ARGUMENT;
-
-// A valid call of every op; a case spoils one thing.
-struct Call {
-  Call()
-      : x(128 * 1024 * 2),
-        ids(4 * 128),
-        q(128, 1024),
-        y(128 * 1024 * 4),
-        linear(128 * 64),
-        tiles(128 * 64),
-        gate_up(128 * 64 * 2),
-        weight(4 * 128),
-        h(128 * 32 * 2),
-        hq(128, 32) {
-    input = tensor(x.data(), NVFP4J_DTYPE_BF16, {128, 1024});
-    rows = tensor(ids.data(), NVFP4J_DTYPE_I32, {128});
-    output = tensor(y.data(), NVFP4J_DTYPE_F32, {128, 1024});
-    linear_scales = tensor(linear.data(), NVFP4J_DTYPE_U8, {128, 64});
-    swizzled_scales = tensor(tiles.data(), NVFP4J_DTYPE_U8, {8192});
-    gate_up_tensor = tensor(gate_up.data(), NVFP4J_DTYPE_BF16, {128, 64});
-    weight_tensor = tensor(weight.data(), NVFP4J_DTYPE_F32, {128});
-    h_tensor = tensor(h.data(), NVFP4J_DTYPE_BF16, {128, 32});
-    // An even byte pattern, so that every bit pattern is a finite number and every id is in range.
-    for (Bytes* b : {&x, &gate_up, &weight})
-      std::memset(b->data(), 0, static_cast<std::size_t>(b->size()));
-    std::memset(ids.data(), 0, 512);
-  }
-  Outcome quantize(bool gather = false) {
-    return outcome([&](nvfp4j_error* error) {
-      return nvfp4j_quantize(context, &input, gather ? &rows : nullptr, &options, &q.descriptor,
-                             error);
-    });
-  }
-  Outcome dequantize() {
-    return outcome([&](nvfp4j_error* error) {
-      return nvfp4j_dequantize(context, &q.descriptor, &output, error);
-    });
-  }
-  Outcome swizzle() {
-    return outcome([&](nvfp4j_error* error) {
-      return nvfp4j_swizzle(context, &linear_scales, &swizzled_scales, error);
-    });
-  }
-  Outcome unswizzle() {
-    return outcome([&](nvfp4j_error* error) {
-      return nvfp4j_unswizzle(context, &swizzled_scales, &linear_scales, error);
-    });
-  }
-  Outcome swiglu() {
-    return outcome([&](nvfp4j_error* error) {
-      return nvfp4j_swiglu(context, &gate_up_tensor, &weight_tensor, &swiglu_options_, &h_tensor,
-                           error);
-    });
-  }
-  Outcome swiglu_quantize() {
-    return outcome([&](nvfp4j_error* error) {
-      return nvfp4j_swiglu_quantize(context, &gate_up_tensor, &weight_tensor, &swiglu_options_,
-                                    &options, &hq.descriptor, error);
-    });
-  }
-
-  Context context;
-  Bytes x;
-  Bytes ids;
-  Nvfp4 q;
-  Bytes y;
-  Bytes linear;
-  Bytes tiles;
-  Bytes gate_up;
-  Bytes weight;
-  Bytes h;
-  Nvfp4 hq;
-  nvfp4j_tensor input, rows, output, linear_scales, swizzled_scales, gate_up_tensor, weight_tensor,
-      h_tensor;
-  nvfp4j_quantize_options options = quantize_options();
-  nvfp4j_swiglu_options swiglu_options_ = swiglu_options();
-};
-
-bool poisoned(const Bytes& bytes) {
-  for (int64_t i = 0; i < bytes.size(); ++i) {
-    if (bytes[i] != 0xA5) return false;
-  }
-  return true;
-}
-
-bool nothing_written(const Call& c) {
-  return poisoned(c.q.codes) && poisoned(c.q.scales) && poisoned(c.q.global_scales) &&
-         poisoned(c.y) && poisoned(c.linear) && poisoned(c.tiles) && poisoned(c.h) &&
-         poisoned(c.hq.codes) && poisoned(c.hq.scales) && poisoned(c.hq.global_scales);
-}
 
 // `spoil` makes one argument wrong and makes the call.
 void refused(const char* expected, const std::function<Outcome(Call&)>& spoil) {
@@ -266,19 +172,6 @@ void nvfp4_argument(const std::string& op, const std::string& name, Nvfp4 Call::
           [](auto& t) { t.scales = reinterpret_cast<void*>(0x10008); });
   spoiled(".global_scales is at address 0x10002, expected a multiple of 4 bytes",
           [](auto& t) { t.global_scales = reinterpret_cast<void*>(0x10002); });
-}
-
-// The overlap sentence, whose addresses are not known beforehand.
-void overlap(const char* written, const char* other, const std::function<Outcome(Call&)>& spoil) {
-  Call call;
-  const Outcome outcome = spoil(call);
-  CHECK_EQ(outcome.status, kInvalid);
-  const std::string& m = outcome.message;
-  CHECK(m.find(std::string(": ") + written + " (") != std::string::npos);
-  CHECK(m.find(std::string(" overlaps ") + other + " (") != std::string::npos);
-  CHECK(m.ends_with("), expected separate memory"));
-  if (!m.ends_with("), expected separate memory"))
-    std::printf("  %s against %s: %s\n", written, other, m.c_str());
 }
 
 Outcome run_quantize(Call& c) { return c.quantize(); }
@@ -473,94 +366,6 @@ TEST(swiglu_quantize_arguments) {
   CHECK_FAILS(nvfp4j_swiglu_quantize(c.context, &c.gate_up_tensor, nullptr, &c.swiglu_options_,
                                      nullptr, &c.hq.descriptor, error),
               kInvalid, "swiglu_quantize: quantize_options is NULL, expected a structure");
-}
-
-TEST(every_output_against_every_other_buffer) {
-  // By its first and by its last byte.
-  for (const bool last : {false, true}) {
-    const auto onto = [&](const Bytes& bytes, int64_t alignment) -> void* {
-      return bytes.data() + (last ? (bytes.size() - 1) / alignment * alignment : 0);
-    };
-    overlap("output.codes", "input",
-            [&](Call& c) { return c.q.descriptor.codes = onto(c.x, 16), c.quantize(); });
-    overlap("output.scales", "input",
-            [&](Call& c) { return c.q.descriptor.scales = onto(c.x, 16), c.quantize(); });
-    overlap("output.global_scales", "input",
-            [&](Call& c) { return c.q.descriptor.global_scales = onto(c.x, 4), c.quantize(); });
-    overlap("output.codes", "rows",
-            [&](Call& c) { return c.rows.data = onto(c.q.codes, 4), c.quantize(true); });
-    overlap("output.scales", "rows",
-            [&](Call& c) { return c.rows.data = onto(c.q.scales, 4), c.quantize(true); });
-    overlap("output.global_scales", "rows",
-            [&](Call& c) { return c.rows.data = onto(c.q.global_scales, 4), c.quantize(true); });
-    overlap("output.scales", "output.codes",
-            [&](Call& c) { return c.q.descriptor.scales = onto(c.q.codes, 16), c.quantize(); });
-    overlap("output.global_scales", "output.codes", [&](Call& c) {
-      return c.q.descriptor.global_scales = onto(c.q.codes, 4), c.quantize();
-    });
-    overlap("output.global_scales", "output.scales", [&](Call& c) {
-      return c.q.descriptor.global_scales = onto(c.q.scales, 4), c.quantize();
-    });
-    overlap("output", "input.codes",
-            [&](Call& c) { return c.q.descriptor.codes = onto(c.y, 16), c.dequantize(); });
-    overlap("output", "input.scales",
-            [&](Call& c) { return c.q.descriptor.scales = onto(c.y, 16), c.dequantize(); });
-    overlap("output", "input.global_scales",
-            [&](Call& c) { return c.q.descriptor.global_scales = onto(c.y, 4), c.dequantize(); });
-    overlap("swizzled", "linear",
-            [&](Call& c) { return c.linear_scales.data = onto(c.tiles, 1), c.swizzle(); });
-    overlap("linear", "swizzled",
-            [&](Call& c) { return c.linear_scales.data = onto(c.tiles, 1), c.unswizzle(); });
-    overlap("output", "gate_up",
-            [&](Call& c) { return c.h_tensor.data = onto(c.gate_up, 2), c.swiglu(); });
-    overlap("output", "weight",
-            [&](Call& c) { return c.weight_tensor.data = onto(c.h, 4), c.swiglu(); });
-    overlap("output.codes", "gate_up", [&](Call& c) {
-      return c.hq.descriptor.codes = onto(c.gate_up, 16), c.swiglu_quantize();
-    });
-    overlap("output.scales", "gate_up", [&](Call& c) {
-      return c.hq.descriptor.scales = onto(c.gate_up, 16), c.swiglu_quantize();
-    });
-    overlap("output.global_scales", "gate_up", [&](Call& c) {
-      return c.hq.descriptor.global_scales = onto(c.gate_up, 4), c.swiglu_quantize();
-    });
-    overlap("output.codes", "weight", [&](Call& c) {
-      return c.weight_tensor.data = onto(c.hq.codes, 4), c.swiglu_quantize();
-    });
-    overlap("output.scales", "weight", [&](Call& c) {
-      return c.weight_tensor.data = onto(c.hq.scales, 4), c.swiglu_quantize();
-    });
-    overlap("output.global_scales", "weight", [&](Call& c) {
-      return c.weight_tensor.data = onto(c.hq.global_scales, 4), c.swiglu_quantize();
-    });
-  }
-}
-
-TEST(neighbouring_buffers_and_column_ranges_do_not_overlap) {
-  // gate_up | output in one matrix of 96 columns, in both orders.
-  const Context context;
-  Bytes both(16 * 96 * 2);
-  std::memset(both.data(), 0, static_cast<std::size_t>(both.size()));
-  const nvfp4j_swiglu_options options = swiglu_options();
-  const nvfp4j_tensor left = matrix(both.data(), NVFP4J_DTYPE_BF16, 16, 64, 96);
-  const nvfp4j_tensor right = matrix(both.data() + 128, NVFP4J_DTYPE_BF16, 16, 32, 96);
-  CHECK_OK(nvfp4j_swiglu(context, &left, nullptr, &options, &right, error));
-  const nvfp4j_tensor first = matrix(both.data(), NVFP4J_DTYPE_BF16, 16, 32, 96);
-  const nvfp4j_tensor second = matrix(both.data() + 64, NVFP4J_DTYPE_BF16, 16, 64, 96);
-  CHECK_OK(nvfp4j_swiglu(context, &second, nullptr, &options, &first, error));
-  // One column too many on either side.
-  const nvfp4j_tensor touching = matrix(both.data() + 126, NVFP4J_DTYPE_BF16, 16, 32, 96);
-  CHECK_EQ(nvfp4j_swiglu(context, &left, nullptr, &options, &touching, nullptr), kInvalid);
-  const nvfp4j_tensor wrapping = matrix(both.data() + 130, NVFP4J_DTYPE_BF16, 15, 32, 96);
-  nvfp4j_tensor fifteen = left;
-  fifteen.shape[0] = 15;
-  CHECK_EQ(nvfp4j_swiglu(context, &fifteen, nullptr, &options, &wrapping, nullptr), kInvalid);
-  // Behind one another without a gap.
-  Bytes block(4 * 32 + 4 * 16 * 2);
-  std::memset(block.data(), 0, static_cast<std::size_t>(block.size()));
-  const nvfp4j_tensor in = tensor(block.data(), NVFP4J_DTYPE_BF16, {1, 64});
-  const nvfp4j_tensor out = tensor(block.data() + 128, NVFP4J_DTYPE_BF16, {1, 32});
-  CHECK_OK(nvfp4j_swiglu(context, &in, nullptr, &options, &out, error));
 }
 
 TEST(one_row_has_no_row_stride) {

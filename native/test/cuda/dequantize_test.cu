@@ -124,7 +124,7 @@ void test_swizzle(Gpu& gpu, std::mt19937& g, std::int64_t rows, std::int64_t blo
 
 int main(int argc, char** argv) {
   using namespace nvfp4j::test;
-  const bool quick = argc > 1 && std::strcmp(argv[1], "--quick") == 0;  // for compute-sanitizer
+  const bool quick = quick_option(argc, argv);
   Gpu gpu;
   must(static_cast<cudaError_t>(nvfp4j::dequantize_cuda_warm_up(gpu.properties)),
        "dequantize_cuda_warm_up");

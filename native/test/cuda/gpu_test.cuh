@@ -38,6 +38,15 @@ inline int finish() {
   return failed == 0 ? 0 : 1;
 }
 
+// The option that all these programs take. `--quick`: few and small cases, but every kernel, for
+// compute-sanitizer, which makes a program a hundred times slower.
+inline bool quick_option(int argc, char** argv) {
+  if (argc == 1) return false;
+  if (argc == 2 && std::strcmp(argv[1], "--quick") == 0) return true;
+  std::printf("usage: %s [--quick]\n", argv[0]);
+  std::exit(2);
+}
+
 inline void must(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
   std::printf("%s: %s\n", what, cudaGetErrorString(status));

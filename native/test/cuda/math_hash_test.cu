@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // exp, log and log1p on the GPU: the digests of native/test/math_hash.cpp, whose output this program repeats line by line with --print, and every 61st chunk against the host's functions.
-// Arguments: [--print]
+// With --quick: a few chunks.
+// Arguments: [--print | --quick]
 #include "common/math.hpp"
 #include "gpu_test.cuh"
 
@@ -31,18 +32,19 @@ __global__ void digest_chunks(std::uint64_t* out) {
   out[chunk] = digest<FUNCTION>(chunk);
 }
 
+// The first `chunks` chunks, a multiple of 32.
 template <int FUNCTION>
-void run(const char* name, bool print) {
+void run(const char* name, std::uint32_t chunks, bool print) {
   std::uint64_t* device;
-  std::vector<std::uint64_t> digests(kChunks);
-  MUST(cudaMalloc(&device, kChunks * 8));
-  digest_chunks<FUNCTION><<<kChunks / 32, 32>>>(device);
+  std::vector<std::uint64_t> digests(chunks);
+  MUST(cudaMalloc(&device, chunks * 8));
+  digest_chunks<FUNCTION><<<chunks / 32, 32>>>(device);
   MUST(cudaGetLastError());
-  MUST(cudaMemcpy(digests.data(), device, kChunks * 8, cudaMemcpyDeviceToHost));
+  MUST(cudaMemcpy(digests.data(), device, chunks * 8, cudaMemcpyDeviceToHost));
   MUST(cudaFree(device));
   if (print) {
     std::uint64_t total = kOffset;
-    for (std::uint32_t chunk = 0; chunk < kChunks; ++chunk) {
+    for (std::uint32_t chunk = 0; chunk < chunks; ++chunk) {
       const std::uint64_t h = digests[chunk];
       std::printf("%s 0x%03x 0x%016llx\n", name, chunk, static_cast<unsigned long long>(h));
       total = (total ^ (h & 0xffffffff)) * kPrime;
@@ -52,11 +54,11 @@ void run(const char* name, bool print) {
     return;
   }
   constexpr std::uint32_t kStep = 61;
-  std::vector<char> same(kChunks / kStep + 1, 1);
+  std::vector<char> same(chunks / kStep + 1, 1);
   parallel(static_cast<std::int64_t>(same.size()), [&](std::int64_t from, std::int64_t to) {
     for (std::int64_t i = from; i < to; ++i) {
       const auto chunk = static_cast<std::uint32_t>(i) * kStep;
-      same[i] = chunk >= kChunks || digest<FUNCTION>(chunk) == digests[chunk];
+      same[i] = chunk >= chunks || digest<FUNCTION>(chunk) == digests[chunk];
     }
   });
   for (std::size_t i = 0; i < same.size(); ++i)
@@ -69,9 +71,10 @@ void run(const char* name, bool print) {
 int main(int argc, char** argv) {
   using namespace nvfp4j::test;
   const bool print = argc > 1 && std::strcmp(argv[1], "--print") == 0;
+  const std::uint32_t chunks = !print && quick_option(argc, argv) ? 32 : kChunks;
   Gpu gpu;
-  run<0>("exp", print);
-  run<1>("log", print);
-  run<2>("log1p", print);
+  run<0>("exp", chunks, print);
+  run<1>("log", chunks, print);
+  run<2>("log1p", chunks, print);
   return print ? 0 : finish();
 }

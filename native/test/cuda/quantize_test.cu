@@ -2,8 +2,7 @@
 // quantize on the GPU: its arithmetic against division, exhaustively where that is possible, and every kernel against scalar host code.
 #include "device/fp4.cuh"
 #include "ops/quantize/quantize_cuda.hpp"
-#include "ops/quantize/quantize_plan.hpp"
-#include "quantize_reference.cuh"
+#include "quantize_cases.cuh"
 
 namespace nvfp4j::test {
 namespace {
@@ -159,48 +158,9 @@ void test_arithmetic(bool quick) {
 
 // ---- the op ----------------------------------------------------------------------------------------------------------
 
-struct Case {
-  int dtype;
-  std::int64_t rows;
-  std::int64_t columns;
-  std::int64_t pad;  // stride - columns
-  int misalign;      // elements
-  bool gather;
-  QuantizeRecipe recipe;
-  int layout;
-  int kind;
-  Data data;
-
-  std::string name() const {
-    char text[200];
-    std::snprintf(text, sizeof text,
-                  "quantize dtype %d [%lld, %lld] pad %lld misalign %d gather %d %s recipe %d zero "
-                  "%d layout %d kind %d data %d",
-                  dtype, static_cast<long long>(rows), static_cast<long long>(columns),
-                  static_cast<long long>(pad), misalign, gather,
-                  recipe.global_scale == NVFP4J_GLOBAL_SCALE_DYNAMIC ? "dynamic" : "given",
-                  recipe.recipe, recipe.zero_scale, layout, kind, data);
-    return text;
-  }
-};
-
-float random_given(std::mt19937& g, bool bad) {
-  if (bad && g() % 3 == 0) {
-    const float values[] = {0.0f,
-                            -1.0f,
-                            std::numeric_limits<float>::quiet_NaN(),
-                            std::numeric_limits<float>::infinity(),
-                            1e-42f,
-                            3e38f};
-    return values[g() % 6];
-  }
-  return std::ldexp(1.0f + static_cast<float>(g() >> 8) * 0x1p-24f,
-                    static_cast<int>(g() % 30) - 20);
-}
-
-void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
+void run_case(Gpu& gpu, std::mt19937& g, const QuantizeCase& c, bool gather = false) {
   const int bytes = element_bytes(c.dtype);
-  const std::int64_t input_rows = c.gather ? c.rows / 2 + 3 : c.rows;
+  const std::int64_t input_rows = gather ? c.rows / 2 + 3 : c.rows;
   const std::int64_t stride = c.columns + c.pad;
   const std::vector<std::uint8_t> x = random_tensor(g, c.dtype, input_rows * stride, c.data);
   Buffer input(input_rows * stride * bytes, c.misalign * bytes);
@@ -208,7 +168,7 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
   std::vector<std::int32_t> ids(static_cast<std::size_t>(c.rows));
   bool bad_id = false;
   Buffer id_buffer(std::max<std::int64_t>(c.rows, 1) * 4);
-  if (c.gather) {
+  if (gather) {
     for (auto& id : ids) {
       id = static_cast<std::int32_t>(g() % static_cast<std::uint32_t>(input_rows));
       if (g() % 19 == 0) id = g() & 1 ? -1 : static_cast<std::int32_t>(input_rows);
@@ -216,101 +176,58 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
     }
     id_buffer.put(ids.data(), c.rows * 4);
   }
-  const std::int64_t scales_count = c.kind == NVFP4J_GLOBAL_SCALE_ROW ? c.rows : 1;
-  std::vector<float> given;
-  if (c.recipe.global_scale == NVFP4J_GLOBAL_SCALE_GIVEN) {
-    const bool bad = g() % 4 == 0;
-    for (std::int64_t i = 0; i < scales_count; ++i) given.push_back(random_given(g, bad));
-  }
+  const std::vector<float> given = given_scales(g, c);
   const Quantised expected =
       quantise(c.rows, c.columns, c.recipe, c.layout, c.kind, given, [&](std::int64_t m, float* v) {
-        if (c.gather) m = ids[m] < 0 || ids[m] >= input_rows ? -1 : ids[m];
+        if (gather) m = ids[m] < 0 || ids[m] >= input_rows ? -1 : ids[m];
         for (std::int64_t k = 0; k < c.columns; ++k)
           v[k] = m < 0 ? 0.0f : load_element(x.data(), c.dtype, m * stride + k);
       });
-
-  Buffer codes(c.rows * c.columns / 2);
-  Buffer scales(scale_bytes(c.layout, c.rows, c.columns / 16));
-  Buffer gs(scales_count * 4);
-  const QuantizeArgs args = {input.data(),
-                             c.dtype,
-                             input_rows,
-                             stride,
-                             c.rows,
-                             c.columns,
-                             c.gather ? id_buffer.as<std::int32_t>() : nullptr,
-                             c.recipe,
-                             {codes.data(), scales.data(), gs.as<float>(), c.layout, c.kind}};
-  for (int run = 0; run < 3; ++run) {
-    codes.poison();
-    scales.poison();
-    gs.poison();
-    if (!given.empty()) gs.put(given.data(), scales_count * 4);
-    if (run < 2) {
-      must(static_cast<cudaError_t>(quantize_cuda(gpu.launch, args)), "quantize_cuda");
-      gpu.wait();
-    } else {
-      gpu.replay(
-          [&] {
-            must(static_cast<cudaError_t>(quantize_cuda(gpu.launch, args)),
-                 "quantize_cuda in a capture");
-          },
-          3);
-    }
-    if (!equal(expected, codes, scales, gs, c.name())) break;
-  }
-  const std::uint64_t causes = gpu.take_status().causes[NVFP4J_OP_QUANTIZE];
-  const std::uint64_t wanted = (expected.non_finite ? 1ull << NVFP4J_CAUSE_NON_FINITE_INPUT : 0) |
-                               (expected.bad_scale ? 1ull << NVFP4J_CAUSE_BAD_GLOBAL_SCALE : 0) |
-                               (bad_id ? 1ull << NVFP4J_CAUSE_INDEX_OUT_OF_RANGE : 0);
-  check(causes == wanted,
-        c.name() + ": causes " + std::to_string(causes) + ", expected " + std::to_string(wanted));
+  check_quantised(gpu, c, expected, given, NVFP4J_OP_QUANTIZE,
+                  bad_id ? 1ull << NVFP4J_CAUSE_INDEX_OUT_OF_RANGE : 0,
+                  (gather ? "quantize, gathered, " : "quantize ") + c.name(),
+                  [&](const QuantizeOutput& output) {
+                    return quantize_cuda(
+                        gpu.launch,
+                        {input.data(), c.dtype, input_rows, stride, c.rows, c.columns,
+                         gather ? id_buffer.as<std::int32_t>() : nullptr, c.recipe, output});
+                  });
 }
 
-void test_cases(Gpu& gpu, std::mt19937& g, int count, std::int64_t largest) {
-  const std::int64_t shapes[][2] = {{1, 16},     {3, 48},    {1, 7168},   {2, 7168},    {4, 7168},
-                                    {5, 272},    {33, 272},  {130, 272},  {129, 1040},  {64, 7168},
-                                    {17, 512},   {9, 528},   {3, 20000},  {2, 33 * 16}, {2, 70000},
-                                    {257, 2064}, {1000, 16}, {300, 7168}, {1000, 2048}, {7, 8192},
-                                    {128, 64},   {127, 48},  {16, 4096},  {200, 5120}};
-  for (int i = 0; i < count; ++i) {
-    const auto& shape = shapes[static_cast<std::size_t>(i) % (sizeof shapes / sizeof shapes[0])];
-    if (shape[0] * shape[1] > largest) continue;
-    Case c;
-    c.dtype = static_cast<int>(g() % 3);
-    c.rows = shape[0];
-    c.columns = shape[1];
-    c.pad = g() % 3 == 0 ? static_cast<std::int64_t>(g() % 40) : 0;
-    c.misalign = g() % 4 == 0 ? static_cast<int>(g() % 8) : 0;
-    c.gather = g() % 4 == 0;
-    c.recipe = {g() % 3 != 0 ? NVFP4J_GLOBAL_SCALE_DYNAMIC : NVFP4J_GLOBAL_SCALE_GIVEN,
-                g() % 4 == 0 ? NVFP4J_RECIPE_TE_EXACT : NVFP4J_RECIPE_EXACT,
-                static_cast<int>(g() % 2)};
-    c.layout = static_cast<int>(g() % 2);
-    c.kind = static_cast<int>(g() % 2);
-    c.data = static_cast<Data>(g() % kDataKinds);
-    run_case(gpu, g, c);
-  }
+void test_random_cases(Gpu& gpu, std::mt19937& g, int count, std::int64_t largest) {
+  for_random_cases(g, {{1, 16},      {3, 48},    {1, 7168},   {2, 7168},   {4, 7168},  {5, 272},
+                       {33, 272},    {130, 272}, {129, 1040}, {64, 7168},  {17, 512},  {9, 528},
+                       {3, 20000},   {2, 528},   {2, 70000},  {257, 2064}, {1000, 16}, {300, 7168},
+                       {1000, 2048}, {7, 8192},  {128, 64},   {127, 48},   {16, 4096}, {200, 5120}},
+                   count, largest, {NVFP4J_DTYPE_F32, NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F16},
+                   [&](const QuantizeCase& c) { run_case(gpu, g, c, g() % 4 == 0); });
 }
 
-// Large enough that elements are read twice.
+// Large enough on this card that elements are read twice.
 void test_large(Gpu& gpu, std::mt19937& g) {
   const QuantizeRecipe exact = {NVFP4J_GLOBAL_SCALE_DYNAMIC, NVFP4J_RECIPE_EXACT,
                                 NVFP4J_ZERO_SCALE_MIN};
   const QuantizeRecipe te = {NVFP4J_GLOBAL_SCALE_DYNAMIC, NVFP4J_RECIPE_TE_EXACT,
                              NVFP4J_ZERO_SCALE_MIN};
+  constexpr int kTensor = NVFP4J_GLOBAL_SCALE_TENSOR;
   for (const int dtype : {NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F16, NVFP4J_DTYPE_F32}) {
     for (const std::int64_t rows : {1000, 2600, 4099}) {
       run_case(gpu, g,
-               {dtype, rows, 7168, 0, 0, false, exact, static_cast<int>(rows & 1),
-                NVFP4J_GLOBAL_SCALE_TENSOR, rows == 2600 ? kNonFinite : kGauss});
+               {dtype, rows, 7168, 0, 0, rows == 2600 ? kNonFinite : kGauss, exact,
+                static_cast<int>(rows & 1), kTensor});
     }
-    run_case(gpu, g,
-             {dtype, 4099, 7168, 16, 0, false, exact, 1, NVFP4J_GLOBAL_SCALE_TENSOR, kNonFinite});
-    run_case(gpu, g, {dtype, 4099, 7168, 0, 0, false, te, 0, NVFP4J_GLOBAL_SCALE_TENSOR, kGauss});
-    run_case(gpu, g, {dtype, 3001, 7184, 0, 0, true, exact, 0, NVFP4J_GLOBAL_SCALE_TENSOR, kWide});
-    run_case(gpu, g, {dtype, 2050, 7168, 0, 0, false, exact, 1, NVFP4J_GLOBAL_SCALE_ROW, kGauss});
+    run_case(gpu, g, {dtype, 4099, 7168, 16, 0, kNonFinite, exact, 1, kTensor});
+    run_case(gpu, g, {dtype, 4099, 7168, 0, 0, kGauss, te, 0, kTensor});
+    run_case(gpu, g, {dtype, 3001, 7184, 0, 0, kWide, exact, 0, kTensor}, true);
+    run_case(gpu, g, {dtype, 2050, 7168, 0, 0, kGauss, exact, 1, NVFP4J_GLOBAL_SCALE_ROW});
   }
+}
+
+void test_op(Gpu& gpu, std::mt19937& g, int count, bool quick) {
+  std::printf("%s\n", quantize_cuda_path(gpu.properties));
+  for_every_kernel(gpu, false, [&](const QuantizeCase& c) { run_case(gpu, g, c); });
+  test_random_cases(gpu, g, count, quick ? 1 << 19 : 1 << 30);
+  if (!quick) test_large(gpu, g);
 }
 
 }  // namespace
@@ -318,21 +235,17 @@ void test_large(Gpu& gpu, std::mt19937& g) {
 
 int main(int argc, char** argv) {
   using namespace nvfp4j::test;
-  const bool quick = argc > 1 && std::strcmp(argv[1], "--quick") == 0;  // for compute-sanitizer
+  const bool quick = quick_option(argc, argv);
   Gpu gpu;
   must(static_cast<cudaError_t>(nvfp4j::quantize_cuda_warm_up(gpu.properties)),
        "quantize_cuda_warm_up");
-  std::printf("%s\n", nvfp4j::quantize_cuda_path(gpu.properties));
   std::mt19937 g(20261124);
   test_arithmetic(quick);
-  test_cases(gpu, g, quick ? 48 : 720, quick ? 1 << 19 : 1 << 30);
-  if (!quick) test_large(gpu, g);
+  test_op(gpu, g, quick ? 48 : 720, quick);
   // The other path of this device: what cards without sm_90a code get.
   if (nvfp4j::quantize_has_sm90(gpu.properties)) {
     gpu.properties.major = 8;
-    std::printf("%s\n", nvfp4j::quantize_cuda_path(gpu.properties));
-    test_cases(gpu, g, quick ? 24 : 360, quick ? 1 << 19 : 1 << 30);
-    if (!quick) test_large(gpu, g);
+    test_op(gpu, g, quick ? 24 : 360, quick);
   }
   return finish();
 }

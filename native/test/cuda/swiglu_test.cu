@@ -4,7 +4,7 @@
 #include "ops/swiglu/swiglu_cuda.hpp"
 #include "ops/swiglu/swiglu_math.cuh"
 #include "ops/swiglu_quantize/swiglu_quantize_cuda.hpp"
-#include "quantize_reference.cuh"
+#include "quantize_cases.cuh"
 
 namespace nvfp4j::test {
 namespace {
@@ -50,30 +50,16 @@ float reference(float g, float u, float limit, float weight) {
   return h;
 }
 
-struct Case {
-  int dtype;
-  std::int64_t rows;
-  std::int64_t columns;
-  std::int64_t pad;
-  int misalign;
+// The quantising case, whose columns are those of the result, and what SwiGLU adds.
+struct Case : QuantizeCase {
   bool weighted;
-  int layout;
+  int gate_up;  // NVFP4J_SWIGLU_*
   float limit;
-  Data data;
-  // swiglu_quantize
-  QuantizeRecipe recipe;
-  int scale_layout;
-  int kind;
 
   std::string name() const {
-    char text[220];
-    std::snprintf(text, sizeof text,
-                  "swiglu dtype %d [%lld, 2*%lld] pad %lld misalign %d weight %d layout %d limit "
-                  "%g data %d; global %d recipe %d zero %d scales %d kind %d",
-                  dtype, static_cast<long long>(rows), static_cast<long long>(columns),
-                  static_cast<long long>(pad), misalign, weighted, layout, limit, data,
-                  recipe.global_scale, recipe.recipe, recipe.zero_scale, scale_layout, kind);
-    return text;
+    char text[80];
+    std::snprintf(text, sizeof text, " weight %d columns %d limit %g", weighted, gate_up, limit);
+    return QuantizeCase::name() + text;
   }
 };
 
@@ -97,7 +83,7 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
   parallel(c.rows, [&](std::int64_t from, std::int64_t to) {
     for (std::int64_t m = from; m < to; ++m) {
       for (std::int64_t k = 0; k < c.columns; ++k) {
-        const bool inter = c.layout == NVFP4J_SWIGLU_INTERLEAVED;
+        const bool inter = c.gate_up == NVFP4J_SWIGLU_INTERLEAVED;
         const float gate = load_element(x.data(), c.dtype, m * stride + (inter ? 2 * k : k));
         const float up =
             load_element(x.data(), c.dtype, m * stride + (inter ? 2 * k + 1 : k + c.columns));
@@ -108,7 +94,7 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
   });
   const SwigluInput in = {input.data(), c.dtype,   stride,
                           c.rows,       c.columns, c.weighted ? weights.as<float>() : nullptr,
-                          c.layout,     c.limit};
+                          c.gate_up,    c.limit};
 
   // swiglu, into rows with a gap that stays as it was.
   const std::int64_t out_stride = c.columns + c.pad;
@@ -136,77 +122,67 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c) {
            ++i)
         wrong += got[i] != Buffer::kPoison;
     }
-    check(wrong == 0, c.name() + ": " + std::to_string(wrong) + " rows differ");
+    check(wrong == 0, "swiglu " + c.name() + ": " + std::to_string(wrong) + " rows differ");
   }
 
   if (c.columns % 16 != 0) return;
-  const std::int64_t scales_count = c.kind == NVFP4J_GLOBAL_SCALE_ROW ? c.rows : 1;
-  std::vector<float> given;
-  if (c.recipe.global_scale == NVFP4J_GLOBAL_SCALE_GIVEN) {
-    for (std::int64_t i = 0; i < scales_count; ++i)
-      given.push_back(std::ldexp(1.0f + static_cast<float>(g() >> 8) * 0x1p-24f,
-                                 static_cast<int>(g() % 12) - 12));
-  }
-  const Quantised expected = quantise(c.rows, c.columns, c.recipe, c.scale_layout, c.kind, given,
-                                      [&](std::int64_t m, float* v) {
-                                        for (std::int64_t k = 0; k < c.columns; ++k)
-                                          v[k] = load_element(y.data(), c.dtype, m * c.columns + k);
-                                      });
-  Buffer codes(c.rows * c.columns / 2);
-  Buffer scales(scale_bytes(c.scale_layout, c.rows, c.columns / 16));
-  Buffer gs(scales_count * 4);
-  const SwigluQuantizeArgs args = {
-      in, c.recipe, {codes.data(), scales.data(), gs.as<float>(), c.scale_layout, c.kind}};
-  for (int run = 0; run < 3; ++run) {
-    codes.poison();
-    scales.poison();
-    gs.poison();
-    if (!given.empty()) gs.put(given.data(), scales_count * 4);
-    if (run < 2) {
-      must(static_cast<cudaError_t>(swiglu_quantize_cuda(gpu.launch, args)),
-           "swiglu_quantize_cuda");
-      gpu.wait();
-    } else {
-      gpu.replay(
-          [&] {
-            must(static_cast<cudaError_t>(swiglu_quantize_cuda(gpu.launch, args)),
-                 "swiglu_quantize_cuda in a capture");
-          },
-          3);
-    }
-    if (!equal(expected, codes, scales, gs, c.name())) break;
-  }
-  const std::uint64_t causes = gpu.take_status().causes[NVFP4J_OP_SWIGLU_QUANTIZE];
-  check(causes == (expected.non_finite ? 1ull << NVFP4J_CAUSE_NON_FINITE_INPUT : 0),
-        c.name() + ": causes " + std::to_string(causes));
+  const std::vector<float> given = given_scales(g, c);
+  const Quantised expected =
+      quantise(c.rows, c.columns, c.recipe, c.layout, c.kind, given, [&](std::int64_t m, float* v) {
+        for (std::int64_t k = 0; k < c.columns; ++k)
+          v[k] = load_element(y.data(), c.dtype, m * c.columns + k);
+      });
+  check_quantised(gpu, c, expected, given, NVFP4J_OP_SWIGLU_QUANTIZE, 0,
+                  "swiglu_quantize " + c.name(), [&](const QuantizeOutput& output) {
+                    return swiglu_quantize_cuda(gpu.launch, {in, c.recipe, output});
+                  });
 }
 
-void test_cases(Gpu& gpu, std::mt19937& g, int count, std::int64_t largest) {
-  const std::int64_t shapes[][2] = {{1, 16},      {3, 48},    {1, 3072},   {4, 3072},  {5, 272},
-                                    {130, 272},   {64, 3072}, {17, 512},   {9, 528},   {3, 20000},
-                                    {2, 7},       {33, 100},  {257, 2064}, {1000, 16}, {300, 3072},
-                                    {1000, 2048}, {127, 48},  {2, 40000}};
+Case with_swiglu(std::mt19937& g, const QuantizeCase& c) {
   const float limits[] = {10.0f, 10.0f, 0.0f, 1.5f, 100.0f};
-  for (int i = 0; i < count; ++i) {
-    const auto& shape = shapes[static_cast<std::size_t>(i) % (sizeof shapes / sizeof shapes[0])];
-    if (shape[0] * shape[1] > largest) continue;
-    Case c;
-    c.dtype = static_cast<int>(g() % 2);
-    c.rows = shape[0];
-    c.columns = shape[1];
-    c.pad = g() % 3 == 0 ? static_cast<std::int64_t>(g() % 40) : 0;
-    c.misalign = g() % 4 == 0 ? static_cast<int>(g() % 8) : 0;
-    c.weighted = g() % 2 == 0;
-    c.layout = static_cast<int>(g() % 2);
-    c.limit = limits[g() % 5];
-    c.data = static_cast<Data>(g() % kDataKinds);
-    c.recipe = {g() % 3 != 0 ? NVFP4J_GLOBAL_SCALE_DYNAMIC : NVFP4J_GLOBAL_SCALE_GIVEN,
-                g() % 4 == 0 ? NVFP4J_RECIPE_TE_EXACT : NVFP4J_RECIPE_EXACT,
-                static_cast<int>(g() % 2)};
-    c.scale_layout = static_cast<int>(g() % 2);
-    c.kind = static_cast<int>(g() % 2);
-    run_case(gpu, g, c);
+  return {c, g() % 2 == 0, static_cast<int>(g() % 2), limits[g() % 5]};
+}
+
+void test_large(Gpu& gpu, std::mt19937& g) {
+  const QuantizeRecipe exact = {NVFP4J_GLOBAL_SCALE_DYNAMIC, NVFP4J_RECIPE_EXACT,
+                                NVFP4J_ZERO_SCALE_MIN};
+  for (const int dtype : {NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F32}) {
+    for (const std::int64_t rows : {2000, 8193}) {
+      const int odd = static_cast<int>(rows & 1);
+      run_case(gpu, g,
+               {{dtype, rows, 3072, 0, 0, kGauss, exact, odd, NVFP4J_GLOBAL_SCALE_TENSOR},
+                true,
+                odd,
+                10.0f});
+    }
   }
+}
+
+void test_ops(Gpu& gpu, std::mt19937& g, int count, bool quick) {
+  std::printf("%s\n", swiglu_quantize_cuda_path(gpu.properties));
+  const auto run = [&](const QuantizeCase& c) { run_case(gpu, g, with_swiglu(g, c)); };
+  for_every_kernel(gpu, true, run);
+  for_random_cases(g,
+                   {{1, 16},
+                    {3, 48},
+                    {1, 3072},
+                    {4, 3072},
+                    {5, 272},
+                    {130, 272},
+                    {64, 3072},
+                    {17, 512},
+                    {9, 528},
+                    {3, 20000},
+                    {2, 7},
+                    {33, 100},
+                    {257, 2064},
+                    {1000, 16},
+                    {300, 3072},
+                    {1000, 2048},
+                    {127, 48},
+                    {2, 40000}},
+                   count, quick ? 1 << 19 : 1 << 30, {NVFP4J_DTYPE_F32, NVFP4J_DTYPE_BF16}, run);
+  if (!quick) test_large(gpu, g);
 }
 
 }  // namespace
@@ -214,7 +190,7 @@ void test_cases(Gpu& gpu, std::mt19937& g, int count, std::int64_t largest) {
 
 int main(int argc, char** argv) {
   using namespace nvfp4j::test;
-  const bool quick = argc > 1 && std::strcmp(argv[1], "--quick") == 0;  // for compute-sanitizer
+  const bool quick = quick_option(argc, argv);
   Gpu gpu;
   must(static_cast<cudaError_t>(nvfp4j::swiglu_cuda_warm_up(gpu.properties)),
        "swiglu_cuda_warm_up");
@@ -222,17 +198,11 @@ int main(int argc, char** argv) {
        "swiglu_quantize_cuda_warm_up");
   std::mt19937 g(20261125);
   if (!quick) test_silu();
-  test_cases(gpu, g, quick ? 36 : 540, quick ? 1 << 19 : 1 << 30);
-  if (!quick) {
-    const nvfp4j::QuantizeRecipe exact = {NVFP4J_GLOBAL_SCALE_DYNAMIC, NVFP4J_RECIPE_EXACT,
-                                          NVFP4J_ZERO_SCALE_MIN};
-    for (const int dtype : {NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F32}) {
-      for (const std::int64_t rows : {2000, 8193}) {
-        run_case(gpu, g,
-                 {dtype, rows, 3072, 0, 0, true, static_cast<int>(rows & 1), 10.0f, kGauss, exact,
-                  static_cast<int>(rows & 1), NVFP4J_GLOBAL_SCALE_TENSOR});
-      }
-    }
+  test_ops(gpu, g, quick ? 36 : 540, quick);
+  // The other path of this device: what cards without sm_90a code get.
+  if (nvfp4j::quantize_has_sm90(gpu.properties)) {
+    gpu.properties.major = 8;
+    test_ops(gpu, g, quick ? 18 : 180, quick);
   }
   return finish();
 }

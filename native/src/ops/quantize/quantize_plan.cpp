@@ -62,7 +62,10 @@ QuantizePlan plan_quantize(const CudaDeviceProperties& device, const QuantizePro
   }
   // What is computed (SwiGLU) is not computed again by every thread block.
   const std::int64_t slices_at_most =
-      kQuantizeSliceThreads * (problem.computed() ? 1 : kQuantizeSliceHold);
+      problem.computed()
+          ? kQuantizeSliceThreads
+          : std::clamp<std::int64_t>(kSliceOfLargeUnit * device.sm_count, kQuantizeSliceThreads,
+                                     kQuantizeSliceThreads * kQuantizeSliceHold);
   if (unit <= slices_at_most && units <= 2 * device.sm_count) {
     plan.kernel = QuantizeKernel::kSlices;
     plan.hold = unit <= kQuantizeSliceThreads ? 1 : kQuantizeSliceHold;
@@ -81,9 +84,11 @@ QuantizePlan plan_quantize(const CudaDeviceProperties& device, const QuantizePro
   if (!problem.per_row &&
       unit <= static_cast<std::int64_t>(kQuantizeGridThreads) * device.sm_count) {
     plan.kernel = QuantizeKernel::kSmallGrid;
-    plan.threads = unit <= 7168
-                       ? kQuantizeGridThreads / 2
-                       : kQuantizeGridThreads;  // small thread blocks start sooner, few meet sooner
+    // Small thread blocks start sooner, few meet sooner; there are as many as multiprocessors at most.
+    constexpr std::int64_t kHalf = kQuantizeGridThreads / 2;
+    plan.threads = static_cast<int>(unit <= std::min<std::int64_t>(7168, kHalf * device.sm_count)
+                                        ? kHalf
+                                        : kQuantizeGridThreads);
     plan.grid = ceil_div(unit, plan.threads);
     return plan;
   }

@@ -9,6 +9,8 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /// The little JSON that result files need: maps, lists, strings, numbers, booleans and null.
+///
+/// The command has a class of its own, which says why.
 final class Json {
   private final String text;
   private int at;

@@ -6,6 +6,10 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /// Writes maps, lists, strings, numbers, booleans and null as JSON.
+///
+/// The benchmarks have a class of their own. All that the two applications share at run time is the
+/// library that others embed, which has no use for JSON; and they want different files: every digit
+/// of a number here, few and rows that a person can compare there.
 final class Json {
   private Json() {}
 

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// CUDA contexts: what kernels report, and what can be captured.
+#include "context_fixture.hpp"
+
+using namespace nvfp4j::test;
+
+namespace {
+
+// One that reports: a NaN at (2, 3) of [4, 32].
+struct Faulty {
+  Faulty() : output(4, 32, NVFP4J_SCALE_LAYOUT_LINEAR, NVFP4J_GLOBAL_SCALE_TENSOR) {
+    std::vector<std::uint8_t> x(4 * 32 * 4, 0);
+    store_element(x.data(), NVFP4J_DTYPE_F32, 2 * 32 + 3, NAN);
+    input = std::make_shared<Twin>(x);
+  }
+  int32_t run(nvfp4j_context* context, nvfp4j_error* error) const {
+    const nvfp4j_tensor in = matrix(Side::kGpu, input, NVFP4J_DTYPE_F32, 4, 32, 32);
+    const nvfp4j_nvfp4_tensor out = output.at(Side::kGpu);
+    const nvfp4j_quantize_options options = quantize_options();
+    return nvfp4j_quantize(context, &in, nullptr, &options, &out, error);
+  }
+  static constexpr const char* kSentence =
+      "quantize: NON_FINITE_INPUT: an input element is NaN or infinite, first seen at row 2, "
+      "column 3";
+
+  Memory input;
+  Nvfp4Twin output;
+};
+
+void check_faulty_record(const nvfp4j_status_record& record) {
+  CHECK_EQ(record.first_op, NVFP4J_OP_QUANTIZE);
+  CHECK_EQ(record.first_cause, NVFP4J_CAUSE_NON_FINITE_INPUT);
+  CHECK_EQ(record.first_row, 2);
+  CHECK_EQ(record.first_column, 3);
+  for (int32_t op = 0; op < NVFP4J_STATUS_WORDS; ++op)
+    CHECK_EQ(record.causes[op], std::uint64_t{op == NVFP4J_OP_QUANTIZE ? 1u : 0u});
+}
+
+void check_clean_record(const nvfp4j_status_record& record) {
+  CHECK_EQ(record.first_op, -1);
+  CHECK_EQ(record.first_row, -1);
+  CHECK_EQ(record.first_column, -1);
+  for (const std::uint64_t word : record.causes) CHECK_EQ(word, std::uint64_t{0});
+}
+
+}  // namespace
+
+TEST(a_fault_is_reported_once_and_by_name) {
+  const CudaContext context;
+  const Faulty faulty;
+  for (int round = 0; round < 2; ++round) {
+    CHECK_OK(faulty.run(context, error));
+    nvfp4j_status_record record = status_record();
+    CHECK_FAILS(nvfp4j_context_synchronize(context, &record, error), kReported, Faulty::kSentence);
+    check_faulty_record(record);
+    record = status_record();
+    CHECK_OK(nvfp4j_context_synchronize(context, &record, error));
+    check_clean_record(record);
+  }
+  // Another context hears nothing of it.
+  const CudaContext other;
+  CHECK_OK(faulty.run(context, error));
+  CHECK_OK(nvfp4j_context_synchronize(other, nullptr, error));
+  // Without a record the status says so still.
+  CHECK_EQ(nvfp4j_context_synchronize(context, nullptr, nullptr), kReported);
+}
+
+TEST(every_cause_is_reported_with_its_op) {
+  const CudaContext context;
+  const Faulty faulty;
+  CHECK_OK(faulty.run(context, error));
+  // A given scale that is not usable, and an index beside the input.
+  std::vector<std::uint8_t> ids(4 * 4, 0);
+  ids[4] = 9;
+  const Memory rows = std::make_shared<Twin>(ids);
+  const Nvfp4Twin out(4, 32, NVFP4J_SCALE_LAYOUT_LINEAR, NVFP4J_GLOBAL_SCALE_TENSOR);
+  const float bad_scale = -1.0f;
+  MUST(cudaMemcpy(out.global_scales->at(Side::kGpu), &bad_scale, 4, cudaMemcpyHostToDevice));
+  const Memory finite = std::make_shared<Twin>(std::vector<std::uint8_t>(4 * 32 * 4, 0));
+  const nvfp4j_tensor input = matrix(Side::kGpu, finite, NVFP4J_DTYPE_F32, 4, 32, 32);
+  const nvfp4j_tensor row_ids = vector(Side::kGpu, rows, NVFP4J_DTYPE_I32, 4);
+  const nvfp4j_nvfp4_tensor output = out.at(Side::kGpu);
+  const nvfp4j_quantize_options given = quantize_options(NVFP4J_GLOBAL_SCALE_GIVEN);
+  CHECK_OK(nvfp4j_quantize(context, &input, &row_ids, &given, &output, error));
+  // A block scale that is NaN.
+  const Nvfp4Twin coded(1, 32, NVFP4J_SCALE_LAYOUT_LINEAR, NVFP4J_GLOBAL_SCALE_TENSOR);
+  MUST(cudaMemset(coded.codes->at(Side::kGpu), 0, 16));
+  MUST(cudaMemset(coded.scales->at(Side::kGpu), 0x7F, 2));
+  const float one = 1.0f;
+  MUST(cudaMemcpy(coded.global_scales->at(Side::kGpu), &one, 4, cudaMemcpyHostToDevice));
+  MUST(cudaDeviceSynchronize());
+  const Memory decoded = std::make_shared<Twin>(std::int64_t{32 * 4});
+  const nvfp4j_nvfp4_tensor packed = coded.at(Side::kGpu);
+  const nvfp4j_tensor y = matrix(Side::kGpu, decoded, NVFP4J_DTYPE_F32, 1, 32, 32);
+  CHECK_OK(nvfp4j_dequantize(context, &packed, &y, error));
+  nvfp4j_status_record record = status_record();
+  CHECK_FAILS(nvfp4j_context_synchronize(context, &record, error), kReported,
+              std::string(Faulty::kSentence) +
+                  "; also quantize: BAD_GLOBAL_SCALE; also quantize: INDEX_OUT_OF_RANGE; also "
+                  "dequantize: BAD_BLOCK_SCALE");
+  CHECK_EQ(record.causes[NVFP4J_OP_QUANTIZE],
+           std::uint64_t{1 << NVFP4J_CAUSE_NON_FINITE_INPUT | 1 << NVFP4J_CAUSE_BAD_GLOBAL_SCALE |
+                         1 << NVFP4J_CAUSE_INDEX_OUT_OF_RANGE});
+  CHECK_EQ(record.causes[NVFP4J_OP_DEQUANTIZE], std::uint64_t{1 << NVFP4J_CAUSE_BAD_BLOCK_SCALE});
+  CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
+}
+
+TEST(a_report_that_nobody_waits_for) {
+  const CudaContext context;
+  const Faulty faulty;
+  CHECK_FAILS(nvfp4j_context_report(context, nullptr, error), kState,
+              "context_report: no report is outstanding, expected context_request_report before");
+  CHECK_OK(faulty.run(context, error));
+  MUST(cudaStreamSynchronize(context.stream()));
+  {
+    Gate gate(context.stream());
+    CHECK_OK(nvfp4j_context_request_report(context, error));
+    CHECK_FAILS(nvfp4j_context_request_report(context, error), kState,
+                "context_request_report: a report is outstanding, expected none: fetch it with "
+                "context_report first");
+    CHECK_FAILS(nvfp4j_context_report(context, nullptr, error), kState,
+                "context_report: the requested report is not complete, expected a call after its "
+                "work is done");
+    gate.release();
+    MUST(cudaStreamSynchronize(context.stream()));
+  }
+  // It was cleared in stream order, behind the copy: what comes later is another report's.
+  CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
+  nvfp4j_status_record record = status_record();
+  std::thread([&] {
+    CHECK_FAILS(nvfp4j_context_report(context, &record, error), kReported, Faulty::kSentence);
+  }).join();
+  check_faulty_record(record);
+  CHECK_OK(nvfp4j_context_request_report(context, error));
+  MUST(cudaStreamSynchronize(context.stream()));
+  record = status_record();
+  CHECK_OK(nvfp4j_context_report(context, &record, error));
+  check_clean_record(record);
+}
+
+TEST(every_op_is_captured_as_one_node_and_replayed) {
+  const CudaContext context;
+  std::mt19937 g = seeded(2);
+  std::vector<Workload> all;
+  for_every_op(g, 33, 1040, [&](const Workload& w) { all.push_back(w); });
+  const Faulty faulty;
+  for (const Workload& w : all) expect_on_cpu(w);
+  for (const Workload& w : all) w.poison();
+  const Graph graph(context.stream(), [&] {
+    for (const Workload& w : all) CHECK_OK(on_gpu(w, context, error));
+    CHECK_OK(faulty.run(context, error));
+  });
+  CHECK_EQ(graph.nodes(), all.size() + 1);
+  for (const Workload& w : all) CHECK(w.is_poison());  // captured, not run
+  for (int replay = 0; replay < 3; ++replay) {
+    for (const Workload& w : all) w.poison();
+    graph.launch(context.stream());
+    // Each replay reports anew.
+    CHECK_FAILS(nvfp4j_context_synchronize(context, nullptr, error), kReported, Faulty::kSentence);
+    for (const Workload& w : all) check_equal(w);
+  }
+}
+
+TEST(what_cannot_be_captured_is_refused_and_spoils_no_capture) {
+  const CudaContext context;
+  std::mt19937 g = seeded(3);
+  const Workload w = quantize_workload(g, NVFP4J_DTYPE_BF16, 9, 528, NVFP4J_GLOBAL_SCALE_DYNAMIC,
+                                       NVFP4J_GLOBAL_SCALE_TENSOR, NVFP4J_SCALE_LAYOUT_LINEAR);
+  expect_on_cpu(w);
+  w.poison();
+  Bytes host(64);
+  Buffer device(64);
+  nvfp4j_tensor pageable = tensor(host.data(), NVFP4J_DTYPE_U8, {64});
+  nvfp4j_tensor there = tensor(device.data(), NVFP4J_DTYPE_U8, {64});
+  there.memory = NVFP4J_MEMORY_DEVICE;
+  nvfp4j_status_record record = status_record();
+  const std::string captured = "the context's stream is being captured, expected no capture: ";
+  nvfp4j_context* other = nullptr;
+  const nvfp4j_context_options options = cuda_options();
+  const Graph graph(context.stream(), [&] {
+    CHECK_FAILS(nvfp4j_context_synchronize(context, &record, error), kState,
+                "context_synchronize: " + captured + "a wait cannot be captured");
+    CHECK_FAILS(
+        nvfp4j_context_request_report(context, error), kState,
+        "context_request_report: " + captured + "each replay of the graph would clear the record");
+    CHECK_FAILS(nvfp4j_copy(context, &pageable, &there, error), kState,
+                "copy: " + captured + "source is in pageable HOST memory");
+    CHECK_FAILS(nvfp4j_copy(context, &there, &pageable, error), kState,
+                "copy: " + captured + "destination is in pageable HOST memory");
+    CHECK_FAILS(nvfp4j_context_destroy(context, error), kState,
+                "context_destroy: " + captured + "end the capture first");
+    // Allowed: arguments are checked, kernels are loaded already, and other contexts come and go.
+    CHECK_EQ(nvfp4j_quantize(context, nullptr, nullptr, nullptr, nullptr, nullptr), kInvalid);
+    CHECK_OK(nvfp4j_context_warm_up(context, error));
+    CHECK_OK(nvfp4j_context_create(&options, &other, error));
+    CHECK_OK(nvfp4j_context_synchronize(other, nullptr, error));
+    CHECK_OK(nvfp4j_context_destroy(other, error));
+    CHECK_OK(on_gpu(w, context, error));
+  });
+  CHECK_EQ(graph.nodes(), std::size_t{1});
+  graph.launch(context.stream());
+  CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
+  check_equal(w);
+  // No request is outstanding after the refused one.
+  CHECK_OK(nvfp4j_context_request_report(context, error));
+  MUST(cudaStreamSynchronize(context.stream()));
+  CHECK_OK(nvfp4j_context_report(context, nullptr, error));
+}
+
+TEST(the_legacy_stream_during_a_strangers_capture) {
+  if (quick) return;  // the runtime's refusal, which the library expects, counts for memcheck
+  const CudaContext context(foreign(nullptr));
+  const OwnedStream blocking(cudaStreamDefault);
+  const std::string captured =
+      "a stream that waits for the context's legacy stream is being captured, expected no "
+      "capture: ";
+  const Graph graph(blocking, [&] {
+    CHECK_FAILS(nvfp4j_context_synchronize(context, nullptr, error), kState,
+                "context_synchronize: " + captured + "a wait cannot be captured");
+    CHECK_FAILS(nvfp4j_context_destroy(context, error), kState,
+                "context_destroy: " + captured + "end the capture first");
+  });
+  CHECK_EQ(graph.nodes(), std::size_t{0});
+  CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
+}
+
+int main(int count, char** arguments) { return run_tests(count, arguments); }
