@@ -231,15 +231,18 @@ public final class Stream implements AutoCloseable {
     RuntimeException failure = null;
     try {
       refuseCapture("close");
+    } catch (IllegalStateException e) {
+      exit();
+      throw e;
+    }
+    try {
       if (!state.hasFailed()) {
         report = reporting.collect();
       }
     } catch (IllegalStateException e) {
-      // Being captured, here or (a wrapped stream) by another library. Nothing has changed.
+      // Another library captures the (wrapped) stream. Nothing has changed.
       exit();
-      throw e.getMessage().startsWith("close: ")
-          ? e
-          : new IllegalStateException("close: " + this + ": " + e.getMessage(), e);
+      throw new IllegalStateException("close: " + this + ": " + e.getMessage(), e);
     } catch (RuntimeException e) {
       failure = e;
     }
@@ -353,9 +356,10 @@ public final class Stream implements AutoCloseable {
     reads(op, name, tensor);
   }
 
-  /// An op that may work on page-locked memory after it has returned is about to.
+  /// An op is about to be given page-locked memory that it may work on after it has returned: on
+  /// the CPU device, none does.
   void uses(Tensor tensor) {
-    if (tensor.allocation != null) {
+    if (tensor.allocation != null && device.isCuda()) {
       tensor.allocation.usedBy(state);
     }
   }

@@ -8,6 +8,7 @@ import io.github.nvfp4j.bindings.Nvfp4jNative;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.concurrent.Callable;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
@@ -28,7 +29,7 @@ final class SeveralDevicesTest {
     }
   }
 
-  private static <T> T onAThreadOfItsOwn(java.util.concurrent.Callable<T> work) throws Exception {
+  private static <T> T onAThreadOfItsOwn(Callable<T> work) throws Exception {
     FutureTask<T> task = new FutureTask<>(work);
     Thread.ofPlatform().start(task);
     return task.get(100, TimeUnit.SECONDS);
@@ -43,7 +44,7 @@ final class SeveralDevicesTest {
         Event end = Event.create(device);
         Arena arena = Arena.ofShared()) {
       device.warmUp();
-      MemorySegment pinned = device.allocatePinned(arena, 4 * 32 * 4L);
+      MemorySegment pinned = device.allocatePinned(arena, 4 * 32 * 4L).fill((byte) 0);
       Tensor host = Tensor.of(arena, pinned, DType.F32, 4, 32);
       Tensor x = host.to(stream, arena);
       Nvfp4Tensor q = device.allocateNvfp4(arena, 4, 32);
@@ -111,6 +112,21 @@ final class SeveralDevicesTest {
         });
     assertThat(contexts[0]).isNotZero();
     assertThat(contexts[1]).isEqualTo(contexts[0]);
+  }
+
+  @Test
+  @Gpu
+  void pinnedMemoryServesTheCpuDevice() {
+    try (Device gpu = Device.cuda(0);
+        Device cpu = Device.cpu(1);
+        Stream stream = cpu.openStream()) {
+      try (Arena arena = Arena.ofConfined()) {
+        MemorySegment pinned = gpu.allocatePinned(arena, 64).fill((byte) 7);
+        Tensor copy = Tensor.of(arena, pinned, DType.U8, 64).to(stream, arena);
+        assertThat(copy.segment().mismatch(pinned)).isEqualTo(-1);
+      }
+      assertThat(gpu.state().pendingCount()).isZero();
+    }
   }
 
   @Test
