@@ -218,6 +218,60 @@ TEST(reports_without_waiting) {
   CHECK_EQ(record.first_op, -1);
 }
 
+TEST(a_cancelled_request_loses_nothing) {
+  const Context context;
+  Work bad(true);
+  Work good(false);
+  const char* message =
+      "quantize: NON_FINITE_INPUT: an input element is NaN or infinite, first seen at row 2, "
+      "column 3";
+  CHECK_OK(nvfp4j_context_cancel_report(context, error));  // none: nothing to do
+  CHECK_FAILS(nvfp4j_context_cancel_report(nullptr, error), kInvalid,
+              "context_cancel_report: context is NULL, expected a context");
+
+  // By the next synchronize.
+  CHECK_OK(bad.run(context, error));
+  CHECK_OK(nvfp4j_context_request_report(context, error));
+  CHECK_OK(nvfp4j_context_cancel_report(context, error));
+  CHECK_FAILS(nvfp4j_context_report(context, nullptr, error), kState,
+              "context_report: no report is outstanding, expected context_request_report before");
+  nvfp4j_status_record record = status_record();
+  CHECK_FAILS(nvfp4j_context_synchronize(context, &record, error), NVFP4J_ERROR_REPORTED, message);
+  CHECK_EQ(record.first_row, 2);
+  CHECK_OK(nvfp4j_context_synchronize(context, &record, error));  // once
+  CHECK_EQ(record.first_op, -1);
+
+  // By the next report, however often the request was taken back; the first fault stays first.
+  CHECK_OK(bad.run(context, error));
+  CHECK_OK(nvfp4j_context_request_report(context, error));
+  CHECK_OK(nvfp4j_context_cancel_report(context, error));
+  CHECK_OK(good.run(context, error));
+  CHECK_OK(nvfp4j_context_request_report(context, error));
+  CHECK_OK(nvfp4j_context_cancel_report(context, error));
+  Nvfp4 x(1, 16);
+  x.scales[0] = 0xFF;
+  x.gs()[0] = 1.0f;
+  float y[16];
+  const nvfp4j_tensor output = tensor(y, NVFP4J_DTYPE_F32, {1, 16});
+  CHECK_OK(nvfp4j_dequantize(context, &x.descriptor, &output, error));
+  CHECK_OK(nvfp4j_context_request_report(context, error));
+  CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));  // it is the request's
+  CHECK_FAILS(nvfp4j_context_report(context, &record, error), NVFP4J_ERROR_REPORTED,
+              std::string(message) + "; also dequantize: BAD_BLOCK_SCALE");
+  CHECK_EQ(record.causes[NVFP4J_OP_DEQUANTIZE], uint64_t{1} << NVFP4J_CAUSE_BAD_BLOCK_SCALE);
+  CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
+
+  // Not while somebody fetches it.
+  CHECK_OK(nvfp4j_context_request_report(context, error));
+  nvfp4j_context& inner = *static_cast<nvfp4j_context*>(context);
+  inner.report = nvfp4j_context::Report::fetching;
+  CHECK_FAILS(nvfp4j_context_cancel_report(context, error), kState,
+              "context_cancel_report: the report is being fetched by another thread (in "
+              "context_report), expected none");
+  inner.report = nvfp4j_context::Report::requested;
+  CHECK_OK(nvfp4j_context_cancel_report(context, error));
+}
+
 TEST(a_report_names_every_cause) {
   const Context context;
   Work work(true);

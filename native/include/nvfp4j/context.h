@@ -6,7 +6,7 @@
  * @brief Contexts: one CPU device, or one CUDA stream of one GPU, with its workspace and its status record.
  *
  * A context is used by one thread at a time; a call that finds another thread inside is refused with
- * NVFP4J_ERROR_INVALID_STATE (nvfp4j_context_report excepted). It may move between threads: every entry selects its own device.
+ * NVFP4J_ERROR_INVALID_STATE (nvfp4j_context_report excepted). It may move between threads: every entry selects its own device, and gives the thread back what it had (device.h).
  * All memory that ops need is allocated at creation: no op allocates, synchronises, or reads a device value on the host.
  */
 #include "nvfp4j/base.h"
@@ -29,7 +29,7 @@ typedef struct nvfp4j_context_options {
   int32_t device;
   /** CPU: threads of its pool, 0 = one per available core. CUDA: must be 0. */
   int32_t threads;
-  /** CUDA: 1 = `cuda_stream` is a foreign cudaStream_t that the caller keeps alive (0 is the legacy default stream; cudaStreamPerThread is refused, since contexts change threads); 0 = the context creates its own non-blocking stream. CPU: must be 0. */
+  /** CUDA: 1 = `cuda_stream` is a foreign cudaStream_t that the caller keeps alive (0 is the legacy default stream; cudaStreamPerThread is refused, since contexts change threads) and that belongs to the device's primary context, the one that the CUDA runtime uses; 0 = the context creates its own non-blocking stream. CPU: must be 0. */
   int32_t foreign_stream;
   /** The foreign cudaStream_t, or NULL. */
   void* cuda_stream;
@@ -107,7 +107,8 @@ NVFP4J_API int32_t nvfp4j_context_synchronize(nvfp4j_context* context, nvfp4j_st
 
 /**
  * The non-blocking half of nvfp4j_context_synchronize: enqueues a copy of the status record into host memory of the context, followed by whatever the caller enqueues next (an event, usually), and returns.
- * Once that work is complete nvfp4j_context_report gives what the copy holds. At most one request is outstanding per context.
+ * Once that work is complete nvfp4j_context_report gives what the copy holds. At most one request is outstanding per context; a caller that
+ * cannot wait for it after all takes it back with nvfp4j_context_cancel_report.
  */
 NVFP4J_API int32_t nvfp4j_context_request_report(nvfp4j_context* context, nvfp4j_error* error);
 
@@ -118,6 +119,15 @@ NVFP4J_API int32_t nvfp4j_context_request_report(nvfp4j_context* context, nvfp4j
  */
 NVFP4J_API int32_t nvfp4j_context_report(nvfp4j_context* context, nvfp4j_status_record* record,
                                          nvfp4j_error* error);
+
+/**
+ * Takes back a request that will not be fetched: waits until its copy is complete, and keeps what that holds for the next nvfp4j_context_synchronize or
+ * nvfp4j_context_report of this context, together with what they find themselves. Nothing is lost, and a new request may be made. Does nothing when no request is outstanding.
+ *
+ * For what fails between nvfp4j_context_request_report and nvfp4j_context_report (an event that cannot be made, say). No other thread may be inside nvfp4j_context_report of this context.
+ * @return NVFP4J_OK; NVFP4J_ERROR_INVALID_STATE when another thread is inside. After a CUDA failure the request is taken back, too, and what it copied is lost.
+ */
+NVFP4J_API int32_t nvfp4j_context_cancel_report(nvfp4j_context* context, nvfp4j_error* error);
 
 /**
  * Starts recording on a CPU context: until nvfp4j_cpu_capture_end, ops validate their arguments and are recorded instead of run. The caller keeps the tensors' memory alive for as long as the graph lives; descriptors are copied.

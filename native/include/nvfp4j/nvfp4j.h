@@ -8,6 +8,7 @@
 #include "nvfp4j/base.h"
 #include "nvfp4j/context.h"
 #include "nvfp4j/copy.h"
+#include "nvfp4j/device.h"
 #include "nvfp4j/quantize.h"
 #include "nvfp4j/swiglu.h"
 #include "nvfp4j/swizzle.h"

@@ -102,6 +102,14 @@ void refuse_recording(const char* name, const CpuContext& cpu) {
   }
 }
 
+// What was reported before, with what is reported now, which is forgotten here.
+DeviceStatus take_after(DeviceStatus& before, const DeviceStatus& now) {
+  DeviceStatus status = before;
+  before = DeviceStatus{};
+  merge_status(now, status);
+  return status;
+}
+
 void deliver(const DeviceStatus& status, nvfp4j_status_record* record) {
   if (record != nullptr) fill_status_record(status, *record);
   throw_if_reported(status);
@@ -188,12 +196,13 @@ int32_t nvfp4j_context_synchronize(nvfp4j_context* context, nvfp4j_status_record
     const Use use(*context, name);
 #if NVFP4J_WITH_CUDA
     if (context->cuda != nullptr) {
-      deliver(context->cuda->synchronize(name), record);
+      const DeviceStatus status = context->cuda->synchronize(name);
+      deliver(take_after(context->cancelled, status), record);
       return;
     }
 #endif
     refuse_recording(name, *context->cpu);
-    deliver(context->cpu->take_status(), record);
+    deliver(take_after(context->cancelled, context->cpu->take_status()), record);
   });
 }
 
@@ -213,6 +222,8 @@ int32_t nvfp4j_context_request_report(nvfp4j_context* context, nvfp4j_error* err
       refuse_recording(name, *context->cpu);
       context->cpu_report = context->cpu->take_status();
     }
+    context->report_before = context->cancelled;
+    context->cancelled = DeviceStatus{};
     context->report.store(nvfp4j_context::Report::requested, std::memory_order_release);
   });
 }
@@ -231,19 +242,51 @@ int32_t nvfp4j_context_report(nvfp4j_context* context, nvfp4j_status_record* rec
       fail(NVFP4J_ERROR_INVALID_STATE,
            "%s: no report is outstanding, expected context_request_report before", name);
     }
-    DeviceStatus status = context->cpu_report;
+    DeviceStatus copied = context->cpu_report;
 #if NVFP4J_WITH_CUDA
     if (context->cuda != nullptr) {
       try {
-        status = context->cuda->requested_report(name);
+        copied = context->cuda->requested_report(name);
       } catch (...) {
         context->report.store(Report::requested, std::memory_order_release);
         throw;
       }
     }
 #endif
+    const DeviceStatus status = take_after(context->report_before, copied);
     context->report.store(Report::none, std::memory_order_release);
     deliver(status, record);
+  });
+}
+
+int32_t nvfp4j_context_cancel_report(nvfp4j_context* context, nvfp4j_error* error) {
+  constexpr const char* name = "context_cancel_report";
+  return guard(error, name, [&] {
+    place_of(name, context);
+    const Use use(*context, name);
+    using Report = nvfp4j_context::Report;
+    Report state = Report::requested;
+    if (!context->report.compare_exchange_strong(state, Report::fetching,
+                                                 std::memory_order_acquire)) {
+      if (state == Report::none) return;
+      fail(NVFP4J_ERROR_INVALID_STATE,
+           "%s: the report is being fetched by another thread (in context_report), expected none",
+           name);
+    }
+    DeviceStatus copied = context->cpu_report;
+#if NVFP4J_WITH_CUDA
+    if (context->cuda != nullptr) {
+      try {
+        context->cuda->await_requested(name);
+        copied = context->cuda->requested_report(name);
+      } catch (...) {
+        context->report.store(Report::none, std::memory_order_release);
+        throw;
+      }
+    }
+#endif
+    context->cancelled = take_after(context->report_before, copied);
+    context->report.store(Report::none, std::memory_order_release);
   });
 }
 

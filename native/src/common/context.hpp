@@ -26,6 +26,10 @@ struct nvfp4j_context {
   enum class Report : int { none, requested, fetching };
   std::atomic<Report> report{Report::none};
   nvfp4j::DeviceStatus cpu_report{};
+  /// What cancelled requests had copied: it belongs to whoever asks next. Guarded by `inside`.
+  nvfp4j::DeviceStatus cancelled{};
+  /// The same, handed to the request that was made next; guarded as what that copies.
+  nvfp4j::DeviceStatus report_before{};
 };
 
 namespace nvfp4j {

@@ -103,15 +103,13 @@ CudaContext::CudaContext(const Options& options) : device_(cuda_device(kCreate, 
 }
 
 CudaContext::~CudaContext() {
-  int previous = -1;
-  const bool switched = cudaGetDevice(&previous) == cudaSuccess &&
-                        previous != device_.properties.ordinal &&
-                        cudaSetDevice(device_.properties.ordinal) == cudaSuccess;
-  {
+  try {
+    const DeviceGuard guard("context_destroy", device_);
     const RelaxedCapture relaxed;
     free_all();
+  } catch (const Error&) {
+    // A device that cannot be selected has failed: there is nothing left to free on it.
   }
-  if (switched) (void)cudaSetDevice(previous);
 }
 
 void CudaContext::free_all() noexcept {
@@ -141,6 +139,7 @@ void CudaContext::check_op(const OpInfo& info, std::int64_t rows, std::int64_t c
 }
 
 void CudaContext::refuse_capture(const char* name, const char* why) {
+  const DeviceGuard guard(name, device_);
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   const cudaError_t error = cudaStreamIsCapturing(stream_, &capture);
   if (error == cudaErrorStreamCaptureImplicit) [[unlikely]] {
@@ -190,6 +189,12 @@ DeviceStatus CudaContext::requested_report(const char* name) {
   }
   check(name, "cudaEventQuery", done);
   return host_status_[1];
+}
+
+void CudaContext::await_requested(const char* name) {
+  const DeviceGuard guard(name, device_);
+  const RelaxedCapture relaxed;
+  check(name, "cudaEventSynchronize", cudaEventSynchronize(report_done_));
 }
 
 void CudaContext::drain(const char* name) {

@@ -51,6 +51,8 @@ class CudaContext {
   void request_report(const char* name);
   /// The copy that was requested last; throws INVALID_STATE while it is not complete.
   DeviceStatus requested_report(const char* name);
+  /// Waits until the copy that was requested last is complete.
+  void await_requested(const char* name);
   /// Waits for all work, before destruction.
   void drain(const char* name);
 

@@ -46,6 +46,43 @@ int attribute(const char* name, CudaDevice& device, int ordinal, cudaDeviceAttr 
   return value;
 }
 
+struct DriverCalls {
+  CurrentDeviceCalls current;
+  int (*retain_primary)(CUctx_st** context, int ordinal);
+};
+
+template <class Function>
+void find_driver_call(const char* name, CudaDevice& device, const char* symbol,
+                      Function*& function) {
+  // The functions as they were in CUDA 12.0; no driver that this runtime works with is older.
+  constexpr unsigned kVersion = 12000;
+  void* address = nullptr;
+  cudaDriverEntryPointQueryResult result{};
+  const cudaError_t error =
+      cudaGetDriverEntryPointByVersion(symbol, &address, kVersion, cudaEnableDefault, &result);
+  if (error != cudaSuccess) fail_cuda_call(name, "cudaGetDriverEntryPointByVersion", device, error);
+  if (address == nullptr) {
+    fail_cuda(NVFP4J_ERROR_CUDA, cudaErrorNotSupported, "%s: the CUDA driver has no %s", name,
+              symbol);
+  }
+  function = reinterpret_cast<Function*>(address);
+}
+
+DriverCalls find_driver_calls(const char* name, CudaDevice& device) {
+  DriverCalls calls{};
+  find_driver_call(name, device, "cuCtxGetCurrent", calls.current.get_current);
+  find_driver_call(name, device, "cuCtxSetCurrent", calls.current.set_current);
+  find_driver_call(name, device, "cuDevicePrimaryCtxRetain", calls.retain_primary);
+  calls.current.get_device = [](int* ordinal) -> int { return cudaGetDevice(ordinal); };
+  return calls;
+}
+
+const DriverCalls& driver_calls(const char* name, CudaDevice& device) {
+  // A failure is thrown, and then the next call tries again.
+  static const DriverCalls calls = find_driver_calls(name, device);
+  return calls;
+}
+
 void read_properties(const char* name, CudaDevice& device, int ordinal) {
   const auto get = [&](cudaDeviceAttr which) {
     return attribute(name, device, ordinal, which, "cudaDeviceGetAttribute");
@@ -120,18 +157,37 @@ void warm_up(const char* name, CudaDevice& device) {
   device.warm = true;
 }
 
-DeviceGuard::DeviceGuard(const char* name, CudaDevice& device) {
-  int current = -1;
-  cudaError_t error = cudaGetDevice(&current);
-  if (error != cudaSuccess) fail_cuda_call(name, "cudaGetDevice", device, error);
-  if (current == device.properties.ordinal) return;
-  error = cudaSetDevice(device.properties.ordinal);
-  if (error != cudaSuccess) fail_cuda_call(name, "cudaSetDevice", device, error);
-  previous_ = current;
+const CurrentDeviceCalls& current_device_calls(const char* name, CudaDevice& device) {
+  return driver_calls(name, device).current;
+}
+
+CUctx_st* primary_context(const char* name, CudaDevice& device) {
+  CUctx_st* context = device.primary.load(std::memory_order_acquire);
+  if (context != nullptr) [[likely]]
+    return context;
+  const std::lock_guard lock(device.mutex);
+  context = device.primary.load(std::memory_order_relaxed);
+  if (context == nullptr) {
+    const int ordinal = device.properties.ordinal;
+    // Makes it with the runtime's settings, and current nowhere.
+    int error = cudaInitDevice(ordinal, 0, 0);
+    if (error != cudaSuccess) fail_cuda_call(name, "cudaInitDevice", device, error);
+    error = driver_calls(name, device).retain_primary(&context, ordinal);
+    if (error != 0) fail_cuda_call(name, "cuDevicePrimaryCtxRetain", device, error);
+    device.primary.store(context, std::memory_order_release);
+  }
+  return context;
+}
+
+DeviceGuard::DeviceGuard(const char* name, CudaDevice& device)
+    : calls_(current_device_calls(name, device)), primary_(primary_context(name, device)) {
+  const FailedCall failed = enter_device(calls_, device.properties.ordinal, primary_, &former_);
+  if (failed.error != 0) fail_cuda_call(name, failed.call, device, failed.error);
 }
 
 DeviceGuard::~DeviceGuard() {
-  if (previous_ >= 0) (void)cudaSetDevice(previous_);
+  // Most often the thread had the device already, and nothing is asked.
+  if (former_ != primary_) (void)leave_device(calls_, former_);
 }
 
 }  // namespace nvfp4j

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "common/cuda_launch.hpp"
+#include "common/current_device.hpp"
 
 namespace nvfp4j {
 
@@ -16,6 +17,8 @@ struct CudaDevice {
   CudaDeviceProperties properties{};
   /// The sticky cudaError_t that made it unusable, or 0.
   std::atomic<int> failed{0};
+  /// Its primary context, once that was needed; retained until the process ends.
+  std::atomic<CUctx_st*> primary{nullptr};
   std::mutex mutex;  // guards the fields below
   bool warm = false;
   bool read = false;
@@ -35,7 +38,13 @@ CudaDevice& cuda_device(const char* name, int ordinal);
 /// Loads every op's kernels, once per device. The device must be current.
 void warm_up(const char* name, CudaDevice& device);
 
-/// Selects a device for the calling thread and restores the one that was selected.
+/// The driver's calls, found through the runtime: the library is linked to that alone.
+const CurrentDeviceCalls& current_device_calls(const char* name, CudaDevice& device);
+
+/// The device's primary context, made at the first call.
+CUctx_st* primary_context(const char* name, CudaDevice& device);
+
+/// Selects a device for the calling thread and gives it back what it had: a context, or none.
 class DeviceGuard {
  public:
   DeviceGuard(const char* name, CudaDevice& device);
@@ -44,7 +53,9 @@ class DeviceGuard {
   DeviceGuard& operator=(const DeviceGuard&) = delete;
 
  private:
-  int previous_ = -1;  // -1: nothing to restore
+  const CurrentDeviceCalls& calls_;
+  CUctx_st* primary_;
+  CUctx_st* former_ = nullptr;
 };
 
 }  // namespace nvfp4j

@@ -26,6 +26,16 @@ void fill_status_record(const DeviceStatus& status, nvfp4j_status_record& record
   for (int i = 0; i < NVFP4J_STATUS_WORDS; ++i) record.causes[i] = status.causes[i];
 }
 
+void merge_status(const DeviceStatus& later, DeviceStatus& status) noexcept {
+  const DeviceStatus first = status.claimed != 0 ? status : later;
+  for (int i = 0; i < NVFP4J_STATUS_WORDS; ++i) status.causes[i] |= later.causes[i];
+  status.claimed = first.claimed;
+  status.first_op = first.first_op;
+  status.first_cause = first.first_cause;
+  status.first_row = first.first_row;
+  status.first_column = first.first_column;
+}
+
 void throw_if_reported(const DeviceStatus& status) {
   unsigned long long any = 0;
   for (unsigned long long word : status.causes) any |= word;

@@ -11,4 +11,7 @@ void fill_status_record(const DeviceStatus& status, nvfp4j_status_record& record
 /// Throws NVFP4J_ERROR_REPORTED, naming op, cause and place, when anything was reported.
 void throw_if_reported(const DeviceStatus& status);
 
+/// Adds what was reported later to what was reported earlier: the first fault stays the first.
+void merge_status(const DeviceStatus& later, DeviceStatus& status) noexcept;
+
 }  // namespace nvfp4j

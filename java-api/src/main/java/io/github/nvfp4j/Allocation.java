@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.github.nvfp4j;
 
+import java.util.ArrayDeque;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentSkipListMap;
@@ -34,6 +35,12 @@ final class Allocation {
   private final Kind kind;
   private final long address;
   private final long bytes;
+
+  // Devices other than that of `state` whose streams were given the memory, and which must be
+  // waited
+  // for before it is freed. Only page-locked memory has any. Null until there is one; guarded by
+  // this.
+  private @Nullable ArrayDeque<DeviceState> users;
 
   // Guarded by the lock of `state`.
   private int retained;
@@ -76,6 +83,32 @@ final class Allocation {
 
   DeviceState state() {
     return state;
+  }
+
+  /// A stream of a device is about to work on the memory. The tensor's arena is open, and the call
+  /// that follows holds it open or fails.
+  void usedBy(DeviceState user) {
+    if (user == state) {
+      return;
+    }
+    synchronized (this) {
+      if (users == null) {
+        users = new ArrayDeque<>();
+      }
+      if (!users.contains(user)) {
+        users.add(user);
+      }
+    }
+  }
+
+  /// Whether a device other than those that it has been with may still work on the memory.
+  synchronized boolean isUsedByOthers() {
+    return users != null && !users.isEmpty();
+  }
+
+  /// The next of those devices, which is then taken off the list.
+  synchronized @Nullable DeviceState nextUser() {
+    return users == null ? null : users.poll();
   }
 
   /// A graph knows the memory. The caller holds the lock of [#state].

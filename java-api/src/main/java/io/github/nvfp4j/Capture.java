@@ -121,14 +121,16 @@ final class Capture {
         body.run();
       } catch (Throwable e) {
         stream.endCapture();
-        CudaRuntime.streamEndCapture(cudaStream, graph);
+        Cuda.onDevice(ordinal, () -> CudaRuntime.streamEndCapture(cudaStream, graph));
         CudaRuntime.getLastError();
-        Graph.destroyQuietly(NativeMemory.readPointer(graph));
+        Graph.destroyQuietly(ordinal, NativeMemory.readPointer(graph));
         throw e;
       }
       stream.endCapture();
       Cuda.check(
-          state, "capture: cudaStreamEndCapture", CudaRuntime.streamEndCapture(cudaStream, graph));
+          state,
+          "capture: cudaStreamEndCapture",
+          Cuda.onDevice(ordinal, () -> CudaRuntime.streamEndCapture(cudaStream, graph)));
       return NativeMemory.readPointer(graph);
     } finally {
       state.endCapture();

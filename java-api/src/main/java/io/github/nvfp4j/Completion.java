@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.locks.LockSupport;
+import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /// Work of a CUDA stream that futures wait for: an event behind a copy of the status records. One
@@ -30,22 +31,82 @@ final class Completion {
   private final Stream stream;
   private final DeviceState state;
   private final MemorySegment context;
+  private final Mark mark;
   private final List<CompletableFuture<Void>> futures;
   private final List<Graph> graphs;
   private final List<ReportedByKernelException> carried = new ArrayList<>();
 
-  // Guarded by this (`finished` may be read without).
-  private long event;
+  // Held while the work is enqueued, by whoever waits for it, and by the poller for the length of a
+  // question. The poller never waits for it: a thread that does is about to finish the completion,
+  // and those of other streams must not stand behind it. (A waiting thread holds it in a native
+  // call, which pins a virtual thread with or without a lock.)
+  private final ReentrantLock lock = new ReentrantLock();
+  // Written under the lock.
   private volatile boolean finished;
+
+  /// A place in a stream, behind everything enqueued so far.
+  interface Mark {
+    /// Puts it there.
+    ///
+    /// @throws RuntimeException if that fails
+    void record(long cudaStream);
+
+    /// `CudaConstants.SUCCESS` when the work before it is done, `ERROR_NOT_READY` until then.
+    int query();
+
+    /// **Waits** for that work.
+    int await();
+
+    /// Frees it.
+    void destroy();
+  }
+
+  /// A mark that is a CUDA event.
+  static final class EventMark implements Mark {
+    private final DeviceState state;
+    private final int ordinal;
+    private final long event;
+
+    EventMark(Device device) {
+      this.state = device.state();
+      this.ordinal = device.ordinal();
+      this.event = Cuda.createEvent(state, "whenDone", ordinal, CudaConstants.EVENT_DISABLE_TIMING);
+    }
+
+    @Override
+    public void record(long cudaStream) {
+      Cuda.check(
+          state,
+          "whenDone: cudaEventRecord",
+          Cuda.onDevice(ordinal, () -> CudaRuntime.eventRecord(event, cudaStream)));
+    }
+
+    @Override
+    public int query() {
+      return Cuda.query(ordinal, event);
+    }
+
+    @Override
+    public int await() {
+      return Cuda.await(ordinal, event);
+    }
+
+    @Override
+    public void destroy() {
+      Cuda.destroyEvent(ordinal, event);
+    }
+  }
 
   Completion(
       Stream stream,
       MemorySegment context,
+      Mark mark,
       List<CompletableFuture<Void>> futures,
       List<Graph> graphs) {
     this.stream = stream;
     this.state = stream.device().state();
     this.context = context;
+    this.mark = mark;
     this.futures = futures;
     this.graphs = graphs;
   }
@@ -55,12 +116,19 @@ final class Completion {
     carried.addAll(reports);
   }
 
+  /// Enqueues what the completion consists of. Whoever waits for it meanwhile waits for that, too.
+  void enqueue(Runnable work) {
+    lock.lock();
+    try {
+      work.run();
+    } finally {
+      lock.unlock();
+    }
+  }
+
   /// Marks the place in the stream.
-  synchronized void record(long cudaStream) {
-    event =
-        Cuda.createEvent(
-            state, "whenDone", stream.device().ordinal(), CudaConstants.EVENT_DISABLE_TIMING);
-    Cuda.check(state, "whenDone: cudaEventRecord", CudaRuntime.eventRecord(event, cudaStream));
+  void record(long cudaStream) {
+    mark.record(cudaStream);
   }
 
   /// Hands the completion to the poller.
@@ -78,32 +146,50 @@ final class Completion {
   }
 
   /// **Waits** for the work, then completes the futures. Does nothing if that is done.
-  synchronized void await() {
-    if (!finished) {
-      finish(Cuda.relaxed(() -> CudaRuntime.eventSynchronize(event)));
+  void await() {
+    lock.lock();
+    try {
+      if (!finished) {
+        finish(mark.await());
+      }
+    } finally {
+      lock.unlock();
     }
   }
 
-  /// Completes the futures if the work is done.
+  /// Completes the futures if the work is done. Never waits.
   ///
   /// @return whether they are completed
-  private synchronized boolean poll() {
+  private boolean poll() {
     if (finished) {
       return true;
     }
-    int code = Cuda.relaxed(() -> CudaRuntime.eventQuery(event));
-    if (code == CudaConstants.ERROR_NOT_READY) {
-      CudaRuntime.getLastError();
+    if (!lock.tryLock()) {
       return false;
     }
-    finish(code);
-    return true;
+    try {
+      if (!finished) {
+        int code = mark.query();
+        if (code == CudaConstants.ERROR_NOT_READY) {
+          return false;
+        }
+        finish(code);
+      }
+      return true;
+    } finally {
+      lock.unlock();
+    }
   }
 
   /// Completes the futures with a failure, unless they are completed.
-  synchronized void fail(Throwable failure) {
-    if (!finished) {
-      end(failure);
+  void fail(Throwable failure) {
+    lock.lock();
+    try {
+      if (!finished) {
+        end(failure);
+      }
+    } finally {
+      lock.unlock();
     }
   }
 
@@ -138,10 +224,7 @@ final class Completion {
 
   private void end(@Nullable Throwable failure) {
     finished = true;
-    if (event != 0) {
-      CudaRuntime.eventDestroy(event);
-      event = 0;
-    }
+    mark.destroy();
     complete(futures, failure);
   }
 

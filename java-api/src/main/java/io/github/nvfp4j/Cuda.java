@@ -3,6 +3,9 @@ package io.github.nvfp4j;
 
 import io.github.nvfp4j.bindings.CudaConstants;
 import io.github.nvfp4j.bindings.CudaRuntime;
+import io.github.nvfp4j.bindings.NativeError;
+import io.github.nvfp4j.bindings.Nvfp4jConstants;
+import io.github.nvfp4j.bindings.Nvfp4jNative;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -41,26 +44,44 @@ final class Cuda {
     return CudaRuntime.getErrorName(code) + " (" + code + "): " + CudaRuntime.getErrorString(code);
   }
 
-  /// Calls the runtime with a device selected, then selects the thread's former one: other
-  /// libraries may rely on it.
+  /// Calls the runtime with a device selected, then gives the thread back what it had: a device of
+  /// its choice, or none. As the native library's own calls do it, and by it (`device.h` says why
+  /// not with `cudaSetDevice`).
+  ///
+  /// **Every** call of the runtime goes through here that takes or makes memory, a stream, an event
+  /// or a graph: on a thread without a device such a call chooses device 0 and makes a context
+  /// there, whatever its arguments belong to. `call` does not block in Java, so that a virtual
+  /// thread stays on its carrier.
   static int onDevice(int ordinal, IntSupplier call) {
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment current = arena.allocate(ValueLayout.JAVA_INT);
-      int code = CudaRuntime.getDevice(current);
-      int former = current.get(ValueLayout.JAVA_INT, 0);
-      if (code == CudaConstants.SUCCESS && former != ordinal) {
-        code = CudaRuntime.setDevice(ordinal);
-      }
-      if (code != CudaConstants.SUCCESS) {
-        return code;
-      }
-      try {
-        return call.getAsInt();
-      } finally {
-        if (former != ordinal) {
-          CudaRuntime.setDevice(former);
-        }
-      }
+      return onDevice(ordinal, new Scratch(arena), call);
+    }
+  }
+
+  /// As [#onDevice(int, IntSupplier)] with the caller's own scratch memory: nothing is allocated.
+  static int onDevice(int ordinal, Scratch scratch, IntSupplier call) {
+    MemorySegment error = scratch.error.segment();
+    if (Nvfp4jNative.deviceEnter(ordinal, scratch.former, error) != Nvfp4jConstants.OK) {
+      int code = scratch.error.cudaError();
+      return code != CudaConstants.SUCCESS ? code : CudaConstants.ERROR_UNKNOWN;
+    }
+    MemorySegment former = scratch.former.get(ValueLayout.ADDRESS, 0);
+    try {
+      return call.getAsInt();
+    } finally {
+      // A failure here is the thread's next call's: this one's outcome stands.
+      Nvfp4jNative.deviceLeave(ordinal, former, error);
+    }
+  }
+
+  /// What selecting a device needs, for one thread at a time.
+  static final class Scratch {
+    private final MemorySegment former;
+    private final NativeError error;
+
+    Scratch(Arena arena) {
+      this.former = arena.allocate(ValueLayout.ADDRESS);
+      this.error = new NativeError(arena);
     }
   }
 
@@ -120,13 +141,33 @@ final class Cuda {
   }
 
   /// Whether an event's work is done; raises what went wrong with it.
-  static boolean isDone(DeviceState state, String what, long event) {
-    int code = relaxed(() -> CudaRuntime.eventQuery(event));
+  static boolean isDone(DeviceState state, int ordinal, String what, long event) {
+    int code = query(ordinal, event);
     if (code == CudaConstants.ERROR_NOT_READY) {
-      CudaRuntime.getLastError();
       return false;
     }
     check(state, what + ": cudaEventQuery", code);
     return true;
+  }
+
+  /// Asks an event; [CudaConstants#ERROR_NOT_READY] while its work is not done.
+  static int query(int ordinal, long event) {
+    int code = onDevice(ordinal, () -> relaxed(() -> CudaRuntime.eventQuery(event)));
+    if (code == CudaConstants.ERROR_NOT_READY) {
+      CudaRuntime.getLastError();
+    }
+    return code;
+  }
+
+  /// **Waits** for an event's work.
+  static int await(int ordinal, long event) {
+    return onDevice(ordinal, () -> relaxed(() -> CudaRuntime.eventSynchronize(event)));
+  }
+
+  /// Destroys an event; 0 is none.
+  static void destroyEvent(int ordinal, long event) {
+    if (event != 0) {
+      onDevice(ordinal, () -> CudaRuntime.eventDestroy(event));
+    }
   }
 }

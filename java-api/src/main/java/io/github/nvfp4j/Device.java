@@ -234,7 +234,7 @@ public final class Device implements AutoCloseable {
   /// @throws IllegalStateException if the arena or the device is closed
   public Tensor allocate(Arena arena, DType dtype, long... shape) {
     long[] dims = shape.clone();
-    long bytes = Tensor.bytes(dtype, dims);
+    long bytes = Extents.bytes(dtype, dims);
     Memory memory = allocate("allocate", arena, bytes, 64);
     return memory.tensor(arena, 0, bytes, dtype, dims);
   }
@@ -268,8 +268,8 @@ public final class Device implements AutoCloseable {
             ? new long[] {rows, columns / 16}
             : new long[] {scaleBytes};
     long[] globals = {globalScale.count(rows)};
-    long codeBytes = Tensor.bytes(DType.U8, codes);
-    long globalBytes = Tensor.bytes(DType.F32, globals);
+    long codeBytes = Extents.bytes(DType.U8, codes);
+    long globalBytes = Extents.bytes(DType.F32, globals);
     long total;
     try {
       total = Math.addExact(Math.addExact(aligned(codeBytes), aligned(scaleBytes)), globalBytes);
@@ -294,8 +294,9 @@ public final class Device implements AutoCloseable {
   }
 
   /// Page-locked host memory as an ordinary segment: [Tensor#of] recognises it (and slices of it),
-  /// and copies between it and device memory are asynchronous. Freed when its arena closes, which
-  /// **waits** for the device's work. On the CPU device, ordinary memory.
+  /// and copies between it and device memory are asynchronous, on streams of every CUDA device.
+  /// Freed when its arena closes, which **waits** for the work of this device and of each whose
+  /// streams copied from or to it. On the CPU device, ordinary memory.
   ///
   /// @param bytes the size, at least 0
   /// @return a segment of the arena with undefined contents, aligned to at least 64 bytes

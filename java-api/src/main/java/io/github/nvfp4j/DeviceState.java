@@ -16,27 +16,72 @@ import org.jspecify.annotations.Nullable;
 /// Memory is freed behind `cudaDeviceSynchronize`, so that no kernel still uses it. Neither is
 /// allowed while a stream of the device is captured; then, and on the JVM's cleaner thread, the
 /// memory waits in [#pending].
+///
+/// Page-locked memory can be used by streams of several devices. It then goes from one to the next,
+/// waits for each, and is freed by the last; no two devices are locked at once.
 final class DeviceState {
+  /// The calls that free memory: a test can stand in for them. Each returns a `cudaError_t`.
+  interface Calls {
+    /// Waits for all work of a device.
+    int synchronize(int ordinal);
+
+    /// Frees an allocation, whose device need not be the one given.
+    int free(int ordinal, Allocation allocation);
+  }
+
+  private static final Calls CUDA_CALLS =
+      new Calls() {
+        @Override
+        public int synchronize(int ordinal) {
+          return forgotten(Cuda.onDevice(ordinal, CudaRuntime::deviceSynchronize));
+        }
+
+        @Override
+        public int free(int ordinal, Allocation allocation) {
+          long address = allocation.address();
+          // Relaxed: a capture that another library begins now must not refuse it.
+          return forgotten(
+              Cuda.onDevice(
+                  ordinal,
+                  () ->
+                      Cuda.relaxed(() ->
+                          allocation.isPinned()
+                              ? CudaRuntime.freeHost(address)
+                              : CudaRuntime.free(address))));
+        }
+
+        // Dealt with here, and so not told to the next caller of the runtime.
+        private static int forgotten(int code) {
+          if (code != CudaConstants.SUCCESS) {
+            CudaRuntime.getLastError();
+          }
+          return code;
+        }
+      };
+
   private static final ConcurrentHashMap<Integer, DeviceState> CUDA = new ConcurrentHashMap<>();
 
   private final String id;
   private final int ordinal;
+  private final Calls calls;
   private final ReentrantLock lock = new ReentrantLock();
   private final ArrayDeque<Allocation> pending = new ArrayDeque<>();
   private int captures;
   private volatile @Nullable String failure;
 
-  private DeviceState(String id, int ordinal) {
+  /// For tests; otherwise see [#ofCuda] and [#ofCpu].
+  DeviceState(String id, int ordinal, Calls calls) {
     this.id = id;
     this.ordinal = ordinal;
+    this.calls = calls;
   }
 
   static DeviceState ofCuda(int ordinal) {
-    return CUDA.computeIfAbsent(ordinal, key -> new DeviceState("cuda:" + key, key));
+    return CUDA.computeIfAbsent(ordinal, key -> new DeviceState("cuda:" + key, key, CUDA_CALLS));
   }
 
   static DeviceState ofCpu() {
-    return new DeviceState("cpu", -1);
+    return new DeviceState("cpu", -1, CUDA_CALLS);
   }
 
   /// The hot path's check that the device can still be used.
@@ -73,19 +118,38 @@ final class DeviceState {
         null);
   }
 
-  /// Makes the device the current one of this thread and frees what waited, if it may be freed now.
-  /// Called where an allocation failed for want of memory, too.
+  /// Waits for the device and frees what waited, if it may be freed now. Called where an allocation
+  /// failed for want of memory, too.
   void drain() {
+    List<Allocation> onwards = List.of();
     lock.lock();
     try {
       if (captures == 0 && !pending.isEmpty()) {
         List<Allocation> batch = new ArrayList<>(pending);
         pending.clear();
-        free(batch);
+        onwards = free(batch);
       }
     } finally {
       lock.unlock();
     }
+    for (Allocation allocation : onwards) {
+      // Not null: that is why it was not freed here.
+      DeviceState next = allocation.nextUser();
+      if (next != null) {
+        next.take(allocation);
+      }
+    }
+  }
+
+  // Page-locked memory that this device's streams used, too.
+  private void take(Allocation allocation) {
+    lock.lock();
+    try {
+      pending.add(allocation);
+    } finally {
+      lock.unlock();
+    }
+    drain();
   }
 
   /// An arena has closed. Never throws: it runs as an arena's cleanup.
@@ -164,40 +228,27 @@ final class DeviceState {
     }
   }
 
-  // Under the lock: a capture that begins now waits until the memory is gone.
-  private void free(List<Allocation> batch) {
-    int code =
-        Cuda.onDevice(
-            ordinal,
-            () -> {
-              int waited = CudaRuntime.deviceSynchronize();
-              if (waited == CudaConstants.ERROR_STREAM_CAPTURE_UNSUPPORTED) {
-                // Another library captures a stream of this device: a later call tries again.
-                pending.addAll(batch);
-                return waited;
-              }
-              // Relaxed: a capture that another library begins now must not refuse a part of them.
-              int freed = Cuda.relaxed(() -> freeAll(batch));
-              return waited == CudaConstants.SUCCESS ? freed : waited;
-            });
-    if (code == CudaConstants.SUCCESS) {
-      return;
+  // Under the lock: a capture that begins now waits until the memory is gone. Returns what other
+  // devices may still be using.
+  private List<Allocation> free(List<Allocation> batch) {
+    int code = calls.synchronize(ordinal);
+    if (code == CudaConstants.ERROR_STREAM_CAPTURE_UNSUPPORTED) {
+      // Another library captures a stream of this device: a later call tries again.
+      pending.addAll(batch);
+      return List.of();
     }
-    CudaRuntime.getLastError();
+    List<Allocation> onwards = new ArrayList<>();
+    for (Allocation allocation : batch) {
+      if (allocation.isUsedByOthers()) {
+        onwards.add(allocation);
+      } else {
+        int freed = calls.free(ordinal, allocation);
+        code = code == CudaConstants.SUCCESS ? freed : code;
+      }
+    }
     if (CudaRuntime.isSticky(code)) {
       fail(Cuda.describe(code));
     }
-  }
-
-  private static int freeAll(List<Allocation> batch) {
-    int first = CudaConstants.SUCCESS;
-    for (Allocation allocation : batch) {
-      int freed =
-          allocation.isPinned()
-              ? CudaRuntime.freeHost(allocation.address())
-              : CudaRuntime.free(allocation.address());
-      first = first == CudaConstants.SUCCESS ? freed : first;
-    }
-    return first;
+    return onwards;
   }
 }

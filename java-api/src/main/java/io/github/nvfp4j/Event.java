@@ -72,7 +72,12 @@ public final class Event implements AutoCloseable {
       stream.refuseCapture("event");
       if (device.isCuda()) {
         Cuda.check(
-            state, "event: cudaEventRecord", CudaRuntime.eventRecord(event, stream.cudaStream()));
+            state,
+            "event: cudaEventRecord",
+            Cuda.onDevice(
+                device.ordinal(),
+                stream.scratch(),
+                () -> CudaRuntime.eventRecord(event, stream.cudaStream())));
       } else {
         nanos = System.nanoTime();
       }
@@ -90,7 +95,7 @@ public final class Event implements AutoCloseable {
     lock.readLock().lock();
     try {
       requireRecorded();
-      return !device.isCuda() || Cuda.isDone(state, "event", event);
+      return !device.isCuda() || Cuda.isDone(state, device.ordinal(), "event", event);
     } finally {
       lock.readLock().unlock();
     }
@@ -105,10 +110,7 @@ public final class Event implements AutoCloseable {
     try {
       requireRecorded();
       if (device.isCuda()) {
-        Cuda.check(
-            state,
-            "event: cudaEventSynchronize",
-            Cuda.relaxed(() -> CudaRuntime.eventSynchronize(event)));
+        Cuda.check(state, "event: cudaEventSynchronize", Cuda.await(device.ordinal(), event));
       }
     } finally {
       lock.readLock().unlock();
@@ -149,7 +151,8 @@ public final class Event implements AutoCloseable {
       Cuda.check(
           state,
           "event: cudaEventElapsedTime",
-          CudaRuntime.eventElapsedTime(out, since.event, event));
+          Cuda.onDevice(
+              device.ordinal(), () -> CudaRuntime.eventElapsedTime(out, since.event, event)));
       return out.get(ValueLayout.JAVA_FLOAT, 0);
     } finally {
       second.lock.readLock().unlock();
@@ -167,7 +170,7 @@ public final class Event implements AutoCloseable {
       }
       closed = true;
       if (device.isCuda()) {
-        CudaRuntime.eventDestroy(event);
+        Cuda.destroyEvent(device.ordinal(), event);
       }
     } finally {
       lock.writeLock().unlock();

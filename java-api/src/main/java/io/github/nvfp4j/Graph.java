@@ -9,6 +9,7 @@ import io.github.nvfp4j.bindings.StatusRecord;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.function.IntSupplier;
 import org.jspecify.annotations.Nullable;
 
 /// A recorded sequence of ops ([Stream#capture]) that is replayed with one call, on the tensors
@@ -44,7 +45,9 @@ public final class Graph implements AutoCloseable {
   private final NativeError error;
   private final StatusRecord record;
 
-  // Guarded by this.
+  // Guarded by this. Nobody waits for a launch to end under this lock: a call of another thread
+  // that does not wait must not stand behind one that does.
+  private final Cuda.Scratch scratch;
   private @Nullable Stream last;
   private @Nullable Stream listed;
   private volatile @Nullable Completion requested;
@@ -71,6 +74,7 @@ public final class Graph implements AutoCloseable {
     Arena arena = Arena.ofAuto();
     this.error = new NativeError(arena);
     this.record = new StatusRecord(arena);
+    this.scratch = new Cuda.Scratch(arena);
   }
 
   static Graph ofSteps(Device device, Capture capture) {
@@ -81,39 +85,55 @@ public final class Graph implements AutoCloseable {
   static Graph ofCuda(
       Device device, Capture capture, MemorySegment context, long stream, long recorded) {
     DeviceState state = device.state();
+    int ordinal = device.ordinal();
     long exec = 0;
     long[] events = new long[2];
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment out = arena.allocate(ValueLayout.JAVA_LONG);
+      // Relaxed: this thread may be within the capture of another stream, which none of this
+      // concerns.
       int code =
-          Cuda.onDevice(device.ordinal(), () -> CudaRuntime.graphInstantiate(out, recorded, 0));
-      CudaRuntime.graphDestroy(recorded);
+          Cuda.onDevice(
+              ordinal,
+              () -> {
+                int made = Cuda.relaxed(() -> CudaRuntime.graphInstantiate(out, recorded, 0));
+                CudaRuntime.graphDestroy(recorded);
+                return made;
+              });
       Cuda.check(state, "capture: cudaGraphInstantiate", code);
       exec = out.get(ValueLayout.JAVA_LONG, 0);
       for (int i = 0; i < events.length; i++) {
-        events[i] =
-            Cuda.createEvent(
-                state, "capture", device.ordinal(), CudaConstants.EVENT_DISABLE_TIMING);
+        events[i] = Cuda.createEvent(state, "capture", ordinal, CudaConstants.EVENT_DISABLE_TIMING);
       }
-      Cuda.check(state, "capture: cudaGraphUpload", CudaRuntime.graphUpload(exec, stream));
-      Cuda.check(state, "capture: cudaStreamSynchronize", CudaRuntime.streamSynchronize(stream));
+      long made = exec;
+      Cuda.check(
+          state,
+          "capture: cudaGraphUpload",
+          Cuda.onDevice(ordinal, () -> Cuda.relaxed(() -> CudaRuntime.graphUpload(made, stream))));
+      Cuda.check(
+          state,
+          "capture: cudaStreamSynchronize",
+          Cuda.onDevice(ordinal, () -> Cuda.relaxed(() -> CudaRuntime.streamSynchronize(stream))));
       return new Graph(device, capture, context, stream, exec, events[0], events[1]);
     } catch (RuntimeException e) {
-      for (long event : events) {
-        if (event != 0) {
-          CudaRuntime.eventDestroy(event);
-        }
-      }
-      if (exec != 0) {
-        CudaRuntime.graphExecDestroy(exec);
-      }
+      destroy(ordinal, exec, events);
       throw e;
     }
   }
 
-  static void destroyQuietly(long recorded) {
+  // 0 is what was not made.
+  private static void destroy(int ordinal, long exec, long... events) {
+    for (long event : events) {
+      Cuda.destroyEvent(ordinal, event);
+    }
+    if (exec != 0) {
+      Cuda.onDevice(ordinal, () -> Cuda.relaxed(() -> CudaRuntime.graphExecDestroy(exec)));
+    }
+  }
+
+  static void destroyQuietly(int ordinal, long recorded) {
     if (recorded != 0) {
-      CudaRuntime.graphDestroy(recorded);
+      Cuda.onDevice(ordinal, () -> CudaRuntime.graphDestroy(recorded));
     }
   }
 
@@ -149,7 +169,7 @@ public final class Graph implements AutoCloseable {
     requireOpen();
     Stream former = last;
     if (former != null && former != stream) {
-      if (!Cuda.isDone(state, "launch", launchDone)) {
+      if (!Cuda.isDone(state, device.ordinal(), "launch", launchDone)) {
         throw new IllegalStateException(
             "launch: graph is under way on "
                 + former
@@ -159,15 +179,19 @@ public final class Graph implements AutoCloseable {
       takeReportFor(former);
       last = null;
     }
-    Cuda.check(
-        state, "launch: cudaGraphLaunch", CudaRuntime.graphLaunch(exec, stream.cudaStream()));
+    long cudaStream = stream.cudaStream();
+    check("launch: cudaGraphLaunch", () -> CudaRuntime.graphLaunch(exec, cudaStream));
     last = stream;
     if (listed != stream) {
       stream.reporting().addLaunched(this);
       listed = stream;
     }
-    Cuda.check(
-        state, "launch: cudaEventRecord", CudaRuntime.eventRecord(launchDone, stream.cudaStream()));
+    check("launch: cudaEventRecord", () -> CudaRuntime.eventRecord(launchDone, cudaStream));
+  }
+
+  // A call on the graph's device. The caller holds the lock.
+  private void check(String what, IntSupplier call) {
+    Cuda.check(state, what, Cuda.onDevice(device.ordinal(), scratch, call));
   }
 
   private void launchCpu(Stream stream) {
@@ -218,27 +242,24 @@ public final class Graph implements AutoCloseable {
   }
 
   private void closeCuda() {
-    // Outside the monitor: a completion never waits for a graph.
+    // Neither `last` nor `requested` changes any more, and nobody else uses the context: all that
+    // looks at `closed` first.
     Completion completion = requested;
     if (completion != null) {
       completion.await();
     }
-    synchronized (this) {
-      try {
-        Stream former = last;
-        if (former != null && !state.hasFailed()) {
-          Cuda.check(
-              state,
-              "close: cudaEventSynchronize",
-              Cuda.relaxed(() -> CudaRuntime.eventSynchronize(launchDone)));
-          takeReportFor(former);
-        }
-      } finally {
-        CudaRuntime.eventDestroy(launchDone);
-        CudaRuntime.eventDestroy(reportDone);
-        CudaRuntime.graphExecDestroy(exec);
-        Contexts.destroyQuietly(context);
+    try {
+      Stream former;
+      synchronized (this) {
+        former = last;
       }
+      if (former != null && !state.hasFailed()) {
+        Cuda.check(state, "close: cudaEventSynchronize", Cuda.await(device.ordinal(), launchDone));
+        takeReportFor(former);
+      }
+    } finally {
+      destroy(device.ordinal(), exec, launchDone, reportDone);
+      Contexts.destroyQuietly(context);
     }
   }
 
@@ -292,23 +313,33 @@ public final class Graph implements AutoCloseable {
     if (former != null && !former.isFinished()) {
       return false;
     }
-    Cuda.check(
-        state,
+    check(
         "whenDone: cudaStreamWaitEvent",
-        CudaRuntime.streamWaitEvent(contextStream, launchDone, 0));
+        () -> CudaRuntime.streamWaitEvent(contextStream, launchDone, 0));
     int status = Nvfp4jNative.contextRequestReport(context, error.segment());
     if (status != 0) {
       throw Failures.of(state, null, status, error, "");
     }
     requested = completion;
-    Cuda.check(
-        state, "whenDone: cudaEventRecord", CudaRuntime.eventRecord(reportDone, contextStream));
-    Cuda.check(
-        state,
-        "whenDone: cudaStreamWaitEvent",
-        CudaRuntime.streamWaitEvent(stream.cudaStream(), reportDone, 0));
+    long cudaStream = stream.cudaStream();
+    try {
+      check("whenDone: cudaEventRecord", () -> CudaRuntime.eventRecord(reportDone, contextStream));
+      check(
+          "whenDone: cudaStreamWaitEvent",
+          () -> CudaRuntime.streamWaitEvent(cudaStream, reportDone, 0));
+    } catch (RuntimeException e) {
+      Nvfp4jNative.contextCancelReport(context, MemorySegment.NULL);
+      throw e;
+    }
     listed = null;
     return true;
+  }
+
+  /// Takes [#requestReport] back: the stream still has to ask for the report of the last launch.
+  /// The completion is about to end.
+  synchronized void cancelReport(Stream stream) {
+    Nvfp4jNative.contextCancelReport(context, MemorySegment.NULL);
+    listed = stream;
   }
 
   /// Whether a stream still has to ask for the report of the last launch; where not, the stream

@@ -2,12 +2,14 @@
 package io.github.nvfp4j;
 
 import io.github.nvfp4j.bindings.NativeError;
+import io.github.nvfp4j.bindings.Nvfp4jConstants;
 import io.github.nvfp4j.bindings.Nvfp4jNative;
 import io.github.nvfp4j.bindings.StatusRecord;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /// How what kernels reported on a [Stream], and in graphs launched on it, gets to the caller: by
@@ -20,6 +22,7 @@ final class Reporting {
   private final long cudaStream;
   private final NativeError error;
   private final StatusRecord record;
+  private final Supplier<Completion.Mark> marks;
 
   // Graphs whose reports nobody has asked for since their last launch here.
   private final List<Graph> launched = new ArrayList<>();
@@ -34,13 +37,15 @@ final class Reporting {
       MemorySegment context,
       long cudaStream,
       NativeError error,
-      StatusRecord record) {
+      StatusRecord record,
+      Supplier<Completion.Mark> marks) {
     this.stream = stream;
     this.state = stream.device().state();
     this.context = context;
     this.cudaStream = cudaStream;
     this.error = error;
     this.record = record;
+    this.marks = marks;
   }
 
   /// A graph was launched here; its reports are collected with the stream's.
@@ -57,6 +62,9 @@ final class Reporting {
 
   /// **Waits**, then takes everything that was reported; the first report, the others as its
   /// suppressed exceptions.
+  ///
+  /// @throws IllegalStateException if another library captures the (wrapped) stream; nothing has
+  ///   changed then
   @Nullable ReportedByKernelException collect() {
     Completion first = outstanding;
     if (first != null) {
@@ -64,8 +72,12 @@ final class Reporting {
       outstanding = null;
     }
     Reports reports = new Reports();
+    int status = Nvfp4jNative.contextSynchronize(context, record.segment(), error.segment());
+    if (status == Nvfp4jConstants.ERROR_INVALID_STATE) {
+      // Futures that still wait do so on: the poller comes back for them.
+      throw Failures.of(state, null, status, error, "");
+    }
     try {
-      int status = Nvfp4jNative.contextSynchronize(context, record.segment(), error.segment());
       reports.add(state, status, error, record);
       for (Graph graph : launched) {
         graph.collect(stream, reports);
@@ -131,30 +143,52 @@ final class Reporting {
   private void request() {
     List<CompletableFuture<Void>> futures = takeWaiting();
     List<Graph> graphs = new ArrayList<>();
-    Completion completion = new Completion(stream, context, futures, graphs);
+    Completion completion;
+    try {
+      // First what can fail for want of memory.
+      completion = new Completion(stream, context, marks.get(), futures, graphs);
+    } catch (RuntimeException | Error e) {
+      Completion.complete(futures, e);
+      return;
+    }
     outstanding = completion;
-    // A graph knows the completion before its event is recorded; whoever closes it then waits here.
-    synchronized (completion) {
+    // A graph knows the completion before its mark is recorded; whoever closes it then waits here.
+    completion.enqueue(() -> {
+      boolean requested = false;
       try {
         int status = Nvfp4jNative.contextRequestReport(context, error.segment());
         if (status != 0) {
           throw Failures.of(state, null, status, error, "");
         }
+        requested = true;
         for (Graph graph : launched) {
           if (graph.requestReport(stream, completion)) {
             graphs.add(graph);
           }
         }
-        launched.removeIf(graph -> graphs.contains(graph) || !graph.reportsTo(stream));
-        synchronized (carried) {
-          completion.carry(carried);
-          carried.clear();
-        }
         completion.record(cudaStream);
         completion.submit();
       } catch (RuntimeException | Error e) {
+        takeBack(requested, graphs);
         completion.fail(e);
+        return;
       }
+      launched.removeIf(graph -> graphs.contains(graph) || !graph.reportsTo(stream));
+      synchronized (carried) {
+        completion.carry(carried);
+        carried.clear();
+      }
+    });
+  }
+
+  // Nobody will fetch these reports: what was found until then is the next synchronisation's, or
+  // the next future's. Where this fails as well, the device does, and all its calls say so.
+  private void takeBack(boolean requested, List<Graph> graphs) {
+    for (Graph graph : graphs) {
+      graph.cancelReport(stream);
+    }
+    if (requested) {
+      Nvfp4jNative.contextCancelReport(context, MemorySegment.NULL);
     }
   }
 

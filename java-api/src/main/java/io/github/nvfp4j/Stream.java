@@ -2,12 +2,11 @@
 package io.github.nvfp4j;
 
 import io.github.nvfp4j.bindings.NativeError;
+import io.github.nvfp4j.bindings.Nvfp4jConstants;
 import io.github.nvfp4j.bindings.Nvfp4jNative;
 import io.github.nvfp4j.bindings.StatusRecord;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.invoke.MethodHandles;
-import java.lang.invoke.VarHandle;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
@@ -22,18 +21,6 @@ import org.jspecify.annotations.Nullable;
 /// thread inside is refused. Calls pin a virtual thread to its carrier; those that wait say so, and
 /// [#whenDone] does not.
 public final class Stream implements AutoCloseable {
-  private static final VarHandle OWNER;
-  // The owner of a closed stream, so that the hot path needs no check of its own for it.
-  private static final Thread CLOSED = Thread.ofPlatform().unstarted(() -> {});
-
-  static {
-    try {
-      OWNER = MethodHandles.lookup().findVarHandle(Stream.class, "owner", Thread.class);
-    } catch (ReflectiveOperationException e) {
-      throw new ExceptionInInitializerError(e);
-    }
-  }
-
   private static final AtomicLong NUMBERS = new AtomicLong();
 
   private final long number = NUMBERS.incrementAndGet();
@@ -45,11 +32,10 @@ public final class Stream implements AutoCloseable {
   private final long cudaStream;
   private final NativeError error;
   private final MemorySegment errorSegment;
+  private final Cuda.Scratch scratch;
 
-  // Null while nobody is inside. Everything below belongs to the owner.
-  private volatile @Nullable Thread owner;
-  // The owner stays across several calls: a capture, or a graph's replay on the CPU.
-  private boolean held;
+  private final Turn turn = new Turn();
+  // Everything below belongs to the thread whose turn it is.
   private @Nullable Capture capture;
   private MemorySegment active;
   private long activeStream;
@@ -66,7 +52,15 @@ public final class Stream implements AutoCloseable {
     Arena arena = Arena.ofAuto();
     this.error = new NativeError(arena);
     this.errorSegment = error.segment();
-    this.reporting = new Reporting(this, context, cudaStream, error, new StatusRecord(arena));
+    this.scratch = new Cuda.Scratch(arena);
+    this.reporting =
+        new Reporting(
+            this,
+            context,
+            cudaStream,
+            error,
+            new StatusRecord(arena),
+            () -> new Completion.EventMark(device));
     this.active = context;
     this.activeStream = cudaStream;
   }
@@ -82,7 +76,8 @@ public final class Stream implements AutoCloseable {
   /// Closing the wrapper waits for the stream's work and leaves the stream alone. 0 is the legacy
   /// default stream.
   ///
-  /// @param device the CUDA device that the stream was made on
+  /// @param device the CUDA device that the stream was made on, in the context that the CUDA
+  ///   runtime uses (the primary one)
   /// @throws IllegalArgumentException if the device is the CPU, or not the stream's
   public static Stream wrapUnsafe(Device device, long cudaStream) {
     if (!device.isCuda()) {
@@ -182,10 +177,16 @@ public final class Stream implements AutoCloseable {
   /// exception of `body` ends the capture cleanly and is thrown again.
   ///
   /// In `body`, only ops and copies between device and page-locked memory may be called on this
-  /// stream; whatever waits is refused. Other threads cannot use the stream meanwhile, and other
-  /// streams are not affected. On an own stream other CUDA libraries must enqueue on [#cudaStream]
-  /// as it is within `body`. Kernels are loaded before, memory freed meanwhile is freed afterwards.
-  /// **Waits** until the graph is on the device.
+  /// stream; whatever waits is refused. Other threads cannot use the stream meanwhile.
+  ///
+  /// **Other streams** are not affected, in `body` as elsewhere: what it calls on them is no part
+  /// of the graph, is enqueued (on the CPU device: done) once, now, and may wait. They can be
+  /// captured as well, in a `body` within this one. Nothing orders their work with the graph's
+  /// launches.
+  ///
+  /// On an own stream other CUDA libraries must enqueue on [#cudaStream] as it is within `body`.
+  /// Kernels are loaded before, memory freed meanwhile is freed afterwards. **Waits** until the
+  /// graph is on the device.
   ///
   /// @return the graph; the caller closes it
   /// @throws IllegalStateException if the stream is closed, being captured already, or in use by
@@ -201,11 +202,11 @@ public final class Stream implements AutoCloseable {
                 + Thread.currentThread()
                 + " is virtual, expected a platform thread");
       }
-      held = true;
+      turn.hold(true);
       try {
         return device.isCuda() ? Capture.cuda(this, body) : Capture.cpu(this, body);
       } finally {
-        held = false;
+        turn.hold(false);
       }
     } finally {
       exit();
@@ -217,7 +218,9 @@ public final class Stream implements AutoCloseable {
   ///
   /// @throws ReportedByKernelException if kernels reported faults that nobody has asked for yet;
   ///   the stream is closed nevertheless
-  /// @throws IllegalStateException if the stream is in use by another thread, or being captured
+  /// @throws IllegalStateException if the stream is in use by another thread, or being captured (a
+  ///   wrapped one: by whoever else enqueues on it); it stays open then, and close can be called
+  ///   again
   @Override
   public void close() {
     if (isClosed()) {
@@ -236,17 +239,30 @@ public final class Stream implements AutoCloseable {
       if (!state.hasFailed()) {
         report = reporting.collect();
       }
+    } catch (IllegalStateException e) {
+      // Another library captures the (wrapped) stream. Nothing has changed.
+      exit();
+      throw new IllegalStateException("close: " + this + ": " + e.getMessage(), e);
     } catch (RuntimeException e) {
       failure = e;
     }
     reporting.abandon(failure);
     boolean worked = !state.hasFailed();
     int status = Nvfp4jNative.contextDestroy(context, errorSegment);
+    if (status == Nvfp4jConstants.ERROR_INVALID_STATE) {
+      // A capture of another library began in between: the context is as it was.
+      if (report != null) {
+        reporting.carry(report);
+      }
+      RuntimeException refusal = raise(null, status, "");
+      exit();
+      throw refusal;
+    }
     if (status != 0 && failure == null && worked) {
       failure = raise(null, status, "");
     }
     device.live().remove(LiveCount.Kind.STREAM, 0);
-    OWNER.setRelease(this, CLOSED);
+    turn.close();
     if (failure != null) {
       throw failure;
     }
@@ -270,53 +286,22 @@ public final class Stream implements AutoCloseable {
   }
 
   private void enterAnyState(String what) {
-    if (!OWNER.compareAndSet(this, (Thread) null, Thread.currentThread())) {
-      enterContended(what);
-    }
-  }
-
-  private void enterContended(String what) {
-    Thread me = Thread.currentThread();
-    while (true) {
-      Thread other = owner;
-      if (other == CLOSED) {
-        throw new IllegalStateException(what + ": stream is closed, expected an open one");
-      }
-      if (other == me) {
-        if (held) {
-          return;
-        }
-        throw new IllegalStateException(
-            what + ": stream is in use by this very call, expected it to be free");
-      }
-      if (other == null || other == Completion.POLLER) {
-        // The poller stays for microseconds.
-        if (OWNER.compareAndSet(this, (Thread) null, me)) {
-          return;
-        }
-        Thread.onSpinWait();
-        continue;
-      }
-      throw new IllegalStateException(
-          what
-              + ": "
-              + this
-              + " is in use by thread "
-              + other.getName()
-              + ", expected one thread at a time: give each thread a stream of its own");
-    }
+    turn.take(this, what);
   }
 
   /// Gives the stream back.
   void exit() {
-    if (!held) {
-      OWNER.setRelease(this, (Thread) null);
-    }
+    turn.end();
   }
 
   /// The context that ops go to now: the stream's own, or a capture's.
   MemorySegment context() {
     return active;
+  }
+
+  /// For calls of the CUDA runtime by the thread that is inside.
+  Cuda.Scratch scratch() {
+    return scratch;
   }
 
   /// The error structure of calls on this stream.
@@ -328,7 +313,8 @@ public final class Stream implements AutoCloseable {
   void reads(Op op, String name, Tensor tensor) {
     if (!Scopes.usable(tensor.descriptor)
         || (tensor.ordinal != ordinal && tensor.ordinal != Tensor.HOST)) {
-      throw refusal(op, name, tensor.descriptor, tensor.threadName(), tensor.ordinal);
+      throw Refusals.place(
+          device, op, name, tensor.descriptor, tensor.threadName(), tensor.ordinal);
     }
     if (capture != null) {
       capture.retain(op, name, tensor);
@@ -347,7 +333,8 @@ public final class Stream implements AutoCloseable {
   void reads(Op op, String name, Nvfp4Tensor tensor) {
     if (!Scopes.usable(tensor.descriptor)
         || (tensor.ordinal != ordinal && tensor.ordinal != Tensor.HOST)) {
-      throw refusal(op, name, tensor.descriptor, tensor.codes().threadName(), tensor.ordinal);
+      throw Refusals.place(
+          device, op, name, tensor.descriptor, tensor.codes().threadName(), tensor.ordinal);
     }
     if (capture != null) {
       capture.retain(op, name, tensor.codes());
@@ -369,28 +356,12 @@ public final class Stream implements AutoCloseable {
     reads(op, name, tensor);
   }
 
-  private RuntimeException refusal(
-      Op op, String name, MemorySegment descriptor, String thread, int place) {
-    String what = op.opName() + ": " + name;
-    if (!descriptor.scope().isAlive()) {
-      return new IllegalStateException(what + " is closed, expected a tensor of an open arena");
+  /// An op is about to be given page-locked memory that it may work on after it has returned: on
+  /// the CPU device, none does.
+  void uses(Tensor tensor) {
+    if (tensor.allocation != null && device.isCuda()) {
+      tensor.allocation.usedBy(state);
     }
-    if (!descriptor.isAccessibleBy(Thread.currentThread())) {
-      return new WrongThreadException(
-          what
-              + " belongs to a confined arena of thread "
-              + thread
-              + ", expected use by that thread (this is "
-              + Thread.currentThread().getName()
-              + "); tensors of Arena.ofShared() can be used by all");
-    }
-    return new IllegalArgumentException(
-        what
-            + " is on cuda:"
-            + place
-            + ", expected "
-            + (device.isCuda() ? "memory of " + device.info().id() : "host memory")
-            + ", the stream's device: copy it there with Tensor.to(stream, arena)");
   }
 
   /// Whether a CPU stream records; then ops add themselves with [#recordStep].
@@ -419,7 +390,7 @@ public final class Stream implements AutoCloseable {
 
   /// Holds the stream across the calls of a replay.
   void hold(boolean value) {
-    held = value;
+    turn.hold(value);
   }
 
   /// What graphs and the poller have to do with this stream's reports.
@@ -429,11 +400,11 @@ public final class Stream implements AutoCloseable {
 
   /// The poller's way in: never waits.
   boolean tryEnter() {
-    return OWNER.compareAndSet(this, (Thread) null, Thread.currentThread());
+    return turn.tryTake();
   }
 
   boolean isClosed() {
-    return owner == CLOSED;
+    return turn.isOver();
   }
 
   // ---- for Capture (inside enter and exit) ------------------------------------------------------

@@ -22,9 +22,6 @@ import org.jspecify.annotations.Nullable;
 /// A tensor of a confined arena belongs to that arena's thread. Otherwise tensors may be shared
 /// freely: they are immutable, their contents are the caller's to order.
 public final class Tensor {
-  /// The highest rank.
-  private static final int MAX_RANK = 4;
-
   /// [#ordinal] of host memory.
   static final int HOST = Integer.MIN_VALUE;
 
@@ -100,8 +97,8 @@ public final class Tensor {
   /// @throws WrongThreadException if the arena is confined to another thread
   public static Tensor of(Arena arena, MemorySegment segment, DType dtype, long... shape) {
     long[] dims = shape.clone();
-    long elements = elements(dims);
-    long bytes = bytes(elements, dtype, dims);
+    long elements = Extents.elements(dims);
+    long bytes = Extents.bytes(elements, dtype, dims);
     Scopes.require("tensor", arena, segment);
     if (segment.byteSize() != bytes) {
       throw new IllegalArgumentException(
@@ -110,10 +107,10 @@ public final class Tensor {
               + " bytes, expected "
               + bytes
               + " ("
-              + text(dtype, dims)
+              + Extents.text(dtype, dims)
               + ")");
     }
-    return host(arena, segment, dtype, dims, contiguous(dims), elements);
+    return host(arena, segment, dtype, dims, Extents.contiguous(dims), elements);
   }
 
   /// A host tensor with strides over a segment: a view, nothing is copied. As [#of], except that
@@ -126,8 +123,8 @@ public final class Tensor {
       Arena arena, MemorySegment segment, DType dtype, long[] shape, long[] stride) {
     long[] dims = shape.clone();
     long[] steps = stride.clone();
-    long elements = elements(dims);
-    long bytes = spanBytes(dtype, dims, steps);
+    long elements = Extents.elements(dims);
+    long bytes = Extents.spanBytes(dtype, dims, steps);
     Scopes.require("tensor", arena, segment);
     if (segment.byteSize() < bytes) {
       throw new IllegalArgumentException(
@@ -136,7 +133,7 @@ public final class Tensor {
               + " bytes, expected at least "
               + bytes
               + " ("
-              + text(dtype, dims)
+              + Extents.text(dtype, dims)
               + ", strides "
               + Arrays.toString(steps)
               + ")");
@@ -160,8 +157,8 @@ public final class Tensor {
     }
     long[] dims = shape.clone();
     long[] steps = stride.clone();
-    long elements = elements(dims);
-    if (spanBytes(dtype, dims, steps) > 0 && address == 0) {
+    long elements = Extents.elements(dims);
+    if (Extents.spanBytes(dtype, dims, steps) > 0 && address == 0) {
       throw new IllegalArgumentException("tensor: address is 0, expected a device pointer");
     }
     Scopes.require("tensor", arena);
@@ -180,8 +177,8 @@ public final class Tensor {
         arena,
         dtype,
         dims,
-        contiguous(dims),
-        elements(dims),
+        Extents.contiguous(dims),
+        Extents.elements(dims),
         allocation == null ? 0 : allocation.address() + offset,
         null,
         device,
@@ -367,12 +364,20 @@ public final class Tensor {
     Scopes.require("slice", arena, descriptor);
     long[] dims = shape.clone();
     dims[dim] = length;
-    long bytes = spanBytes(dtype, dims, stride);
+    long bytes = Extents.spanBytes(dtype, dims, stride);
     // An empty slice behind the last row of a strided tensor could begin outside the segment.
     long offset = bytes == 0 ? 0 : from * stride[dim] * dtype.bytes();
     MemorySegment part = segment == null ? null : segment.asSlice(offset, bytes);
     return new Tensor(
-        arena, dtype, dims, stride, elements(dims), address + offset, part, device, allocation);
+        arena,
+        dtype,
+        dims,
+        stride,
+        Extents.elements(dims),
+        address + offset,
+        part,
+        device,
+        allocation);
   }
 
   /// The same contiguous elements in another shape of as many: a view.
@@ -381,7 +386,7 @@ public final class Tensor {
         arena,
         dtype,
         dims.clone(),
-        contiguous(dims),
+        Extents.contiguous(dims),
         elements,
         address,
         segment,
@@ -397,109 +402,11 @@ public final class Tensor {
 
   /// Type and shape, for example `BF16[16, 7168]`.
   String describe() {
-    return text(dtype, shape);
+    return Extents.text(dtype, shape);
   }
 
   /// The thread that made the tensor: the owner, where the arena is confined.
   String threadName() {
     return thread;
-  }
-
-  /// The address of the first byte behind the tensor, gaps between rows counted.
-  private static long spanBytes(DType dtype, long[] shape, long[] stride) {
-    if (stride.length != shape.length) {
-      throw new IllegalArgumentException(
-          "tensor: stride has "
-              + stride.length
-              + " entries, expected "
-              + shape.length
-              + ", one per dimension");
-    }
-    try {
-      long last = 0;
-      boolean empty = false;
-      for (int i = 0; i < shape.length; i++) {
-        if (stride[i] < 0) {
-          throw new IllegalArgumentException(
-              "tensor: stride[" + i + "] is " + stride[i] + ", expected at least 0");
-        }
-        if (shape[i] > 1 && i == shape.length - 1 && stride[i] != 1) {
-          throw new IllegalArgumentException(
-              "tensor: stride["
-                  + i
-                  + "] is "
-                  + stride[i]
-                  + ", expected 1 (the innermost dimension)");
-        }
-        empty |= shape[i] == 0;
-        if (shape[i] > 1) {
-          last = Math.addExact(last, Math.multiplyExact(shape[i] - 1, stride[i]));
-        }
-      }
-      return empty ? 0 : Math.multiplyExact(Math.addExact(last, 1), (long) dtype.bytes());
-    } catch (ArithmeticException e) {
-      throw new IllegalArgumentException(
-          "tensor: "
-              + text(dtype, shape)
-              + " with strides "
-              + Arrays.toString(stride)
-              + " needs more than 2^63 - 1 bytes",
-          e);
-    }
-  }
-
-  private static long elements(long[] shape) {
-    if (shape.length > MAX_RANK) {
-      throw new IllegalArgumentException(
-          "tensor: shape has " + shape.length + " dimensions, expected at most " + MAX_RANK);
-    }
-    long elements = 1;
-    boolean empty = false;
-    for (int i = 0; i < shape.length; i++) {
-      if (shape[i] < 0) {
-        throw new IllegalArgumentException(
-            "tensor: shape[" + i + "] is " + shape[i] + ", expected at least 0");
-      }
-      empty |= shape[i] == 0;
-    }
-    if (empty) {
-      return 0;
-    }
-    for (long dim : shape) {
-      try {
-        elements = Math.multiplyExact(elements, dim);
-      } catch (ArithmeticException e) {
-        throw new IllegalArgumentException(
-            "tensor: shape " + Arrays.toString(shape) + " has more than 2^63 - 1 elements", e);
-      }
-    }
-    return elements;
-  }
-
-  static long bytes(DType dtype, long[] shape) {
-    return bytes(elements(shape), dtype, shape);
-  }
-
-  private static long bytes(long elements, DType dtype, long[] shape) {
-    try {
-      return Math.multiplyExact(elements, (long) dtype.bytes());
-    } catch (ArithmeticException e) {
-      throw new IllegalArgumentException(
-          "tensor: " + text(dtype, shape) + " needs more than 2^63 - 1 bytes", e);
-    }
-  }
-
-  private static long[] contiguous(long[] shape) {
-    long[] stride = new long[shape.length];
-    long step = 1;
-    for (int i = shape.length - 1; i >= 0; i--) {
-      stride[i] = step;
-      step *= Math.max(shape[i], 1);
-    }
-    return stride;
-  }
-
-  private static String text(DType dtype, long[] shape) {
-    return dtype + Arrays.toString(shape);
   }
 }

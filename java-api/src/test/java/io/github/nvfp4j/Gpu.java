@@ -10,19 +10,45 @@ import org.junit.jupiter.api.extension.ConditionEvaluationResult;
 import org.junit.jupiter.api.extension.ExecutionCondition;
 import org.junit.jupiter.api.extension.ExtendWith;
 import org.junit.jupiter.api.extension.ExtensionContext;
+import org.junit.jupiter.api.extension.LifecycleMethodExecutionExceptionHandler;
+import org.junit.jupiter.api.extension.TestExecutionExceptionHandler;
+import org.junit.platform.commons.support.AnnotationSupport;
+import org.opentest4j.TestAbortedException;
 
 /// A test that needs `cuda:0`: skipped with the reason where there is none; with
-/// `-Dnvfp4j.gpu=required` it runs, and fails, nevertheless.
+/// `-Dnvfp4j.gpu=required` it runs, and fails, nevertheless, and so does one that gives up
+/// half-way.
+///
+/// The one way to tag a `gpu` test in this module: [GpuTagTest] looks.
 @Tag("gpu")
 @ExtendWith(Gpu.Condition.class)
 @Retention(RetentionPolicy.RUNTIME)
 @Target({ElementType.TYPE, ElementType.METHOD})
 @interface Gpu {
-  /// Whether the machine has a GPU.
-  final class Condition implements ExecutionCondition {
+  /// How many it needs. A machine with fewer, but with one, is no failure even where a GPU is
+  /// required: the reason says what was left out.
+  int devices() default 1;
+
+  /// Whether the machine has them.
+  final class Condition
+      implements ExecutionCondition,
+          TestExecutionExceptionHandler,
+          LifecycleMethodExecutionExceptionHandler {
+    private static boolean required() {
+      return "required".equals(System.getProperty("nvfp4j.gpu"));
+    }
+
     @Override
     public ConditionEvaluationResult evaluateExecutionCondition(ExtensionContext context) {
-      if ("required".equals(System.getProperty("nvfp4j.gpu"))) {
+      int wanted =
+          AnnotationSupport.findAnnotation(context.getElement(), Gpu.class)
+              .map(Gpu::devices)
+              .orElse(1);
+      int found = Device.all().size() - 1;
+      if (found == 1 && wanted > 1 || found > 1 && wanted > found) {
+        return ConditionEvaluationResult.disabled("needs " + wanted + " GPUs, found " + found);
+      }
+      if (required()) {
         return ConditionEvaluationResult.enabled("-Dnvfp4j.gpu=required");
       }
       try (Device device = Device.cuda(0)) {
@@ -30,6 +56,25 @@ import org.junit.jupiter.api.extension.ExtensionContext;
       } catch (DeviceNotSupportedException e) {
         return ConditionEvaluationResult.disabled(e.getMessage());
       }
+    }
+
+    @Override
+    public void handleTestExecutionException(ExtensionContext context, Throwable thrown)
+        throws Throwable {
+      throw failing(thrown);
+    }
+
+    @Override
+    public void handleBeforeEachMethodExecutionException(ExtensionContext context, Throwable thrown)
+        throws Throwable {
+      throw failing(thrown);
+    }
+
+    private static Throwable failing(Throwable thrown) {
+      return required() && thrown instanceof TestAbortedException
+          ? new AssertionError(
+              "skipped, with -Dnvfp4j.gpu=required: " + thrown.getMessage(), thrown)
+          : thrown;
     }
   }
 }

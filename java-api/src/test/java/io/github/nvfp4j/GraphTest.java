@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.github.nvfp4j;
 
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
@@ -133,6 +134,81 @@ final class GraphTest {
   abstract static class Contract extends OnDevice {
     Contract(String id) {
       super(id);
+    }
+
+    @Test
+    void otherStreamsAreNoPartOfTheGraph() throws Exception {
+      float[] values = new Values(7).finite(DType.F32, 8, 64);
+      Tensor x = upload(DType.F32, values, 8, 64);
+      Nvfp4Tensor q = output(8, 64, ScaleLayout.LINEAR, GlobalScale.TENSOR);
+      Nvfp4Tensor aside = output(8, 64, ScaleLayout.LINEAR, GlobalScale.TENSOR);
+      stream.synchronize();
+      try (Stream other = device.openStream();
+          Event event = Event.create(device)) {
+        byte[][] during = new byte[2][];
+        try (Graph graph =
+            stream.capture(() -> {
+              Quantize.dynamic(stream, x, q);
+              Quantize.dynamic(other, x, aside);
+              event.record(other);
+              other.whenDone().join(); // What waits is the other stream's own business.
+              other.synchronize();
+              assertThat(event.isDone()).isTrue();
+              during[0] = aside.codes().toHost(other, arena).segment().toArray(JAVA_BYTE);
+              during[1] = q.codes().toHost(other, arena).segment().toArray(JAVA_BYTE);
+            })) {
+          byte[] expected =
+              QuantizeReference.dynamic(
+                      values, 8, 64, GlobalScale.TENSOR, Recipe.EXACT, ZeroScale.MIN)
+                  .codes();
+          requireEqual("the other stream's codes, at once", expected, during[0]);
+          assertThat(during[1]).as("recorded, not run").containsOnly(POISON);
+          poison(aside.codes());
+          stream.synchronize();
+          graph.launch(stream);
+          stream.synchronize();
+          requireEqual("codes", expected, bytes(q.codes()));
+          assertThat(bytes(aside.codes())).as("not in the graph").containsOnly(POISON);
+        }
+      }
+    }
+
+    @Test
+    void aSecondStreamIsCapturedWithinACapture() {
+      float[] values = new Values(8).finite(DType.F32, 8, 64);
+      Tensor x = upload(DType.F32, values, 8, 64);
+      Nvfp4Tensor outer = output(8, 64, ScaleLayout.LINEAR, GlobalScale.TENSOR);
+      Nvfp4Tensor inner = output(8, 64, ScaleLayout.LINEAR, GlobalScale.TENSOR);
+      stream.synchronize();
+      Graph[] second = new Graph[1];
+      try (Stream other = device.openStream();
+          Graph first =
+              stream.capture(() -> {
+                second[0] = other.capture(() -> Quantize.dynamic(other, x, inner));
+                second[0].launch(other);
+                other.synchronize();
+                Quantize.dynamic(stream, x, outer);
+                assertThatThrownBy(() -> stream.capture(() -> {}))
+                    .isExactlyInstanceOf(IllegalStateException.class)
+                    .hasMessage(
+                        "capture: stream is being captured, expected no capture: end it first");
+              });
+          Graph nested = second[0]) {
+        byte[] expected =
+            QuantizeReference.dynamic(
+                    values, 8, 64, GlobalScale.TENSOR, Recipe.EXACT, ZeroScale.MIN)
+                .codes();
+        requireEqual("inner", expected, bytes(inner.codes()));
+        assertThat(bytes(outer.codes())).containsOnly(POISON);
+        poison(inner.codes());
+        first.launch(stream);
+        stream.synchronize();
+        requireEqual("outer", expected, bytes(outer.codes()));
+        assertThat(bytes(inner.codes())).containsOnly(POISON);
+        nested.launch(stream);
+        stream.synchronize();
+        requireEqual("inner", expected, bytes(inner.codes()));
+      }
     }
 
     @Test

@@ -4,11 +4,13 @@ package io.github.nvfp4j;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.github.nvfp4j.bindings.CudaConstants;
+import io.github.nvfp4j.bindings.CudaRuntime;
+import io.github.nvfp4j.bindings.NativeMemory;
 import io.github.nvfp4j.reference.QuantizeReference;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.lang.ref.Cleaner;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
@@ -18,7 +20,7 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
-/// Memory, threads and the order in which things close.
+/// Threads, and the order in which things close.
 @Timeout(120)
 final class LifetimeTest {
   @Nested
@@ -95,115 +97,6 @@ final class LifetimeTest {
     }
 
     @Test
-    void memoryIsFreedBehindTheWorkThatUsesIt() {
-      int rows = 4096;
-      int columns = 4096;
-      float[] values = new Values(1).finite(DType.F32, rows, columns);
-      byte[] expected =
-          QuantizeReference.dynamic(
-                  values, rows, columns, GlobalScale.TENSOR, Recipe.EXACT, ZeroScale.MIN)
-              .codes();
-      Tensor host = host(DType.F32, values, rows, columns, columns);
-      MemorySegment pinned = device.allocatePinned(arena, expected.length);
-      Tensor codes = Tensor.of(arena, pinned, DType.U8, rows, columns / 2);
-      for (int i = 0; i < 5; i++) {
-        pinned.fill(POISON);
-        try (Arena own = Arena.ofConfined()) {
-          Tensor x = host.to(stream, own);
-          Nvfp4Tensor q = device.allocateNvfp4(own, rows, columns);
-          Quantize.dynamic(stream, x, q);
-          q.codes().copyTo(stream, codes);
-          // Closed while the kernel and the copy are under way.
-        }
-        // What could have been handed the same memory.
-        try (Arena other = Arena.ofConfined()) {
-          poison(device.allocate(other, DType.U8, 4L * rows * columns));
-        }
-        stream.synchronize();
-        requireEqual("codes", expected, pinned.toArray(ValueLayout.JAVA_BYTE));
-      }
-    }
-
-    @Test
-    void aGraphKeepsTheMemoryOfClosedArenas() {
-      Arena own = Arena.ofConfined();
-      float[] values = new Values(2).finite(DType.F32, 8, 64);
-      Tensor x = host(DType.F32, values, 8, 64, 64).to(stream, own);
-      Nvfp4Tensor q = device.allocateNvfp4(own, 8, 64);
-      Tensor y = device.allocate(arena, DType.F32, 8, 64);
-      Quantize.dynamic(stream, x, q);
-      Dequantize.run(stream, q, y);
-      byte[] expected = bytes(y);
-      DeviceState state = device.state();
-      Graph graph =
-          stream.capture(() -> {
-            Quantize.dynamic(stream, x, q);
-            Dequantize.run(stream, q, y);
-          });
-      own.close();
-      assertThat(state.pendingCount()).isZero();
-      // Would be handed the memory of x and q, had it been freed.
-      for (int i = 0; i < 64; i++) {
-        poison(device.allocate(arena, DType.U8, 4 * 8 * 64));
-      }
-      poison(y);
-      graph.launch(stream);
-      stream.synchronize();
-      requireEqual("output", expected, bytes(y));
-      graph.close();
-      assertThat(state.pendingCount()).isZero();
-    }
-
-    @Test
-    void memoryThatIsClosedInACaptureIsFreedAfterIt() {
-      DeviceState state = device.state();
-      Tensor y = device.allocate(arena, DType.F32, 4, 32);
-      Nvfp4Tensor q = device.allocateNvfp4(arena, 4, 32);
-      Quantize.dynamic(stream, upload(DType.F32, new float[4 * 32], 4, 32), q);
-      int[] pending = new int[1];
-      try (Graph graph =
-          stream.capture(() -> {
-            try (Arena own = Arena.ofConfined()) {
-              device.allocate(own, DType.F32, 1024);
-            }
-            pending[0] = state.pendingCount();
-            Dequantize.run(stream, q, y);
-          })) {
-        assertThat(pending[0]).isEqualTo(1);
-        assertThat(state.pendingCount()).isZero();
-        graph.launch(stream);
-      }
-    }
-
-    @Test
-    void theCollectorFreesDeviceMemoryOnAThreadOfOurs() throws Exception {
-      DeviceState state = device.state();
-      Device own = Device.of(id);
-      allocateAndForget(own);
-      long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(30);
-      while (true) {
-        System.gc();
-        Thread.sleep(20);
-        try {
-          own.close();
-          break;
-        } catch (IllegalStateException e) {
-          assertThat(System.nanoTime()).as(e.getMessage()).isLessThan(end);
-        }
-      }
-      while (state.pendingCount() > 0) {
-        assertThat(System.nanoTime()).isLessThan(end);
-        Thread.sleep(5);
-      }
-    }
-
-    private static void allocateAndForget(Device own) {
-      for (int i = 0; i < 10; i++) {
-        own.allocate(Arena.ofAuto(), DType.F32, 1 << 16);
-      }
-    }
-
-    @Test
     void aForeignStreamIsLeftAlone() {
       try (Stream mine = device.openStream()) {
         // Somebody else's stream, as far as the wrapper knows.
@@ -228,12 +121,44 @@ final class LifetimeTest {
     }
 
     @Test
-    void pinnedMemoryIsRecognisedInSlices() {
-      MemorySegment pinned = device.allocatePinned(arena, 4096);
-      assertThat(Tensor.of(arena, pinned, DType.U8, 4096).allocation).isNotNull();
-      assertThat(Tensor.of(arena, pinned.asSlice(1024, 512), DType.F32, 128).allocation)
-          .isNotNull();
-      assertThat(Tensor.of(arena, arena.allocate(64), DType.U8, 64).allocation).isNull();
+    void aForeignStreamThatIsBeingCapturedIsNotClosed() throws Exception {
+      Tensor nan = upload(DType.F32, nanRow(), 1, 32);
+      Nvfp4Tensor q = device.allocateNvfp4(arena, 1, 32);
+      stream.synchronize();
+      try (Stream mine = device.openStream()) {
+        long handle = mine.cudaStream();
+        Stream wrapped = Stream.wrapUnsafe(device, handle);
+        Quantize.dynamic(wrapped, nan, q);
+        // Another library captures its stream.
+        MemorySegment graph = arena.allocate(ValueLayout.ADDRESS);
+        assertThat(
+                CudaRuntime.streamBeginCapture(
+                    handle, CudaConstants.STREAM_CAPTURE_MODE_THREAD_LOCAL))
+            .isZero();
+        try {
+          assertThatThrownBy(wrapped::close)
+              .isExactlyInstanceOf(IllegalStateException.class)
+              .hasMessageStartingWith("close: " + wrapped + ": ")
+              .hasMessageContaining("is being captured, expected no capture");
+          assertThatThrownBy(wrapped::synchronize)
+              .isExactlyInstanceOf(IllegalStateException.class)
+              .hasMessageContaining("is being captured, expected no capture");
+          assertThatThrownBy(() -> wrapped.whenDone().get(60, TimeUnit.SECONDS))
+              .hasMessageContaining("is being captured, expected no capture");
+        } finally {
+          assertThat(CudaRuntime.streamEndCapture(handle, graph)).isZero();
+          CudaRuntime.graphDestroy(NativeMemory.readPointer(graph));
+        }
+        // Nothing was lost: neither the stream, nor what its kernels found.
+        assertThatThrownBy(wrapped::close).isExactlyInstanceOf(ReportedByKernelException.class);
+        wrapped.close();
+      }
+    }
+
+    private static float[] nanRow() {
+      float[] values = new float[32];
+      values[3] = Float.NaN;
+      return values;
     }
   }
 
@@ -420,114 +345,6 @@ final class LifetimeTest {
         failing.close();
         arena.close();
         arena = Arena.ofShared();
-      }
-    }
-
-    @Test
-    void theJdksCleanerThreadIsRecognised() throws Exception {
-      AtomicReference<Thread> thread = new AtomicReference<>();
-      CountDownLatch done = new CountDownLatch(1);
-      Cleaner cleaner = Cleaner.create();
-      cleaner.register(
-          new Object(),
-          () -> {
-            thread.set(Thread.currentThread());
-            done.countDown();
-          });
-      while (!done.await(20, TimeUnit.MILLISECONDS)) {
-        System.gc();
-      }
-      assertThat(Reaper.isCleanerThread(thread.get())).isTrue();
-      assertThat(Reaper.isCleanerThread(Thread.currentThread())).isFalse();
-    }
-
-    @Test
-    void theCollectorFreesTensorsOfAnAutomaticArena() throws Exception {
-      Device own = Device.of(id);
-      forget(own);
-      long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(30);
-      while (true) {
-        System.gc();
-        Thread.sleep(10);
-        try {
-          own.close();
-          return;
-        } catch (IllegalStateException e) {
-          assertThat(System.nanoTime()).as(e.getMessage()).isLessThan(end);
-        }
-      }
-    }
-
-    private static void forget(Device own) {
-      own.allocateNvfp4(Arena.ofAuto(), 64, 64);
-    }
-
-    @Test
-    void slicesAreViewsOfTheSameArena() {
-      Tensor x = device.allocate(arena, DType.F32, 6, 8);
-      Tensor rows = x.slice(arena, 2, 3);
-      assertThat(rows.shape()).containsExactly(3, 8);
-      assertThat(rows.address()).isEqualTo(x.address() + 2 * 8 * 4);
-      Tensor part = x.slice(arena, 1, 2, 4);
-      assertThat(part.shape()).containsExactly(6, 4);
-      assertThat(part.stride()).containsExactly(8, 1);
-      assertThat(part.address()).isEqualTo(x.address() + 8);
-      assertThat(part.isContiguous()).isFalse();
-      assertThat(part.slice(arena, 6, 0).elements()).isZero();
-      assertThatThrownBy(() -> x.slice(arena, 5, 2)).isInstanceOf(IndexOutOfBoundsException.class);
-      try (Arena other = Arena.ofConfined()) {
-        assertThatThrownBy(() -> x.slice(other, 0, 1))
-            .isExactlyInstanceOf(IllegalArgumentException.class)
-            .hasMessageStartingWith("slice: segment belongs to another arena");
-      }
-    }
-
-    @Test
-    void copiesGoThereAndBack() {
-      float[] values = new Values(4).finite(DType.F32, 33, 48);
-      Tensor source = host(DType.F32, values, 33, 48, 56);
-      Tensor there = source.to(stream, arena);
-      assertThat(there.isContiguous()).isTrue();
-      assertThat(there.isDevice()).isEqualTo(device.isCuda());
-      requireEqual("there and back", values, floats(there));
-      // Strided to strided, through page-locked memory.
-      MemorySegment pinned = device.allocatePinned(arena, 33 * 60 * 4);
-      pinned.fill(POISON);
-      Tensor target = Tensor.of(arena, pinned, DType.F32, 33, 60).slice(arena, 1, 5, 48);
-      there.copyTo(stream, target);
-      stream.synchronize();
-      requireEqual("pinned", values, floats(target));
-      assertThat(pinned.get(ValueLayout.JAVA_BYTE, 0)).isEqualTo(POISON);
-      Tensor again = device.allocate(arena, DType.F32, 33, 48);
-      again.copyFrom(stream, target);
-      stream.synchronize();
-      requireEqual("again", values, floats(again));
-      // A tensor of rank 3, and a scalar.
-      Tensor cube = there.reshaped(arena, 3, 11, 48).to(stream, arena);
-      assertThat(cube.shape()).containsExactly(3, 11, 48);
-      requireEqual("cube", values, floats(cube));
-      Tensor scalar = there.slice(arena, 0, 1).slice(arena, 1, 7, 1).reshaped(arena);
-      assertThat(floats(scalar.to(stream, arena))).containsExactly(values[7]);
-    }
-
-    @Test
-    void nvfp4TensorsAreCopiedWhole() {
-      float[] values = new Values(5).finite(DType.F32, 40, 96);
-      for (ScaleLayout layout : ScaleLayout.values()) {
-        for (GlobalScale globalScale : GlobalScale.values()) {
-          Nvfp4Tensor q = output(40, 96, layout, globalScale);
-          Quantize.dynamic(stream, upload(DType.F32, values, 40, 96), q);
-          Nvfp4Tensor host = q.toHost(stream, arena);
-          Nvfp4Tensor there = host.to(stream, arena);
-          Nvfp4Tensor target = output(40, 96, layout, globalScale);
-          target.copyFrom(stream, there);
-          stream.synchronize();
-          requireEqual(
-              QuantizeReference.dynamic(values, 40, 96, globalScale, Recipe.EXACT, ZeroScale.MIN),
-              target);
-          assertThat(target.rows()).isEqualTo(40);
-          assertThat(target.columns()).isEqualTo(96);
-        }
       }
     }
   }

@@ -14,8 +14,10 @@ import org.jspecify.annotations.Nullable;
 ///   stream).
 /// - A host struct or out parameter is a native segment.
 /// - The current device belongs to the operating system's thread, which is not the virtual thread:
-///   call [#setDevice] right before the calls that depend on it, on a thread that is not virtual or
-///   that cannot be unmounted between them (no blocking Java call).
+///   put the calls that depend on it (all that take or make memory, a stream, an event, a graph:
+///   without a device they choose one) between [Nvfp4jNative#deviceEnter] and
+///   [Nvfp4jNative#deviceLeave], on a thread that is not virtual or that cannot be unmounted
+///   between them (no blocking Java call). [#setDevice] has no way back that makes no context.
 ///
 /// The functions are there when the library was built with CUDA: ask [#available] first. Without,
 /// each throws [UnsupportedOperationException] with [#unavailableReason]; where the library is not

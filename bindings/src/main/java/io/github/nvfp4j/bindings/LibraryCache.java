@@ -4,27 +4,44 @@ package io.github.nvfp4j.bindings;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.nio.file.attribute.FileTime;
 import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.security.DigestInputStream;
 import java.security.MessageDigest;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.HexFormat;
 import java.util.Map;
 import java.util.Set;
 import java.util.UUID;
+import java.util.regex.Pattern;
 
 /// The library's files on disk: unpacked once for each content, checked before every use, repaired
 /// when they are not what they should be. Any number of processes may do so at once.
 final class LibraryCache {
   private static final Set<PosixFilePermission> OWNER_ONLY =
       PosixFilePermissions.fromString("rwx------");
+
+  /// A folder that nobody used for so long is removed.
+  private static final Duration UNUSED = Duration.ofDays(30);
+
+  /// How exactly it is known when a folder was used last: a use within that time writes nothing.
+  private static final Duration PRECISION = Duration.ofDays(1);
+
+  // What NativeResources names a folder; a build's folders beside it have other names.
+  private static final Pattern UNPACKED = Pattern.compile("[A-Za-z0-9._+-]+-[0-9a-f]{16}");
+  private static final String REMOVED = ".removed-";
 
   private LibraryCache() {}
 
@@ -51,8 +68,84 @@ final class LibraryCache {
     Files.createDirectories(cache.getParent());
     createPrivate(cache, false);
     createPrivate(folder, true);
+    touch(folder); // before anything in it is relied on: see removeUnused
     unpackAll(resources, folder);
     return folder;
+  }
+
+  private static void touch(Path folder) {
+    Instant now = Instant.now();
+    try {
+      if (Files.getLastModifiedTime(folder).toInstant().isBefore(now.minus(PRECISION))) {
+        Files.setLastModifiedTime(folder, FileTime.from(now));
+      }
+    } catch (IOException e) {
+      return; // a cache that cannot be written: nobody removes anything from it either
+    }
+  }
+
+  /// Removes what other versions unpacked and nobody used for 30 days. Leaves alone what is not
+  /// this library's, and what cannot be removed.
+  ///
+  /// A process that has loaded a removed file keeps it: the mapping holds the inode. One that is
+  /// about to load it has touched the folder, and is seen; where it does so at this very moment, it
+  /// finds the file gone and unpacks it again.
+  ///
+  /// @param used the folder in use
+  static void removeUnused(Path cache, Path used) {
+    Instant limit = Instant.now().minus(UNUSED);
+    try (DirectoryStream<Path> folders = Files.newDirectoryStream(cache)) {
+      for (Path folder : folders) {
+        String name = folder.getFileName().toString();
+        if (name.startsWith(REMOVED)) {
+          // Of a process that ended while it removed.
+          removeBefore(folder, Instant.now().minus(PRECISION));
+        } else if (UNPACKED.matcher(name).matches() && !folder.equals(used)) {
+          removeBefore(folder, limit);
+        }
+      }
+    } catch (IOException | DirectoryIteratorException e) {
+      return; // another time
+    }
+  }
+
+  /// Removes a folder of plain files if it was not used since `limit`.
+  ///
+  /// @return whether it is gone
+  static boolean removeBefore(Path folder, Instant limit) {
+    try {
+      if (!isUnused(folder, limit) || !hasPlainFilesOnly(folder)) {
+        return false;
+      }
+      // In one step, so that nobody meets half of it; then a second look, for whoever came between.
+      Path removed = folder.resolveSibling(REMOVED + UUID.randomUUID());
+      Files.move(folder, removed, StandardCopyOption.ATOMIC_MOVE);
+      if (!isUnused(removed, limit) && !Files.exists(folder)) {
+        Files.move(removed, folder, StandardCopyOption.ATOMIC_MOVE);
+        return false;
+      }
+      deleteFolder(removed);
+      return true;
+    } catch (IOException e) {
+      return false; // another process removes it, or it is not ours to remove
+    }
+  }
+
+  private static boolean isUnused(Path folder, Instant limit) throws IOException {
+    BasicFileAttributes attributes =
+        Files.readAttributes(folder, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS);
+    return attributes.isDirectory() && attributes.lastModifiedTime().toInstant().isBefore(limit);
+  }
+
+  private static boolean hasPlainFilesOnly(Path folder) throws IOException {
+    try (DirectoryStream<Path> files = Files.newDirectoryStream(folder)) {
+      for (Path file : files) {
+        if (!Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS)) {
+          return false;
+        }
+      }
+    }
+    return true;
   }
 
   /// Unpacks into an existing folder whatever is not there with the right content yet. libnvfp4j
@@ -82,6 +175,11 @@ final class LibraryCache {
               Files.newOutputStream(
                   temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
         in.transferTo(out);
+      } catch (FileSystemException | NativeResources.DamagedException e) {
+        throw e; // names its file
+      } catch (IOException e) {
+        // "No space left on device": of which?
+        throw new IOException(file + ": " + e.getMessage(), e);
       }
       String found = HexFormat.of().formatHex(digest.digest());
       if (!found.equals(sum)) {

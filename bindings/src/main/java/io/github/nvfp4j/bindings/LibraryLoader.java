@@ -100,8 +100,16 @@ final class LibraryLoader {
     try {
       Path cache = LibraryCache.userCache();
       place = "cache " + cache;
-      Path file = LibraryCache.unpack(resources, cache).resolve(LIBRARY_FILE);
-      if (loadFile("cache " + file, file)) {
+      Path folder = LibraryCache.unpack(resources, cache);
+      Path file = folder.resolve(LIBRARY_FILE);
+      boolean loaded = loadFile("cache " + file, file);
+      if (!loaded && !Files.exists(file)) {
+        // Another process found it unused a moment before, and removed it.
+        LibraryCache.unpack(resources, cache);
+        loaded = loadFile("cache " + file, file);
+      }
+      if (loaded) {
+        LibraryCache.removeUnused(cache, folder);
         return file;
       }
       if (!noExecution()) {

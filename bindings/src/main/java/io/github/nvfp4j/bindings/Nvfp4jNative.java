@@ -109,6 +109,29 @@ public final class Nvfp4jNative {
     return nvfp4j_h.nvfp4j_context_report(context, record, error);
   }
 
+  /// `nvfp4j_context_cancel_report`. Waits for the copy: a virtual thread keeps its carrier
+  /// meanwhile.
+  public static int contextCancelReport(MemorySegment context, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_context_cancel_report(context, error);
+  }
+
+  /// `nvfp4j_device_enter`, of the calling operating system thread.
+  ///
+  /// @param formerOut room for one pointer
+  public static int deviceEnter(int device, MemorySegment formerOut, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_device_enter(device, formerOut, error);
+  }
+
+  /// `nvfp4j_device_leave`, of the same thread.
+  ///
+  /// @param former what [#deviceEnter] wrote
+  public static int deviceLeave(int device, MemorySegment former, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_device_leave(device, former, error);
+  }
+
   /// `nvfp4j_cpu_capture_begin`.
   public static int cpuCaptureBegin(MemorySegment context, MemorySegment error) {
     require();

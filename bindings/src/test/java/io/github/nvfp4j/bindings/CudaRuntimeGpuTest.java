@@ -11,17 +11,15 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
-import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /// The CUDA runtime's functions on a device, each at least once.
-@Tag("gpu")
+@Gpu
 class CudaRuntimeGpuTest {
   private static final long BYTES = 1 << 20;
 
@@ -30,20 +28,7 @@ class CudaRuntimeGpuTest {
   private final MemorySegment number = arena.allocate(JAVA_INT);
 
   @BeforeEach
-  void requireDevice() {
-    String reason = CudaRuntime.unavailableReason();
-    if (reason == null) {
-      int status = CudaRuntime.getDeviceCount(number);
-      if (status != SUCCESS) {
-        reason = "cudaGetDeviceCount: " + CudaRuntime.getErrorName(status);
-      } else if (number.get(JAVA_INT, 0) == 0) {
-        reason = "there is no CUDA device";
-      }
-    }
-    if ("required".equals(System.getProperty("nvfp4j.gpu"))) {
-      assertThat(reason).as("why the required GPU is not here").isNull();
-    }
-    assumeTrue(reason == null, reason);
+  void selectDevice() {
     good(CudaRuntime.setDevice(0));
   }
 

@@ -11,6 +11,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -341,6 +343,96 @@ class UnpackingTest {
             list(temporary).stream()
                 .filter(file -> file.getFileName().toString().contains("nvfp4j")))
         .isEmpty();
+  }
+
+  @Test
+  void aFullDiskIsNamedWithItsFile() throws Exception {
+    Files.createDirectory(cache);
+    temporary = Path.of("/proc/nvfp4j-nor-here");
+    String[] full = mounted("mount -t tmpfs -o size=4k,mode=0700 tmpfs \"$0\"", cache);
+    assertThat(fork(jar).prefix(full).line("load"))
+        .containsPattern(
+            "cache "
+                + cache.resolve("nvfp4j")
+                + ": "
+                + cache.resolve("nvfp4j")
+                + "/1\\.2\\.3-[0-9a-f]{16}/lib[a-z0-9.]+: No space left on device");
+  }
+
+  @Test
+  void whatNobodyUsedForLongIsRemoved() throws Exception {
+    fork(jar).line("load");
+    Path used = unpacked();
+    Path ours = cache.resolve("nvfp4j");
+    FileTime old = FileTime.from(Instant.now().minus(Duration.ofDays(31)));
+    Path stale = folderOf(ours, "0.9.0-0123456789abcdef", old);
+    Path fresh =
+        folderOf(
+            ours,
+            "0.9.1-0123456789abcdef",
+            FileTime.from(Instant.now().minus(Duration.ofDays(29))));
+    Path build = folderOf(ours, "cuda-13.0-b0b74c68db42", old);
+    Path other = Files.createDirectory(ours.resolve("1.0-0123456789abcdef"));
+    Files.createDirectory(other.resolve("somebody's"));
+    Files.setLastModifiedTime(other, old);
+    Path left = folderOf(ours, ".removed-5", old);
+    Files.setLastModifiedTime(used, old); // In use nevertheless: a use counts.
+    assertThat(fork(jar).line("load")).isEqualTo("loaded 1 " + used.resolve("libnvfp4j.so"));
+    assertThat(list(ours)).containsExactlyInAnyOrder(used, fresh, build, other);
+    assertThat(stale).doesNotExist();
+    assertThat(left).doesNotExist();
+    assertUnpacked(used);
+    assertThat(Files.getLastModifiedTime(used).toInstant())
+        .isAfter(Instant.now().minus(Duration.ofHours(1)));
+  }
+
+  @Test
+  void whatIsUsedAtThisMomentStays() throws Exception {
+    Path ours = Files.createDirectory(cache);
+    Instant limit = Instant.now().minus(Duration.ofDays(30));
+    Path touched =
+        folderOf(ours, "1.0-0123456789abcdef", FileTime.from(limit.plus(Duration.ofSeconds(1))));
+    assertThat(LibraryCache.removeBefore(touched, limit)).isFalse();
+    assertThat(touched.resolve("libnvfp4j.so")).exists();
+    Path link = Files.createSymbolicLink(ours.resolve("2.0-0123456789abcdef"), touched);
+    assertThat(LibraryCache.removeBefore(link, Instant.now().plus(Duration.ofDays(1)))).isFalse();
+    assertThat(touched.resolve("libnvfp4j.so")).exists();
+    assertThat(LibraryCache.removeBefore(touched, Instant.now().plus(Duration.ofDays(1)))).isTrue();
+    assertThat(LibraryCache.removeBefore(touched, limit)).isFalse(); // Gone already.
+    assertThat(list(ours)).containsExactly(link);
+  }
+
+  private static Path folderOf(Path cache, String name, FileTime time) throws IOException {
+    Path folder = Files.createDirectory(cache.resolve(name));
+    Files.writeString(folder.resolve("libnvfp4j.so"), name);
+    Files.setLastModifiedTime(folder, time);
+    return folder;
+  }
+
+  @Test
+  void manyProcessesRemoveAndUse() throws Exception {
+    // Each finds the other's folder unused for long: whatever is removed under a process is
+    // unpacked again.
+    Path other =
+        Stubs.jar(
+            folder.resolve("jars/other.jar"),
+            Stubs.withoutCuda(folder.resolve("other")).getParent());
+    fork(jar).line("load");
+    fork(other).line("load");
+    FileTime old = FileTime.from(Instant.now().minus(Duration.ofDays(100)));
+    for (int round = 0; round < 3; round++) {
+      for (Path unpacked : list(cache.resolve("nvfp4j"))) {
+        Files.setLastModifiedTime(unpacked, old);
+      }
+      List<Process> processes = new ArrayList<>();
+      for (int i = 0; i < 3; i++) {
+        processes.add(fork(jar).start("load"));
+        processes.add(fork(other).start("load"));
+      }
+      for (Process process : processes) {
+        assertThat(Fork.await(process).getFirst()).startsWith("loaded 1 ");
+      }
+    }
   }
 
   @Test

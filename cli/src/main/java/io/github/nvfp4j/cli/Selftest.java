@@ -7,11 +7,8 @@ import io.github.nvfp4j.GlobalScale;
 import io.github.nvfp4j.Nvfp4Tensor;
 import io.github.nvfp4j.Quantize;
 import io.github.nvfp4j.Recipe;
-import io.github.nvfp4j.ReportedByKernelException;
 import io.github.nvfp4j.ScaleLayout;
-import io.github.nvfp4j.Swiglu;
 import io.github.nvfp4j.SwigluColumns;
-import io.github.nvfp4j.SwigluQuantize;
 import io.github.nvfp4j.Swizzle;
 import io.github.nvfp4j.Tensor;
 import io.github.nvfp4j.Unswizzle;
@@ -19,13 +16,9 @@ import io.github.nvfp4j.ZeroScale;
 import io.github.nvfp4j.reference.DequantizeReference;
 import io.github.nvfp4j.reference.Nvfp4Matrix;
 import io.github.nvfp4j.reference.QuantizeReference;
-import io.github.nvfp4j.reference.SwigluQuantizeReference;
-import io.github.nvfp4j.reference.SwigluReference;
 import io.github.nvfp4j.reference.SwizzleReference;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.SplittableRandom;
@@ -51,7 +44,6 @@ final class Selftest {
 
   private static final DType[] FLOATS = {DType.BF16, DType.F16, DType.F32};
   private static final DType[] SWIGLU_FLOATS = {DType.BF16, DType.F32};
-  private static final int PADDING = 24;
 
   private final long seed;
   private final List<Case> cases = new ArrayList<>();
@@ -101,7 +93,7 @@ final class Selftest {
   }
 
   /// How to quantise.
-  private record Variant(
+  record Variant(
       GlobalScale global,
       ScaleLayout layout,
       Recipe recipe,
@@ -123,16 +115,16 @@ final class Selftest {
     int rows = shape[0];
     int columns = shape[1];
     float[] x = random.matrix(rows, columns, dtype);
-    Tensor input = upload(bench, x, rows, columns, dtype, strided);
+    Tensor input = SelftestData.upload(bench, x, rows, columns, dtype, strided);
     Nvfp4Tensor out = bench.result(rows, columns, v.layout(), v.global());
     float[] given = given(bench, random, v, x, rows, columns, out);
     Quantize.run(bench.stream(), input, null, out, v.options());
     bench.stream().synchronize();
-    return compare(bench, out, v.reference(x, rows, columns, given));
+    return SelftestData.compare(bench, out, v.reference(x, rows, columns, given));
   }
 
   /// Global scales near the dynamic ones, so that codes use their range, put into the result.
-  private static float @Nullable [] given(
+  static float @Nullable [] given(
       Workbench bench,
       RandomData random,
       Variant v,
@@ -165,11 +157,11 @@ final class Selftest {
     Tensor gathered = bench.upload(MemorySegment.ofArray(ids), DType.I32, ids.length);
     Quantize.Options options =
         Quantize.Options.of(Quantize.Source.DYNAMIC, Recipe.EXACT, ZeroScale.MIN);
-    Tensor input = upload(bench, x, rows, columns, DType.BF16, true);
+    Tensor input = SelftestData.upload(bench, x, rows, columns, DType.BF16, true);
     Quantize.run(bench.stream(), input, gathered, out, options);
     bench.stream().synchronize();
     float[] y = QuantizeReference.gather(x, rows, columns, ids);
-    return compare(
+    return SelftestData.compare(
         bench,
         out,
         QuantizeReference.dynamic(
@@ -201,14 +193,15 @@ final class Selftest {
     int columns = shape[1];
     Nvfp4Matrix q = random.quantized(rows, columns, global);
     Nvfp4Tensor x = bench.result(rows, columns, layout, global);
-    copyInto(bench, q.codes(), x.codes());
-    copyInto(bench, scales(q, layout), x.scales());
-    copyInto(bench, MemorySegment.ofArray(q.globalScales()), x.globalScales());
+    SelftestData.copyInto(bench, q.codes(), x.codes());
+    SelftestData.copyInto(bench, SelftestData.scales(q, layout), x.scales());
+    SelftestData.copyInto(bench, MemorySegment.ofArray(q.globalScales()), x.globalScales());
     Tensor output = bench.result(dtype, rows, columns);
     Dequantize.run(bench.stream(), x, output);
     bench.stream().synchronize();
     float[] y = DequantizeReference.dequantize(q, dtype);
-    return compare("output", bytes(bench, output), RandomData.encode(y, dtype));
+    return SelftestData.compare(
+        "output", SelftestData.bytes(bench, output), RandomData.encode(y, dtype));
   }
 
   private void addSwizzle() {
@@ -233,7 +226,7 @@ final class Selftest {
     }
     bench.stream().synchronize();
     MemorySegment expected = MemorySegment.ofArray(forth ? swizzled : linear);
-    return compare("scale", bytes(bench, result), expected);
+    return SelftestData.compare("scale", SelftestData.bytes(bench, result), expected);
   }
 
   private void addSwiglu() {
@@ -243,8 +236,9 @@ final class Selftest {
           for (float limit : new float[] {0, 10}) {
             boolean weighted = cases.size() % 2 == 0;
             boolean strided = cases.size() % 3 == 0;
-            SwigluVariant v = new SwigluVariant(shape, dtype, layout, limit, weighted, strided);
-            add(name("swiglu", v.words()), (b, r) -> swiglu(b, r, v));
+            SelftestSwiglu.Variant v =
+                new SelftestSwiglu.Variant(shape, dtype, layout, limit, weighted, strided);
+            add(name("swiglu", v.words()), (b, r) -> SelftestSwiglu.swiglu(b, r, v));
             for (GlobalScale global : GlobalScale.values()) {
               for (Quantize.Source source : Quantize.Source.values()) {
                 ScaleLayout scales =
@@ -253,99 +247,13 @@ final class Selftest {
                 Variant q = new Variant(global, scales, recipe, source, ZeroScale.MIN);
                 add(
                     name("swiglu_quantize", v.words()) + name("", global, source, scales, recipe),
-                    (b, r) -> swigluQuantize(b, r, v, q));
+                    (b, r) -> SelftestSwiglu.swigluQuantize(b, r, v, q));
               }
             }
           }
         }
       }
     }
-  }
-
-  private record SwigluVariant(
-      int[] shape,
-      DType dtype,
-      SwigluColumns layout,
-      float limit,
-      boolean weighted,
-      boolean strided) {
-    Object[] words() {
-      return new Object[] {
-        shape, dtype, layout, "limit " + limit, weighted ? "weighted" : "", strided ? "strided" : ""
-      };
-    }
-
-    int rows() {
-      return shape[0];
-    }
-
-    int columns() {
-      return shape[1];
-    }
-
-    Tensor gateUp(Workbench bench, float[] x) {
-      return upload(bench, x, rows(), 2 * columns(), dtype, strided);
-    }
-
-    Swiglu.Options options() {
-      return Swiglu.Options.of(layout, limit);
-    }
-
-    float @Nullable [] weight(RandomData random) {
-      return weighted ? random.weights(rows()) : null;
-    }
-
-    float[] reference(float[] x, float @Nullable [] weight) {
-      return SwigluReference.swiglu(x, rows(), columns(), weight, layout, limit, dtype);
-    }
-  }
-
-  private static @Nullable String swiglu(Workbench bench, RandomData random, SwigluVariant v) {
-    float[] x = random.preActivations(v.rows(), 2 * v.columns(), v.dtype());
-    float[] weight = v.weight(random);
-    Tensor output = bench.result(v.dtype(), v.rows(), v.columns());
-    Swiglu.run(bench.stream(), v.gateUp(bench, x), upload(bench, weight), output, v.options());
-    bench.stream().synchronize();
-    MemorySegment expected = RandomData.encode(v.reference(x, weight), v.dtype());
-    return compare("output", bytes(bench, output), expected);
-  }
-
-  private static @Nullable String swigluQuantize(
-      Workbench bench, RandomData random, SwigluVariant v, Variant q) {
-    float[] x = random.preActivations(v.rows(), 2 * v.columns(), v.dtype());
-    float[] weight = v.weight(random);
-    Nvfp4Tensor out = bench.result(v.rows(), v.columns(), q.layout(), q.global());
-    float[] y = v.reference(x, weight);
-    float[] given = given(bench, random, q, y, v.rows(), v.columns(), out);
-    SwigluQuantize.run(
-        bench.stream(), v.gateUp(bench, x), upload(bench, weight), out, v.options(), q.options());
-    bench.stream().synchronize();
-    Nvfp4Matrix expected =
-        given == null
-            ? SwigluQuantizeReference.dynamic(
-                x,
-                v.rows(),
-                v.columns(),
-                weight,
-                v.layout(),
-                v.limit(),
-                v.dtype(),
-                q.global(),
-                q.recipe(),
-                q.zero())
-            : SwigluQuantizeReference.given(
-                x,
-                v.rows(),
-                v.columns(),
-                weight,
-                v.layout(),
-                v.limit(),
-                v.dtype(),
-                q.global(),
-                given,
-                q.recipe(),
-                q.zero());
-    return compare(bench, out, expected);
   }
 
   private void addCopy() {
@@ -355,11 +263,12 @@ final class Selftest {
             name("copy", shape) + (strided ? " strided" : ""),
             (bench, random) -> {
               float[] x = random.matrix(shape[0], shape[1], DType.F32);
-              Tensor source = upload(bench, x, shape[0], shape[1], DType.F32, strided);
+              Tensor source = SelftestData.upload(bench, x, shape[0], shape[1], DType.F32, strided);
               Tensor copy = bench.result(DType.F32, shape[0], shape[1]);
               copy.copyFrom(bench.stream(), source);
               bench.stream().synchronize();
-              return compare("copy", bytes(bench, copy), RandomData.encode(x, DType.F32));
+              return SelftestData.compare(
+                  "copy", SelftestData.bytes(bench, copy), RandomData.encode(x, DType.F32));
             });
       }
     }
@@ -373,8 +282,9 @@ final class Selftest {
           float[] x = random.matrix(4, 32, DType.F32);
           x[40] = Float.NaN;
           Nvfp4Tensor out = bench.result(4, 32, ScaleLayout.LINEAR, GlobalScale.TENSOR);
-          Quantize.dynamic(bench.stream(), upload(bench, x, 4, 32, DType.F32, false), out);
-          String silent = reported(bench);
+          Quantize.dynamic(
+              bench.stream(), SelftestData.upload(bench, x, 4, 32, DType.F32, false), out);
+          String silent = SelftestData.reported(bench);
           Variant v =
               new Variant(
                   GlobalScale.TENSOR,
@@ -382,16 +292,19 @@ final class Selftest {
                   Recipe.EXACT,
                   Quantize.Source.DYNAMIC,
                   ZeroScale.MIN);
-          return silent != null ? silent : compare(bench, out, v.reference(x, 4, 32, null));
+          return silent != null
+              ? silent
+              : SelftestData.compare(bench, out, v.reference(x, 4, 32, null));
         });
     add(
         "fault bad global scale",
         (bench, random) -> {
           float[] x = random.matrix(4, 32, DType.F32);
           Nvfp4Tensor out = bench.result(4, 32, ScaleLayout.LINEAR, GlobalScale.TENSOR);
-          copyInto(bench, MemorySegment.ofArray(new float[] {-1}), out.globalScales());
-          Quantize.given(bench.stream(), upload(bench, x, 4, 32, DType.F32, false), out);
-          return reported(bench);
+          SelftestData.copyInto(bench, MemorySegment.ofArray(new float[] {-1}), out.globalScales());
+          Quantize.given(
+              bench.stream(), SelftestData.upload(bench, x, 4, 32, DType.F32, false), out);
+          return SelftestData.reported(bench);
         });
     add(
         "fault index out of range",
@@ -401,9 +314,9 @@ final class Selftest {
           Tensor ids = bench.upload(MemorySegment.ofArray(new int[] {0, 4, -1}), DType.I32, 3);
           Quantize.Options options =
               Quantize.Options.of(Quantize.Source.DYNAMIC, Recipe.EXACT, ZeroScale.MIN);
-          Tensor input = upload(bench, x, 4, 32, DType.F32, false);
+          Tensor input = SelftestData.upload(bench, x, 4, 32, DType.F32, false);
           Quantize.run(bench.stream(), input, ids, out, options);
-          return reported(bench);
+          return SelftestData.reported(bench);
         });
     add(
         "fault bad block scale",
@@ -411,101 +324,13 @@ final class Selftest {
           Nvfp4Matrix q = random.quantized(4, 32, GlobalScale.TENSOR);
           q.scales()[5] = 0x7f;
           Nvfp4Tensor x = bench.result(4, 32, ScaleLayout.LINEAR, GlobalScale.TENSOR);
-          copyInto(bench, q.codes(), x.codes());
-          copyInto(bench, q.scales(), x.scales());
-          copyInto(bench, MemorySegment.ofArray(q.globalScales()), x.globalScales());
+          SelftestData.copyInto(bench, q.codes(), x.codes());
+          SelftestData.copyInto(bench, q.scales(), x.scales());
+          SelftestData.copyInto(bench, MemorySegment.ofArray(q.globalScales()), x.globalScales());
           Tensor output = bench.result(DType.F32, 4, 32);
           Dequantize.run(bench.stream(), x, output);
-          return reported(bench);
+          return SelftestData.reported(bench);
         });
-  }
-
-  private static @Nullable String reported(Workbench bench) {
-    try {
-      bench.stream().synchronize();
-    } catch (ReportedByKernelException e) {
-      bench.stream().synchronize(); // a fault is reported once
-      return null;
-    }
-    return "nothing was reported, expected ReportedByKernelException";
-  }
-
-  /// A matrix on the device; a strided one lies in rows whose padding is NaN, which an op would
-  /// notice.
-  private static Tensor upload(
-      Workbench bench, float[] x, int rows, int columns, DType dtype, boolean strided) {
-    if (!strided) {
-      return bench.upload(RandomData.encode(x, dtype), dtype, rows, columns);
-    }
-    int stride = columns + PADDING;
-    float[] padded = new float[rows * stride];
-    Arrays.fill(padded, Float.NaN);
-    for (int row = 0; row < rows; row++) {
-      System.arraycopy(x, row * columns, padded, row * stride, columns);
-    }
-    Tensor whole = bench.upload(RandomData.encode(padded, dtype), dtype, rows, stride);
-    return bench.leftColumns(whole, columns);
-  }
-
-  private static @Nullable Tensor upload(Workbench bench, float @Nullable [] vector) {
-    return vector == null
-        ? null
-        : bench.upload(MemorySegment.ofArray(vector), DType.F32, vector.length);
-  }
-
-  private static void copyInto(Workbench bench, byte[] bytes, Tensor destination) {
-    copyInto(bench, MemorySegment.ofArray(bytes), destination);
-  }
-
-  private static void copyInto(Workbench bench, MemorySegment bytes, Tensor destination) {
-    destination.copyFrom(
-        bench.stream(), bench.upload(bytes, destination.dtype(), destination.shape()));
-  }
-
-  private static byte[] scales(Nvfp4Matrix q, ScaleLayout layout) {
-    return layout == ScaleLayout.LINEAR
-        ? q.scales()
-        : SwizzleReference.swizzle(q.scales(), q.rows(), q.blocksPerRow());
-  }
-
-  private static MemorySegment bytes(Workbench bench, Tensor tensor) {
-    return tensor.toHost(bench.stream(), bench.arena()).segment();
-  }
-
-  private static @Nullable String compare(Workbench bench, Nvfp4Tensor out, Nvfp4Matrix expected) {
-    if (expected.rows() == 0) {
-      return null; // an op of no rows is checked and touches nothing, the global scale included
-    }
-    MemorySegment gs = MemorySegment.ofArray(expected.globalScales());
-    String difference = compare("global scale", bytes(bench, out.globalScales()), gs);
-    if (difference == null) {
-      MemorySegment scales = MemorySegment.ofArray(scales(expected, out.scaleLayout()));
-      difference = compare("scale", bytes(bench, out.scales()), scales);
-    }
-    if (difference == null) {
-      MemorySegment codes = MemorySegment.ofArray(expected.codes());
-      difference = compare("code", bytes(bench, out.codes()), codes);
-    }
-    return difference;
-  }
-
-  private static @Nullable String compare(
-      String what, MemorySegment actual, MemorySegment expected) {
-    long at = actual.mismatch(expected);
-    if (at < 0) {
-      return null;
-    }
-    if (actual.byteSize() != expected.byteSize()) {
-      return what + " has " + actual.byteSize() + " bytes, expected " + expected.byteSize();
-    }
-    return String.format(
-        Locale.ROOT,
-        "%s byte %d of %d is 0x%02x, expected 0x%02x",
-        what,
-        at,
-        actual.byteSize(),
-        actual.get(ValueLayout.JAVA_BYTE, at),
-        expected.get(ValueLayout.JAVA_BYTE, at));
   }
 
   private static String name(String op, Object... words) {

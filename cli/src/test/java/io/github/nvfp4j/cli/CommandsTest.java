@@ -13,7 +13,6 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /// `devices`, `selftest`, `--version`, `--help`, and the printing that all commands share.
@@ -50,9 +49,8 @@ class CommandsTest {
   }
 
   @Test
-  @Tag("gpu")
+  @Gpu
   void selftestPassesOnTheGpu() {
-    Gpu.require();
     String text = Cli.run("selftest", "--device", "cuda:0").succeeded().out();
     assertThat(text).startsWith("selftest on cuda:0 (").contains(" passed, 0 failed");
   }

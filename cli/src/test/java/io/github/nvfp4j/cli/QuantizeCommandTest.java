@@ -31,7 +31,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import org.junit.jupiter.api.BeforeEach;
-import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -110,9 +109,8 @@ class QuantizeCommandTest {
   }
 
   @Test
-  @Tag("gpu")
+  @Gpu
   void theGpuWritesTheSameFile() throws IOException {
-    Gpu.require();
     Path gpu = directory.resolve("gpu.safetensors");
     Cli.run("quantize", Cli.nano(), out).succeeded();
     Cli.Result result = Cli.run("quantize", Cli.nano(), gpu, "--device", "cuda:0").succeeded();

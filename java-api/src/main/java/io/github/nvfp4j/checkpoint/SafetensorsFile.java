@@ -30,6 +30,8 @@ import java.util.Map;
 /// Alignment of a tensor is what its writer made it: see [#isAligned].
 public final class SafetensorsFile {
   private static final int LENGTH_BYTES = 8;
+  // A page: of more, a mapping knows nothing.
+  private static final int MAX_ALIGNMENT = 4096;
 
   private final Path path;
   private final MemorySegment mapping;
@@ -178,8 +180,17 @@ public final class SafetensorsFile {
   /// @param name a name
   /// @param alignment bytes, a power of two up to 4096
   /// @return true when it does
-  /// @throws IllegalArgumentException when there is no such tensor
+  /// @throws IllegalArgumentException when there is no such tensor, or `alignment` is not such a
+  ///   number
   public boolean isAligned(String name, int alignment) {
+    if (alignment < 1 || alignment > MAX_ALIGNMENT || Integer.bitCount(alignment) != 1) {
+      throw new IllegalArgumentException(
+          path
+              + ": alignment is "
+              + alignment
+              + ", expected a power of two from 1 to "
+              + MAX_ALIGNMENT);
+    }
     return (dataStart + placed(name).begin()) % alignment == 0;
   }
 

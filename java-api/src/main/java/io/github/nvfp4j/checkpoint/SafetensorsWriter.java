@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.channels.ClosedChannelException;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
@@ -114,7 +115,7 @@ public final class SafetensorsWriter implements AutoCloseable {
   ///   `byte[]`. Read before the call returns, not kept
   /// @throws IllegalArgumentException when the name was not declared or the size differs
   /// @throws IllegalStateException when the tensor was written already, or the writer is closed
-  /// @throws IOException when the disk refuses
+  /// @throws IOException when the disk refuses; the message names the target
   public void write(String name, MemorySegment data) throws IOException {
     requireOpen();
     HeaderReader.Placed tensor = tensors.get(name);
@@ -136,7 +137,7 @@ public final class SafetensorsWriter implements AutoCloseable {
               + tensor.entry()
               + ")");
     }
-    if (!missing.remove(name)) {
+    if (!missing.contains(name)) {
       throw new IllegalStateException(
           target + ": tensor " + Text.quote(name) + " was written already, expected once");
     }
@@ -144,6 +145,7 @@ public final class SafetensorsWriter implements AutoCloseable {
       MemorySegment chunk = data.asSlice(done, Math.min(CHUNK_BYTES, bytes - done));
       writeFully(chunk.asByteBuffer(), dataStart + tensor.begin() + done);
     }
+    missing.remove(name); // not before: what the disk refused half-way is still to be written
   }
 
   /// Flushes the file to the disk and moves it into place, replacing what was there in one step.
@@ -166,9 +168,13 @@ public final class SafetensorsWriter implements AutoCloseable {
       throw new IOException(
           target + ": the written file has " + channel.size() + " bytes, expected " + fileBytes);
     }
-    channel.force(true);
-    channel.close();
-    Files.move(temporary, target, StandardCopyOption.ATOMIC_MOVE);
+    try {
+      channel.force(true);
+      channel.close();
+      Files.move(temporary, target, StandardCopyOption.ATOMIC_MOVE);
+    } catch (IOException e) {
+      throw named(e);
+    }
     committed = true;
     syncDirectory();
   }
@@ -215,9 +221,22 @@ public final class SafetensorsWriter implements AutoCloseable {
 
   private void writeFully(ByteBuffer bytes, long position) throws IOException {
     long at = position;
-    while (bytes.hasRemaining()) {
-      at += channel.write(bytes, at);
+    try {
+      while (bytes.hasRemaining()) {
+        at += channel.write(bytes, at);
+      }
+    } catch (ClosedChannelException e) {
+      throw e; // an interrupt: nothing to do with the file
+    } catch (IOException e) {
+      throw named(e);
     }
+  }
+
+  /// A failure that names the target: "No space left on device" alone does not say where, and of
+  /// the temporary file the user knows nothing.
+  private IOException named(IOException e) {
+    String reason = e instanceof FileSystemException failure ? failure.getReason() : e.getMessage();
+    return new IOException(target + ": " + (reason == null ? e.toString() : reason), e);
   }
 
   /// The rename itself must reach the disk as well. File systems that cannot flush a directory have

@@ -74,6 +74,13 @@ class SafetensorsFileTest {
       SafetensorsFile file = SafetensorsFile.open(write(SafetensorsBytes.file(json, 4)), arena);
       assertThat(file.isAligned("a", 2)).isTrue();
       assertThat(file.isAligned("a", 4)).isFalse();
+      assertThat(file.isAligned("a", 1)).isTrue();
+      for (int alignment : new int[] {0, -1, Integer.MIN_VALUE, 3, 12, 8192}) {
+        assertThatThrownBy(() -> file.isAligned("a", alignment))
+            .isExactlyInstanceOf(IllegalArgumentException.class)
+            .hasMessageEndingWith(
+                ": alignment is " + alignment + ", expected a power of two from 1 to 4096");
+      }
       assertThat(file.data("a").address() % 4).isEqualTo(2);
       assertThat(file.data("a").get(ValueLayout.JAVA_INT_UNALIGNED, 0)).isEqualTo(0x03020100);
     }

@@ -3,6 +3,8 @@ package io.github.nvfp4j.checkpoint;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -146,6 +148,26 @@ class SafetensorsWriterTest {
     }
     assertThat(path).hasContent("old");
     assertThat(files()).containsExactly(path);
+  }
+
+  @Test
+  void whatTheDiskRefusesNamesTheFileAndIsStillToBeWritten() throws IOException {
+    Path path = directory.resolve("large");
+    List<SafetensorsEntry> entries =
+        List.of(
+            entry("hole", SafetensorsDType.U8, 1L << 59), entry("beyond", SafetensorsDType.U8, 4));
+    try (SafetensorsWriter writer = SafetensorsWriter.create(path, entries, Map.of())) {
+      MemorySegment four = MemorySegment.ofArray(new byte[4]);
+      IOException refusal =
+          catchThrowableOfType(IOException.class, () -> writer.write("beyond", four));
+      assumeTrue(refusal != null, "a file system whose files may have 512 PiB");
+      assertThat(refusal).hasMessageStartingWith(path + ": ").hasNoSuppressedExceptions();
+      assertThat(refusal.getMessage()).isNotEqualTo(path + ": null");
+      // Refused again, and not as something that was written already.
+      assertThatThrownBy(() -> writer.write("beyond", four)).isInstanceOf(IOException.class);
+      assertThatThrownBy(writer::commit).hasMessageContaining("2 declared tensors");
+    }
+    assertThat(files()).isEmpty();
   }
 
   @Test

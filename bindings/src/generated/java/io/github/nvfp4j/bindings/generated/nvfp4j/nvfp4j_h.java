@@ -1109,6 +1109,67 @@ public class nvfp4j_h extends nvfp4j_h$shared {
         }
     }
 
+    private static class nvfp4j_context_cancel_report {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_context_cancel_report");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_context_cancel_report(nvfp4j_context *context, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_context_cancel_report$descriptor() {
+        return nvfp4j_context_cancel_report.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_context_cancel_report(nvfp4j_context *context, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_context_cancel_report$handle() {
+        return nvfp4j_context_cancel_report.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_context_cancel_report(nvfp4j_context *context, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_context_cancel_report$address() {
+        return nvfp4j_context_cancel_report.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_context_cancel_report(nvfp4j_context *context, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_context_cancel_report(MemorySegment context, MemorySegment error) {
+        var mh$ = nvfp4j_context_cancel_report.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_context_cancel_report", context, error);
+            }
+            return (int)mh$.invokeExact(context, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class nvfp4j_cpu_capture_begin {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             nvfp4j_h.C_INT,
@@ -1540,6 +1601,130 @@ public class nvfp4j_h extends nvfp4j_h$shared {
                 traceDowncall("nvfp4j_copy", context, source, destination, error);
             }
             return (int)mh$.invokeExact(context, source, destination, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_device_enter {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_device_enter");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_device_enter(int32_t device, void **former, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_device_enter$descriptor() {
+        return nvfp4j_device_enter.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_device_enter(int32_t device, void **former, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_device_enter$handle() {
+        return nvfp4j_device_enter.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_device_enter(int32_t device, void **former, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_device_enter$address() {
+        return nvfp4j_device_enter.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_device_enter(int32_t device, void **former, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_device_enter(int device, MemorySegment former, MemorySegment error) {
+        var mh$ = nvfp4j_device_enter.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_device_enter", device, former, error);
+            }
+            return (int)mh$.invokeExact(device, former, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_device_leave {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_device_leave");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_device_leave(int32_t device, void *former, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_device_leave$descriptor() {
+        return nvfp4j_device_leave.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_device_leave(int32_t device, void *former, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_device_leave$handle() {
+        return nvfp4j_device_leave.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_device_leave(int32_t device, void *former, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_device_leave$address() {
+        return nvfp4j_device_leave.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_device_leave(int32_t device, void *former, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_device_leave(int device, MemorySegment former, MemorySegment error) {
+        var mh$ = nvfp4j_device_leave.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_device_leave", device, former, error);
+            }
+            return (int)mh$.invokeExact(device, former, error);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
