@@ -61,6 +61,17 @@ struct F16 {
 #endif
     return r;
   }
+  // In each half: the smaller magnitude of a and `limit`, with the sign of a; `limit` is positive.
+  static __device__ __forceinline__ std::uint32_t clamp_magnitude(std::uint32_t a,
+                                                                  std::uint32_t limit) {
+    std::uint32_t r;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 860
+    asm("min.xorsign.abs.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(limit));
+#else
+    r = __vminu2(a & 0x7FFF7FFFu, limit) | (a & 0x80008000u);
+#endif
+    return r;
+  }
   static __device__ __forceinline__ std::uint32_t magnitude(std::uint32_t a) {
     std::uint32_t r;
     asm("abs.f16x2 %0, %1;" : "=r"(r) : "r"(a));

@@ -208,6 +208,7 @@ __device__ __forceinline__ uint2 codes_by_thresholds<F32>(const Block<F32>& x,
 struct CodeFactors {
   float low;
   float high;  // equal to `low`, or larger: then ties are told by their codes under the two
+  bool plain;  // they are equal, and no |y| is 7 or more
   bool sure;   // no element can be coded wrong
 };
 
@@ -238,11 +239,13 @@ __device__ __forceinline__ CodeFactors code_factors(float d, float amax) {
   f.low = larger ? up : down;
   f.high = larger | !smaller ? up : down;
   // From 7 on there is no code: d is far too small where the scale saturated or is subnormal.
-  f.sure = (larger | smaller | tied) & (__fmul_rn(amax, up) < 7.0f * 0x1p-14f);
+  f.plain = (larger | smaller) & (__fmul_rn(amax, up) < 7.0f * 0x1p-14f);
+  f.sure = larger | smaller | tied;
   return f;
 }
 
-// y of elements i and j (F16, truncated) in the low and the high half. i is even or odd as j is.
+// y of elements i and j (F16, truncated) in the low and the high half. i is even or odd as j is. CLAMP: no more than what has code 7.
+template <bool CLAMP>
 __device__ __forceinline__ std::uint32_t scaled_pair(const std::uint32_t* x, int i, int j,
                                                      float c) {
   const auto value = [&](int k) {
@@ -252,16 +255,20 @@ __device__ __forceinline__ std::uint32_t scaled_pair(const std::uint32_t* x, int
   asm("cvt.rz.f16x2.f32 %0, %1, %2;"
       : "=r"(r)
       : "f"(__fmul_rn(value(j), c)), "f"(__fmul_rn(value(i), c)));
-  return r;
+  return CLAMP ? F16::clamp_magnitude(r, 0x0EFF0EFFu) : r;
 }
 
 // 8 elements to 8 nibbles.
+template <bool CLAMP>
 __device__ __forceinline__ std::uint32_t code_word_by_factor(const std::uint32_t* x, float c) {
   // The high bytes of F16: sign, four exponent bits of which the last two are the code's, the code's mantissa bit, and the bit that rounds it.
-  const std::uint32_t even =
-      __byte_perm(scaled_pair(x, 0, 2, c), scaled_pair(x, 4, 6, c), 0x7531u) + 0x01010101u;
-  const std::uint32_t odd =
-      __byte_perm(scaled_pair(x, 1, 3, c), scaled_pair(x, 5, 7, c), 0x7531u) + 0x01010101u;
+  const auto high_bytes = [&](int i) {
+    return __byte_perm(scaled_pair<CLAMP>(x, i, i + 2, c), scaled_pair<CLAMP>(x, i + 4, i + 6, c),
+                       0x7531u) +
+           0x01010101u;
+  };
+  const std::uint32_t even = high_bytes(0);
+  const std::uint32_t odd = high_bytes(1);
   // Bits 7, 3, 2, 1 of each byte to the nibbles: those of `even` to the low ones.
   const std::uint32_t low = select_bits(0x07070707u, even >> 1, even >> 4);
   const std::uint32_t high = select_bits(0x70707070u, odd << 3, odd);
@@ -271,18 +278,19 @@ __device__ __forceinline__ std::uint32_t code_word_by_factor(const std::uint32_t
 // Where the codes under the two factors differ, by one, the even one.
 __device__ __forceinline__ std::uint32_t code_word_by_factors(const std::uint32_t* x, float low,
                                                               float high) {
-  const std::uint32_t a = code_word_by_factor(x, low);
-  const std::uint32_t b = code_word_by_factor(x, high);
+  const std::uint32_t a = code_word_by_factor<true>(x, low);
+  const std::uint32_t b = code_word_by_factor<true>(x, high);
   return a + ((b - a) & a);
 }
 
 __device__ __forceinline__ uint2 codes_by_factors(const Block<Bf16>& x, const CodeFactors& f) {
-  // The same instructions for the whole warp, whoever needs them: of equal factors, too, they make the right codes.
-  if (__any_sync(__activemask(), f.low != f.high)) {
+  // The same instructions for the whole warp, whoever needs them: they make the right codes of what is plain, too.
+  if (__any_sync(__activemask(), !f.plain)) {
     return make_uint2(code_word_by_factors(x.w, f.low, f.high),
                       code_word_by_factors(x.w + 4, f.low, f.high));
   }
-  return make_uint2(code_word_by_factor(x.w, f.low), code_word_by_factor(x.w + 4, f.low));
+  return make_uint2(code_word_by_factor<false>(x.w, f.low),
+                    code_word_by_factor<false>(x.w + 4, f.low));
 }
 
 // BF16 where the factors are not sure. Cold.

@@ -101,10 +101,12 @@ __global__ void __launch_bounds__(THREADS, 1)
       mbarrier_init(&empty[s], THREADS / 32);
     }
     mbarrier_init_fence();
+  }
+  __syncthreads();
+  if (tid == 0) {
 #pragma unroll 1
     while (next < windows.first && next < n) produce();
   }
-  __syncthreads();
 
   int stage = 0;
   std::uint32_t parity = 0;
@@ -226,6 +228,7 @@ __global__ void __launch_bounds__(MAX_THREADS, MIN_BLOCKS)
     mbarrier_init(&full, 1);
     mbarrier_init_fence();
   }
+  __syncthreads();
   await_predecessor();
   const typename Source::Row r = source.row(row);
   if (threadIdx.x == 0) {
@@ -239,7 +242,6 @@ __global__ void __launch_bounds__(MAX_THREADS, MIN_BLOCKS)
     }
   }
   zero_padding_rows(t);
-  __syncthreads();
   mbarrier_wait(&full, 0u);
   std::uint32_t m = 0u;
   for (std::uint32_t k = threadIdx.x; k < row_blocks && r.valid(); k += blockDim.x) {
