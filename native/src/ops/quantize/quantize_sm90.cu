@@ -9,7 +9,7 @@ namespace {
 
 // kTensorRing: buffers, and chunks kept in registers besides.
 constexpr int stages(int element_bytes) { return element_bytes == 2 ? 14 : 7; }
-constexpr int held(int element_bytes) { return element_bytes == 2 ? 9 : 4; }
+constexpr int held(int element_bytes) { return element_bytes == 2 ? 8 : 4; }
 // Blocks a thread takes of a chunk.
 constexpr int per_thread(int element_bytes) {
   return quantize_ring_chunk(element_bytes) / kQuantizeRingThreads;
