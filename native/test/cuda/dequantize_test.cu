@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// dequantize, swizzle and unswizzle on the GPU against scalar host code.
+// dequantize on the GPU against scalar host code.
 #include "gpu_test.cuh"
 #include "ops/dequantize/dequantize_cuda.hpp"
-#include "ops/swizzle/swizzle_cuda.hpp"
 
 namespace nvfp4j::test {
 namespace {
@@ -90,35 +89,6 @@ void test_dequantize(Gpu& gpu, std::mt19937& g, std::int64_t rows, std::int64_t 
         std::string(name) + ": causes " + std::to_string(causes));
 }
 
-void test_swizzle(Gpu& gpu, std::mt19937& g, std::int64_t rows, std::int64_t blocks) {
-  const std::int64_t stride = blocks + (g() % 2 ? static_cast<std::int64_t>(g() % 9) : 0);
-  const int misalign = g() % 3 == 0 ? static_cast<int>(g() % 16) : 0;
-  std::vector<std::uint8_t> linear(static_cast<std::size_t>(rows * stride));
-  for (auto& b : linear) b = static_cast<std::uint8_t>(g());
-  std::vector<std::uint8_t> swizzled(static_cast<std::size_t>(swizzled_bytes(rows, blocks)), 0);
-  for (std::int64_t m = 0; m < rows; ++m) {
-    for (std::int64_t s = 0; s < blocks; ++s)
-      swizzled[scale_offset(NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4, m, s, blocks)] =
-          linear[m * stride + s];
-  }
-  const std::string name = "swizzle [" + std::to_string(rows) + ", " + std::to_string(blocks) +
-                           "] stride " + std::to_string(stride);
-  Buffer a(rows * stride, misalign);
-  Buffer b(static_cast<std::int64_t>(swizzled.size()));
-  a.put(linear.data(), a.bytes());
-  const SwizzleArgs args = {a.data(), b.data(), rows, blocks, stride};
-  must(static_cast<cudaError_t>(swizzle_cuda(gpu.launch, args)), "swizzle_cuda");
-  gpu.wait();
-  check(b.get("swizzle") == swizzled, name);
-  a.poison();
-  must(static_cast<cudaError_t>(unswizzle_cuda(gpu.launch, args)), "unswizzle_cuda");
-  gpu.wait();
-  for (std::int64_t m = 0; m < rows; ++m) {
-    for (std::int64_t s = blocks; s < stride; ++s) linear[m * stride + s] = Buffer::kPoison;
-  }
-  check(a.get("unswizzle") == linear, "un" + name);
-}
-
 }  // namespace
 }  // namespace nvfp4j::test
 
@@ -128,22 +98,12 @@ int main(int argc, char** argv) {
   Gpu gpu;
   must(static_cast<cudaError_t>(nvfp4j::dequantize_cuda_warm_up(gpu.properties)),
        "dequantize_cuda_warm_up");
-  must(static_cast<cudaError_t>(nvfp4j::swizzle_cuda_warm_up(gpu.properties)),
-       "swizzle_cuda_warm_up");
-  must(static_cast<cudaError_t>(nvfp4j::unswizzle_cuda_warm_up(gpu.properties)),
-       "unswizzle_cuda_warm_up");
   std::mt19937 g(20261126);
   const std::int64_t shapes[][2] = {{1, 16},     {3, 48},   {33, 272},   {130, 272}, {64, 1024},
                                     {129, 1040}, {5, 8192}, {300, 2064}, {1000, 16}};
   for (int i = 0; i < (quick ? 18 : 180); ++i) {
     const auto& s = shapes[static_cast<std::size_t>(i) % 9];
     test_dequantize(gpu, g, s[0], s[1]);
-  }
-  const std::int64_t scale_shapes[][2] = {{1, 1},    {3, 5},      {128, 4}, {129, 17},
-                                          {257, 64}, {1000, 448}, {31, 3},  {640, 129}};
-  for (int i = 0; i < (quick ? 16 : 64); ++i) {
-    const auto& s = scale_shapes[static_cast<std::size_t>(i) % 8];
-    test_swizzle(gpu, g, s[0], s[1]);
   }
   return finish();
 }
