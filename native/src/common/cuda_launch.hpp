@@ -29,6 +29,8 @@ struct CudaLaunch {
       workspace;  // device memory, 256-byte aligned, zeroed at creation; every kernel leaves it reusable (self-resetting)
   std::int64_t workspace_bytes;
   const CudaDeviceProperties* device;
+  // Whether a kernel may start before the one before it in the stream has ended, and wait itself. Not on a foreign stream: there, that one need not have waited for its own predecessor.
+  bool programmatic;
 };
 
 }  // namespace nvfp4j

@@ -16,8 +16,8 @@
 // exponent and the first of the mantissa, but for the rounding, which is an integer addition. All 16 elements together take 64 instructions. BF16 has so few bits that a threshold t = RU(d (T +- h)) seldom has a
 // BF16 number next to it. Where one lies just below, a c that is 2^-20 too small decides right about it; where one lies at t or just above, a c that is 2^-20 too large. Where d T itself is a BF16 number or nearly so, which
 // structure in the data makes common (a dynamic global scale is amax / 2688 = amax / (2^7 * 3 * 7)), the first happens at the thresholds with > and the second at those with >=: ties go to the even code. Then both
-// products are made, and of two codes that differ the even one is taken. What else there is (one block in 10^8 of random data) is compared with the thresholds.
-// native/test/cuda/quantize_test.cu checks all this against div.rn over every 16-bit magnitude and sampled d.
+// products are made, and of two codes that differ the even one is taken. There is nothing else: native/test/e2m1_factors_test.cpp tries all 2^23 mantissas of d, and native/test/cuda/quantize_test.cu compares with
+// div.rn over every 16-bit magnitude and sampled d.
 #pragma once
 #include <cstdint>
 #include <type_traits>
@@ -209,7 +209,6 @@ struct CodeFactors {
   float low;
   float high;  // equal to `low`, or larger: then ties are told by their codes under the two
   bool plain;  // they are equal, and no |y| is 7 or more
-  bool sure;   // no element can be coded wrong
 };
 
 __device__ __forceinline__ CodeFactors code_factors(float d, float amax) {
@@ -231,8 +230,7 @@ __device__ __forceinline__ CodeFactors code_factors(float d, float amax) {
   const bool none_above_strict = (above & 0xFFE0u) != 0u;
   const bool none_above_other = (above & 0xFFE00000u) != 0u;
   const bool larger = none_below_strict & none_below_other;
-  const bool smaller = none_above_strict & none_above_other;
-  const bool tied = none_below_other & none_above_strict;
+  const bool smaller = none_above_strict & none_above_other;  // if neither: ties
   const float up = __fmul_rn(c, 1.0f + 0x1p-20f);
   const float down = __fmul_rn(c, 1.0f - 0x1p-20f);
   CodeFactors f;
@@ -240,7 +238,6 @@ __device__ __forceinline__ CodeFactors code_factors(float d, float amax) {
   f.high = larger | !smaller ? up : down;
   // From 7 on there is no code: d is far too small where the scale saturated or is subnormal.
   f.plain = (larger | smaller) & (__fmul_rn(amax, up) < 7.0f * 0x1p-14f);
-  f.sure = larger | smaller | tied;
   return f;
 }
 
@@ -284,7 +281,7 @@ __device__ __forceinline__ std::uint32_t code_word_by_factors(const std::uint32_
 }
 
 __device__ __forceinline__ uint2 codes_by_factors(const Block<Bf16>& x, const CodeFactors& f) {
-  // The same instructions for the whole warp, whoever needs them: they make the right codes of what is plain, too.
+  // The same instructions for the whole warp, whoever needs them: they make the right codes of what is plain, too, so that it does not matter which threads the vote finds together.
   if (__any_sync(__activemask(), !f.plain)) {
     return make_uint2(code_word_by_factors(x.w, f.low, f.high),
                       code_word_by_factors(x.w + 4, f.low, f.high));
@@ -293,20 +290,11 @@ __device__ __forceinline__ uint2 codes_by_factors(const Block<Bf16>& x, const Co
                     code_word_by_factor<false>(x.w + 4, f.low));
 }
 
-// BF16 where the factors are not sure. Cold.
-static __device__ __noinline__ uint2 codes_in_doubt(Block<Bf16> x, float d) {
-  Block<F32> y;
-#pragma unroll
-  for (int i = 0; i < 16; ++i) y.w[i] = __float_as_uint(x.element(i));
-  return codes_by_thresholds<F32>(y, pack_thresholds<F32>(thresholds_of(d)));
-}
-
 // The codes under d, whichever way T takes; 2^-69 <= d <= 2^69. `amax` is the block's largest magnitude.
 template <typename T>
 __device__ __forceinline__ uint2 codes_under(const Block<T>& x, float d, float amax) {
   if constexpr (std::is_same_v<T, Bf16>) {
-    const CodeFactors factors = code_factors(d, amax);
-    return factors.sure ? codes_by_factors(x, factors) : codes_in_doubt(x, d);
+    return codes_by_factors(x, code_factors(d, amax));
   } else {
     return codes_by_thresholds<T>(x, pack_thresholds<T>(thresholds_of(d)));
   }

@@ -9,39 +9,43 @@
 
 namespace nvfp4j {
 
-enum class LaunchKind {
-  // May start while the kernel before it in the stream still runs: it begins with device::await_predecessor().
-  kProgrammatic,
-  kCooperative,  // all thread blocks are resident, or the launch fails
-};
+namespace launch_detail {
 
-// One kernel launch; the stream may be capturing.
-inline cudaError_t launch_kernel(const void* kernel, const CudaLaunch& launch, LaunchKind kind,
-                                 dim3 grid, int threads, int shared_bytes, void** arguments) {
-  cudaLaunchAttribute attribute = {};
+inline cudaError_t launch(const void* kernel, const CudaLaunch& l,
+                          const cudaLaunchAttribute* attribute, dim3 grid, int threads,
+                          int shared_bytes, void** arguments) {
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
-  config.stream = launch.stream;
-  config.attrs = &attribute;
-  if (kind == LaunchKind::kCooperative) {
-    attribute.id = cudaLaunchAttributeCooperative;
-    attribute.val.cooperative = 1;
-    config.numAttrs = 1;
-  } else if (launch.device->programmatic_launch != 0) {
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    config.numAttrs = 1;
-  }
+  config.stream = l.stream;
+  config.attrs = const_cast<cudaLaunchAttribute*>(attribute);
+  config.numAttrs = attribute != nullptr ? 1 : 0;
   return cudaLaunchKernelExC(&config, kernel, arguments);
 }
 
-inline cudaError_t launch_kernel(const void* kernel, const CudaLaunch& launch, std::int64_t grid,
-                                 int threads, void** arguments) {
-  return launch_kernel(kernel, launch, LaunchKind::kProgrammatic, dim3(static_cast<unsigned>(grid)),
-                       threads, 0, arguments);
+}  // namespace launch_detail
+
+// For a kernel that begins with device::await_predecessor(): it may start while the kernel before it in the stream still runs. The stream may be capturing.
+inline cudaError_t launch_programmatic(const void* kernel, const CudaLaunch& l, dim3 grid,
+                                       int threads, int shared_bytes, void** arguments) {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  return launch_detail::launch(kernel, l, l.programmatic ? &attribute : nullptr, grid, threads,
+                               shared_bytes, arguments);
 }
+
+// For a kernel with a grid exchange: all its thread blocks are resident, or the launch fails. It starts when the kernel before it has ended.
+inline cudaError_t launch_cooperative(const void* kernel, const CudaLaunch& l, dim3 grid,
+                                      int threads, int shared_bytes, void** arguments) {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeCooperative;
+  attribute.val.cooperative = 1;
+  return launch_detail::launch(kernel, l, &attribute, grid, threads, shared_bytes, arguments);
+}
+
+inline dim3 grid_of(std::int64_t blocks) { return dim3(static_cast<unsigned>(blocks)); }
 
 // Asking for a kernel's attributes loads it.
 inline cudaError_t load_kernel(const void* kernel) {

@@ -11,12 +11,33 @@ __device__ __forceinline__ std::uint32_t smem_address(const void* p) {
 
 // ---- global memory -------------------------------------------------------------------------------------------------
 
-// Read-only data that this thread's neighbours use too: through L1.
-__device__ __forceinline__ uint4 load_once(const void* p) {
+// Loads of what the kernel before may have written: volatile and coherent, so that none moves before await_predecessor(), as a load through the read-only path (__ldg) may.
+__device__ __forceinline__ uint4 load(const uint4* p) {
   uint4 v;
-  asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
-      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-      : "l"(p));
+  asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p));
+  return v;
+}
+__device__ __forceinline__ std::uint32_t load(const std::uint32_t* p) {
+  std::uint32_t v;
+  asm volatile("ld.global.u32 %0, [%1];" : "=r"(v) : "l"(p));
+  return v;
+}
+__device__ __forceinline__ std::int32_t load(const std::int32_t* p) {
+  return static_cast<std::int32_t>(load(reinterpret_cast<const std::uint32_t*>(p)));
+}
+__device__ __forceinline__ float load(const float* p) {
+  return __uint_as_float(load(reinterpret_cast<const std::uint32_t*>(p)));
+}
+__device__ __forceinline__ std::uint32_t load(const std::uint16_t* p) {
+  std::uint16_t v;
+  asm volatile("ld.global.u16 %0, [%1];" : "=h"(v) : "l"(p));
+  return v;
+}
+__device__ __forceinline__ std::uint32_t load(const std::uint8_t* p) {
+  std::uint32_t v;
+  asm volatile("ld.global.u8 %0, [%1];" : "=r"(v) : "l"(p));
   return v;
 }
 
@@ -42,8 +63,8 @@ __device__ __forceinline__ void store_shared_word(std::uint64_t* p, std::uint64_
 
 // ---- the kernel before in the stream ------------------------------------------------------------------------------------
 
-// First in every kernel that is launched with LaunchKind::kProgrammatic: its thread blocks start while the kernel before it still runs, and wait here until that has ended and its writes are visible.
-// Only then may the kernel after this one start, so that no more than one waits. (Allowed before the wait, it was slower: 2 to 3 launches' thread blocks got in each other's way.)
+// First in every kernel that is launched with launch_programmatic(), in every thread block: its thread blocks start while the kernel before it still runs, and wait here until that has ended and its writes are
+// visible. Only then may the kernel after this one start, so that no more than one waits. (Allowed before the wait, it was slower: the thread blocks of several launches got in each other's way.)
 __device__ __forceinline__ void await_predecessor() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");

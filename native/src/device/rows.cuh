@@ -15,23 +15,22 @@ __device__ __forceinline__ Block<T> load_block(const char* p) {
   if constexpr (ALIGNED) {
 #pragma unroll
     for (int i = 0; i < T::kBytes; ++i) {
-      const uint4 v = load_once(p + 16 * i);
+      const uint4 v = load(reinterpret_cast<const uint4*>(p) + i);
       x.w[4 * i] = v.x;
       x.w[4 * i + 1] = v.y;
       x.w[4 * i + 2] = v.z;
       x.w[4 * i + 3] = v.w;
     }
   } else if constexpr (T::kBytes == 2) {
-    const auto* q = reinterpret_cast<const unsigned short*>(p);
+    const auto* q = reinterpret_cast<const std::uint16_t*>(p);
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      x.w[i] = static_cast<std::uint32_t>(__ldg(q + 2 * i)) |
-               static_cast<std::uint32_t>(__ldg(q + 2 * i + 1)) << 16;
+      x.w[i] = load(q + 2 * i) | load(q + 2 * i + 1) << 16;
     }
   } else {
-    const auto* q = reinterpret_cast<const unsigned int*>(p);
+    const auto* q = reinterpret_cast<const std::uint32_t*>(p);
 #pragma unroll
-    for (int i = 0; i < 16; ++i) x.w[i] = __ldg(q + i);
+    for (int i = 0; i < 16; ++i) x.w[i] = load(q + i);
   }
   return x;
 }

@@ -67,6 +67,9 @@ class OwnedStream {
   cudaStream_t stream_ = nullptr;
 };
 
+// Whether a Gate holds up copies too: compute-sanitizer's initcheck waits for each.
+inline bool gates = true;
+
 // What is enqueued behind it waits until release(), or half a minute, so that a test that fails
 // cannot hang. Kernels are not launched behind it: compute-sanitizer may wait for each.
 class Gate {
@@ -135,18 +138,25 @@ inline void check_equal(const Workload& w) {
   if (!w.equal()) check::failed(__FILE__, __LINE__, w.name + " differs from the CPU's result");
 }
 
-// The programs' main(). Arguments: [--quick] [part of the tests' names]
+// The programs' main(). Arguments: [--quick] [--no-gates] [part of the tests' names]
 inline int run_tests(int count, char** arguments) {
   int devices = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
     std::printf("skipped: no CUDA device\n");
     return 77;
   }
-  if (count > 1 && std::strcmp(arguments[1], "--quick") == 0) {
-    quick = true;
+  for (; count > 1 && arguments[1][0] == '-'; --count) {
+    const std::string option = arguments[1];
+    if (option == "--quick") {
+      quick = true;
+    } else if (option == "--no-gates") {
+      gates = false;
+    } else {
+      std::printf("no option %s\n", arguments[1]);
+      return 2;
+    }
     arguments[1] = arguments[0];
     ++arguments;
-    --count;
   }
   // A deadlock on the card ends here and not with the patience of whoever waits.
   std::signal(SIGALRM, [](int) {

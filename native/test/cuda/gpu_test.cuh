@@ -323,6 +323,7 @@ struct Gpu {
     MUST(cudaDeviceSynchronize());
     launch.workspace_bytes = workspace_bytes;
     launch.device = &properties;
+    launch.programmatic = properties.programmatic_launch != 0;
   }
 
   // What was reported since the last call.

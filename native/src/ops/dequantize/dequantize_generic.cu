@@ -113,10 +113,10 @@ __global__ void __launch_bounds__(kDequantizeThreads) dequantize(DequantizeTarge
       const std::uint32_t row = t.row_blocks.divide(n);
       at[j] = {static_cast<std::int64_t>(row), n - row * t.row_blocks.divisor};
     }
-    codes[j] = __ldg(reinterpret_cast<const unsigned int*>(t.codes) + unit);
-    scale[j] = __ldg(t.scales + (t.tiles == 0u ? static_cast<std::int64_t>(b)
-                                               : swizzled_offset(at[j].row, at[j].block, t.tiles)));
-    gs[j] = __ldg(t.global_scales + (t.per_row ? at[j].row : 0));
+    codes[j] = load(reinterpret_cast<const std::uint32_t*>(t.codes) + unit);
+    scale[j] = load(t.scales + (t.tiles == 0u ? static_cast<std::int64_t>(b)
+                                              : swizzled_offset(at[j].row, at[j].block, t.tiles)));
+    gs[j] = load(t.global_scales + (t.per_row ? at[j].row : 0));
   }
 #pragma unroll
   for (int j = 0; j < kDequantizeUnroll; ++j) {
@@ -188,9 +188,9 @@ int dequantize_cuda(const CudaLaunch& launch, const DequantizeArgs& args) {
                         launch.status,
                         args.global_scale_kind == NVFP4J_GLOBAL_SCALE_ROW};
   void* arguments[] = {&t};
-  return launch_kernel(kernel_of(args.dtype, aligned16(args.output, t.stride)), launch,
-                       plan_dequantize(args.rows, args.columns).grid, kDequantizeThreads,
-                       arguments);
+  return launch_programmatic(kernel_of(args.dtype, aligned16(args.output, t.stride)), launch,
+                             grid_of(plan_dequantize(args.rows, args.columns).grid),
+                             kDequantizeThreads, 0, arguments);
 }
 
 const char* dequantize_cuda_path(const CudaDeviceProperties& device) {

@@ -72,7 +72,7 @@ struct MatrixSource {
   }
   __device__ __forceinline__ Row row(std::int64_t m) const {
     if (gather != nullptr) {
-      const std::int32_t id = __ldg(gather + m);
+      const std::int32_t id = device::load(gather + m);
       if (id < 0 || id >= input_rows) return {nullptr};
       m = id;
     }
@@ -200,7 +200,7 @@ __global__ void __launch_bounds__(THREADS) quantize_given(Source source, Quantiz
   if (b >= t.total_blocks) return;
   std::int64_t scale_row = 0;
   if (t.per_row) scale_row = place_of(t, b).row;
-  const float gs = __ldg(t.global_scales + scale_row);
+  const float gs = load(t.global_scales + scale_row);
   const auto x = load_any(source, t, b);
   if (!global_scale_is_good(gs)) {
     const BlockPlace at = place_of(t, b);
@@ -307,7 +307,7 @@ __global__ void __launch_bounds__(MAX_THREADS)
     x[j].clear();
     if (threadIdx.x + j * blockDim.x < unit_blocks) x[j] = load_any(source, t, base + place(j));
   }
-  zero_padding_rows(t);
+  if (blockIdx.y == 0u) zero_padding_rows(t);
   std::uint32_t m = 0u;
 #pragma unroll
   for (int j = 0; j < HOLD; ++j) {

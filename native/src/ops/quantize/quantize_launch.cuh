@@ -89,11 +89,12 @@ cudaError_t launch_plan(const void* kernel, const CudaLaunch& launch, const Quan
   auto* exchange = static_cast<GridExchange*>(launch.workspace);
   void* with_group[] = {&source, &target, &group};  // kGiven and kRows take the first two
   void* with_exchange[] = {&source, &target, &exchange, &parked};  // kSmallGrid the first three
-  const bool grid =
-      plan.kernel == QuantizeKernel::kTensorGrid || plan.kernel == QuantizeKernel::kSmallGrid;
-  return launch_kernel(kernel, launch, grid ? LaunchKind::kCooperative : LaunchKind::kProgrammatic,
-                       dim3(static_cast<unsigned>(plan.grid), static_cast<unsigned>(plan.units)),
-                       plan.threads, plan.shared_bytes, grid ? with_exchange : with_group);
+  const dim3 grid(static_cast<unsigned>(plan.grid), static_cast<unsigned>(plan.units));
+  return plan.kernel == QuantizeKernel::kTensorGrid || plan.kernel == QuantizeKernel::kSmallGrid
+             ? launch_cooperative(kernel, launch, grid, plan.threads, plan.shared_bytes,
+                                  with_exchange)
+             : launch_programmatic(kernel, launch, grid, plan.threads, plan.shared_bytes,
+                                   with_group);
 }
 
 }  // namespace nvfp4j

@@ -50,17 +50,15 @@ cudaError_t launch_type(const CudaLaunch& l, const QuantizeArgs& args, const Qua
   if (plan.kernel == QuantizeKernel::kRowsBulk) {
     MatrixSource<T, true> source = MatrixSource<T, true>::of(args);
     void* arguments[] = {&source, &target};
-    return launch_kernel(rows_kernel<T>(args.recipe.recipe), l, LaunchKind::kProgrammatic,
-                         dim3(static_cast<unsigned>(plan.grid)), plan.threads, plan.shared_bytes,
-                         arguments);
+    return launch_programmatic(rows_kernel<T>(args.recipe.recipe), l, grid_of(plan.grid),
+                               plan.threads, plan.shared_bytes, arguments);
   }
   const void* input = args.input;
   void* exchange = l.workspace;
   device::RingWindows window = windows(T::kBytes);
   void* arguments[] = {&input, &target, &exchange, &window};
-  return launch_kernel(tensor_kernel<T>(args.recipe.recipe), l, LaunchKind::kCooperative,
-                       dim3(static_cast<unsigned>(plan.grid)), plan.threads, tensor_bytes<T>(),
-                       arguments);
+  return launch_cooperative(tensor_kernel<T>(args.recipe.recipe), l, grid_of(plan.grid),
+                            plan.threads, tensor_bytes<T>(), arguments);
 }
 
 template <typename T>

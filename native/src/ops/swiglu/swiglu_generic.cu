@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kSwigluThreads) swiglu_blocks(SwigluTarget t) 
     const std::uint64_t unit = i - row * t.row_units;
     const char* p = t.input + static_cast<std::int64_t>(row) * t.input_stride +
                     static_cast<std::int64_t>(unit) * (16 * T::kBytes) * (t.interleaved ? 2 : 1);
-    const SwigluScalars s = {t.limit, t.weight != nullptr ? __ldg(t.weight + row) : 1.0f,
+    const SwigluScalars s = {t.limit, t.weight != nullptr ? load(t.weight + row) : 1.0f,
                              t.packed_limit};
     const Block<T> y = with_canonical_nans<T>(
         swiglu_block<T>(load_gate_up<T, true>(p, p + t.half, t.interleaved), s));
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kSwigluThreads) swiglu_elements(SwigluTarget t
     const char* p = t.input + static_cast<std::int64_t>(row) * t.input_stride +
                     static_cast<std::int64_t>(column) * T::kBytes * (t.interleaved ? 2 : 1);
     const char* q = t.interleaved ? p + T::kBytes : p + t.half;
-    const SwigluScalars s = {t.limit, t.weight != nullptr ? __ldg(t.weight + row) : 1.0f,
+    const SwigluScalars s = {t.limit, t.weight != nullptr ? load(t.weight + row) : 1.0f,
                              t.packed_limit};
     char* out = t.output + static_cast<std::int64_t>(row) * t.output_stride +
                 static_cast<std::int64_t>(column) * T::kBytes;
@@ -122,8 +122,9 @@ int swiglu_cuda(const CudaLaunch& launch, const SwigluArgs& args) {
                     packed_bf16_limit(in.limit > 0.0f ? in.limit : INFINITY),
                     in.layout == NVFP4J_SWIGLU_INTERLEAVED};
   void* arguments[] = {&t};
-  return launch_kernel(bytes == 2 ? kernel_of<Bf16>(plan.blocks) : kernel_of<F32>(plan.blocks),
-                       launch, plan.grid, kSwigluThreads, arguments);
+  return launch_programmatic(
+      bytes == 2 ? kernel_of<Bf16>(plan.blocks) : kernel_of<F32>(plan.blocks), launch,
+      grid_of(plan.grid), kSwigluThreads, 0, arguments);
 }
 
 const char* swiglu_cuda_path(const CudaDeviceProperties& device) {

@@ -20,9 +20,8 @@ cudaError_t launch_type(const CudaLaunch& l, const SwigluQuantizeArgs& args,
   QuantizeTarget target = QuantizeTarget::of(args.output, args.recipe, NVFP4J_OP_SWIGLU_QUANTIZE,
                                              args.input.rows, args.input.columns, l.status);
   void* arguments[] = {&source, &target};
-  return launch_kernel(kernel_of<T>(args.recipe.recipe), l, LaunchKind::kProgrammatic,
-                       dim3(static_cast<unsigned>(plan.grid)), plan.threads, plan.shared_bytes,
-                       arguments);
+  return launch_programmatic(kernel_of<T>(args.recipe.recipe), l, grid_of(plan.grid), plan.threads,
+                             plan.shared_bytes, arguments);
 }
 
 }  // namespace

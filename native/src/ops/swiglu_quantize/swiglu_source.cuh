@@ -37,7 +37,7 @@ struct SwigluSource {
             in.layout == NVFP4J_SWIGLU_INTERLEAVED};
   }
   __device__ __forceinline__ Row row(std::int64_t m) const {
-    return {base + m * stride, weight != nullptr ? __ldg(weight + m) : 1.0f};
+    return {base + m * stride, weight != nullptr ? device::load(weight + m) : 1.0f};
   }
   __device__ __forceinline__ std::uint32_t row_bytes(std::uint32_t blocks) const {
     return blocks * (32 * T::kBytes);

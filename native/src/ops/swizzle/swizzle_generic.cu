@@ -202,8 +202,8 @@ cudaError_t launch(const CudaLaunch& l, const SwizzleArgs& args) {
   const std::int64_t z = (tile_rows + 65534) / 65535;
   const std::int64_t y = (tile_rows + z - 1) / z;
   if (x > 0x7fffffff || z > 65535) return cudaErrorInvalidConfiguration;  // 2^42 bytes and more
-  return launch_kernel(
-      reinterpret_cast<const void*>(&swizzle<TO_SWIZZLED>), l, LaunchKind::kProgrammatic,
+  return launch_programmatic(
+      reinterpret_cast<const void*>(&swizzle<TO_SWIZZLED>), l,
       dim3(static_cast<unsigned>(x), static_cast<unsigned>(y), static_cast<unsigned>(z)),
       32 * warps, 0, arguments);
 }
