@@ -280,6 +280,8 @@ int32_t nvfp4j_context_cancel_report(nvfp4j_context* context, nvfp4j_error* erro
         context->cuda->await_requested(name);
         copied = context->cuda->requested_report(name);
       } catch (...) {
+        // This copy is lost; what earlier requests had kept for whoever asks next is not.
+        context->cancelled = take_after(context->report_before, DeviceStatus{});
         context->report.store(Report::none, std::memory_order_release);
         throw;
       }

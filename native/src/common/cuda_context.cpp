@@ -156,9 +156,12 @@ void CudaContext::refuse_capture(const char* name, const char* why) {
   }
 }
 
-void CudaContext::enqueue_report(const char* name, DeviceStatus* host) {
+void CudaContext::enqueue_copy(const char* name, DeviceStatus* host) {
   check(name, "cudaMemcpyAsync",
         cudaMemcpyAsync(host, status_, sizeof(DeviceStatus), cudaMemcpyDeviceToHost, stream_));
+}
+
+void CudaContext::enqueue_clearing(const char* name) {
   check(name, "cudaMemsetAsync", cudaMemsetAsync(status_, 0, sizeof(DeviceStatus), stream_));
 }
 
@@ -166,7 +169,8 @@ DeviceStatus CudaContext::synchronize(const char* name) {
   const DeviceGuard guard(name, device_);
   const RelaxedCapture relaxed;
   refuse_capture(name, "a wait cannot be captured");
-  enqueue_report(name, &host_status_[0]);
+  enqueue_copy(name, &host_status_[0]);
+  enqueue_clearing(name);
   check(name, "cudaStreamSynchronize", cudaStreamSynchronize(stream_));
   return host_status_[0];
 }
@@ -174,8 +178,10 @@ DeviceStatus CudaContext::synchronize(const char* name) {
 void CudaContext::request_report(const char* name) {
   const DeviceGuard guard(name, device_);
   refuse_capture(name, "each replay of the graph would clear the record");
-  enqueue_report(name, &host_status_[1]);
+  enqueue_copy(name, &host_status_[1]);
   check(name, "cudaEventRecord", cudaEventRecord(report_done_, stream_));
+  // Last: where one of the calls fails, the record is as it was, and the next report has it.
+  enqueue_clearing(name);
 }
 
 DeviceStatus CudaContext::requested_report(const char* name) {

@@ -48,7 +48,8 @@ class CudaContext {
 
   /// Waits, then takes and clears what the kernels reported.
   DeviceStatus synchronize(const char* name);
-  /// Enqueues a copy of the status record, and its clearing.
+  /// Enqueues a copy of the status record, and its clearing. Where that fails, nothing is lost: the
+  /// record is not cleared.
   void request_report(const char* name);
   /// The copy that was requested last; throws INVALID_STATE while it is not complete.
   DeviceStatus requested_report(const char* name);
@@ -67,7 +68,8 @@ class CudaContext {
       fail_cuda_call(name, call, device_, error);
   }
   void free_all() noexcept;
-  void enqueue_report(const char* name, DeviceStatus* host);
+  void enqueue_copy(const char* name, DeviceStatus* host);
+  void enqueue_clearing(const char* name);
 
   CudaDevice& device_;
   bool own_stream_ = false;

@@ -101,6 +101,12 @@ void read_properties(const char* name, CudaDevice& device, int ordinal) {
 }  // namespace
 
 CudaDevice& cuda_device(const char* name, int ordinal) {
+  // Every device_enter and device_leave comes here. A thread that finds the record read asks nobody,
+  // and does not wait for another one that loads kernels under the mutex.
+  if (ordinal >= 0 && ordinal < kMaxCudaDevices &&
+      devices[ordinal].read.load(std::memory_order_acquire)) [[likely]] {
+    return devices[ordinal];
+  }
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess) {
@@ -115,9 +121,9 @@ CudaDevice& cuda_device(const char* name, int ordinal) {
   }
   CudaDevice& device = devices[ordinal];
   const std::lock_guard lock(device.mutex);
-  if (!device.read) {
+  if (!device.read.load(std::memory_order_relaxed)) {
     read_properties(name, device, ordinal);
-    device.read = true;
+    device.read.store(true, std::memory_order_release);
   }
   return device;
 }

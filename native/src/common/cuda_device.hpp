@@ -19,9 +19,10 @@ struct CudaDevice {
   std::atomic<int> failed{0};
   /// Its primary context, once that was needed; retained until the process ends.
   std::atomic<CUctx_st*> primary{nullptr};
-  std::mutex mutex;  // guards the fields below
+  /// Whether `properties` are there. (The one that warm_up() sets is for launches, which follow it.)
+  std::atomic<bool> read{false};
+  std::mutex mutex;  // guards the field below, and the writing of those above
   bool warm = false;
-  bool read = false;
 };
 
 /// Highest ordinal + 1 that the library keeps a record for.

@@ -37,9 +37,9 @@ final class Allocation {
   private final long bytes;
 
   // Devices other than that of `state` whose streams were given the memory, and which must be
-  // waited
-  // for before it is freed. Only page-locked memory has any. Null until there is one; guarded by
-  // this.
+  // waited for before it is freed. Only page-locked memory has any. Null until there is one;
+  // guarded
+  // by this.
   private @Nullable ArrayDeque<DeviceState> users;
 
   // Guarded by the lock of `state`.
@@ -109,6 +109,13 @@ final class Allocation {
   /// The next of those devices, which is then taken off the list.
   synchronized @Nullable DeviceState nextUser() {
     return users == null ? null : users.poll();
+  }
+
+  /// Puts a device back that [#nextUser] took off: it could not be waited for yet.
+  synchronized void returnUser(DeviceState user) {
+    if (users != null) {
+      users.addFirst(user);
+    }
   }
 
   /// A graph knows the memory. The caller holds the lock of [#state].

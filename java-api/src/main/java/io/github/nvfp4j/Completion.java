@@ -28,12 +28,12 @@ final class Completion {
   static final Thread POLLER =
       Thread.ofPlatform().daemon().name("nvfp4j-poller").unstarted(Completion::run);
 
-  private final Stream stream;
+  private final Reporting reporting;
   private final DeviceState state;
   private final MemorySegment context;
   private final Mark mark;
   private final List<CompletableFuture<Void>> futures;
-  private final List<Graph> graphs;
+  private final List<Reporting.Launched> graphs;
   private final List<ReportedByKernelException> carried = new ArrayList<>();
 
   // Held while the work is enqueued, by whoever waits for it, and by the poller for the length of a
@@ -98,13 +98,14 @@ final class Completion {
   }
 
   Completion(
-      Stream stream,
+      Reporting reporting,
+      DeviceState state,
       MemorySegment context,
       Mark mark,
       List<CompletableFuture<Void>> futures,
-      List<Graph> graphs) {
-    this.stream = stream;
-    this.state = stream.device().state();
+      List<Reporting.Launched> graphs) {
+    this.reporting = reporting;
+    this.state = state;
     this.context = context;
     this.mark = mark;
     this.futures = futures;
@@ -195,9 +196,9 @@ final class Completion {
 
   private void finish(int code) {
     Throwable failure = null;
+    Reports reports = new Reports();
     try {
       Cuda.check(state, "whenDone", code);
-      Reports reports = new Reports();
       Arena arena = Arena.ofAuto();
       NativeError error = new NativeError(arena);
       StatusRecord record = new StatusRecord(arena);
@@ -206,7 +207,7 @@ final class Completion {
           Nvfp4jNative.contextReport(context, record.segment(), error.segment()),
           error,
           record);
-      for (Graph graph : graphs) {
+      for (Reporting.Launched graph : graphs) {
         reports.add(
             state,
             Nvfp4jNative.contextReport(graph.context(), record.segment(), error.segment()),
@@ -214,10 +215,17 @@ final class Completion {
             record);
       }
       carried.forEach(reports::add);
+      carried.clear();
       failure = reports.first();
     } catch (RuntimeException | Error e) {
       // An error, too: it would end the poller, and with it every future of the process.
       failure = e;
+      // What was found until then is the next synchronisation's, or the next future's.
+      ReportedByKernelException found = reports.first();
+      if (found != null) {
+        reporting.carry(found);
+      }
+      carried.forEach(reporting::carry);
     }
     end(failure);
   }
@@ -269,7 +277,7 @@ final class Completion {
           pause = SHORTEST_NANOS;
         }
       }
-      done.removeIf(completion -> completion.stream.reporting().tryContinue(completion));
+      done.removeIf(completion -> completion.reporting.tryContinue(completion));
       if (!open.isEmpty() || !done.isEmpty()) {
         LockSupport.parkNanos(pause);
         pause = Math.min(pause * 2, LONGEST_NANOS);

@@ -4,8 +4,7 @@ package io.github.nvfp4j;
 import io.github.nvfp4j.bindings.CudaConstants;
 import io.github.nvfp4j.bindings.CudaRuntime;
 import java.util.ArrayDeque;
-import java.util.ArrayList;
-import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -65,7 +64,10 @@ final class DeviceState {
   private final int ordinal;
   private final Calls calls;
   private final ReentrantLock lock = new ReentrantLock();
+  // What waits for this device, and what has waited but goes on to the next. Nothing leaves a list
+  // before it is freed or in another: any call may throw for want of Java memory.
   private final ArrayDeque<Allocation> pending = new ArrayDeque<>();
+  private final ArrayDeque<Allocation> onwards = new ArrayDeque<>();
   private int captures;
   private volatile @Nullable String failure;
 
@@ -121,53 +123,88 @@ final class DeviceState {
   /// Waits for the device and frees what waited, if it may be freed now. Called where an allocation
   /// failed for want of memory, too.
   void drain() {
-    List<Allocation> onwards = List.of();
     lock.lock();
     try {
       if (captures == 0 && !pending.isEmpty()) {
-        List<Allocation> batch = new ArrayList<>(pending);
-        pending.clear();
-        onwards = free(batch);
+        freePending();
       }
     } finally {
       lock.unlock();
     }
-    for (Allocation allocation : onwards) {
-      // Not null: that is why it was not freed here.
-      DeviceState next = allocation.nextUser();
-      if (next != null) {
-        next.take(allocation);
-      }
+    for (DeviceState next = passOn(); next != null; next = passOn()) {
+      next.drain();
     }
   }
 
-  // Page-locked memory that this device's streams used, too.
-  private void take(Allocation allocation) {
+  // Gives an allocation to the next device whose streams used it; null when there is none left.
+  private @Nullable DeviceState passOn() {
+    Allocation allocation;
+    lock.lock();
+    try {
+      allocation = onwards.poll();
+    } finally {
+      lock.unlock();
+    }
+    if (allocation == null) {
+      return null;
+    }
+    // Never null: that is why it was not freed here.
+    DeviceState next = Objects.requireNonNull(allocation.nextUser());
+    boolean passed = false;
+    try {
+      next.add(allocation);
+      passed = true;
+    } finally {
+      if (!passed) {
+        // Both have the room that they had a moment ago.
+        allocation.returnUser(next);
+        lock.lock();
+        onwards.addFirst(allocation);
+        lock.unlock();
+      }
+    }
+    return next;
+  }
+
+  private void add(Allocation allocation) {
     lock.lock();
     try {
       pending.add(allocation);
     } finally {
       lock.unlock();
     }
-    drain();
+  }
+
+  // What cannot be freed now stays where it is, for the next call that frees.
+  private void drainQuietly() {
+    try {
+      drain();
+    } catch (RuntimeException | OutOfMemoryError e) {
+      return;
+    }
   }
 
   /// An arena has closed. Never throws: it runs as an arena's cleanup.
   void release(Allocation allocation) {
-    boolean onCleaner = Reaper.isCleanerThread(Thread.currentThread());
     lock.lock();
     try {
       if (!allocation.release()) {
         return;
       }
       pending.add(allocation);
+    } catch (OutOfMemoryError e) {
+      return; // The list cannot grow: this memory is the process's until it ends.
     } finally {
       lock.unlock();
     }
-    if (onCleaner) {
+    if (!Reaper.isCleanerThread(Thread.currentThread())) {
+      drainQuietly();
+      return;
+    }
+    try {
       Reaper.wake(this);
-    } else {
-      drain();
+    } catch (OutOfMemoryError e) {
+      return; // It is freed with what is released next.
     }
   }
 
@@ -183,7 +220,8 @@ final class DeviceState {
     }
   }
 
-  /// A graph that knew an allocation has closed.
+  /// A graph that knew an allocation has closed. Does not throw for what cannot be freed now: the
+  /// graph has others to release.
   void releaseRetained(Allocation allocation) {
     lock.lock();
     try {
@@ -194,7 +232,7 @@ final class DeviceState {
     } finally {
       lock.unlock();
     }
-    drain();
+    drainQuietly();
   }
 
   /// Waits for a free that is under way, then holds back others.
@@ -222,33 +260,33 @@ final class DeviceState {
   int pendingCount() {
     lock.lock();
     try {
-      return pending.size();
+      return pending.size() + onwards.size();
     } finally {
       lock.unlock();
     }
   }
 
-  // Under the lock: a capture that begins now waits until the memory is gone. Returns what other
-  // devices may still be using.
-  private List<Allocation> free(List<Allocation> batch) {
+  // Under the lock: a capture that begins now waits until the memory is gone.
+  private void freePending() {
     int code = calls.synchronize(ordinal);
     if (code == CudaConstants.ERROR_STREAM_CAPTURE_UNSUPPORTED) {
-      // Another library captures a stream of this device: a later call tries again.
-      pending.addAll(batch);
-      return List.of();
+      return; // Another library captures a stream of this device: a later call tries again.
     }
-    List<Allocation> onwards = new ArrayList<>();
-    for (Allocation allocation : batch) {
-      if (allocation.isUsedByOthers()) {
-        onwards.add(allocation);
-      } else {
-        int freed = calls.free(ordinal, allocation);
-        code = code == CudaConstants.SUCCESS ? freed : code;
+    try {
+      for (Allocation next = pending.peek(); next != null; next = pending.peek()) {
+        if (next.isUsedByOthers()) {
+          onwards.add(next);
+        } else {
+          // One that throws has freed nothing: it needs Java memory before, not afterwards.
+          int freed = calls.free(ordinal, next);
+          code = code == CudaConstants.SUCCESS ? freed : code;
+        }
+        pending.remove();
+      }
+    } finally {
+      if (CudaRuntime.isSticky(code)) {
+        fail(Cuda.describe(code));
       }
     }
-    if (CudaRuntime.isSticky(code)) {
-      fail(Cuda.describe(code));
-    }
-    return onwards;
   }
 }

@@ -4,6 +4,7 @@ package io.github.nvfp4j;
 import io.github.nvfp4j.bindings.CudaConstants;
 import io.github.nvfp4j.bindings.CudaRuntime;
 import io.github.nvfp4j.bindings.NativeError;
+import io.github.nvfp4j.bindings.Nvfp4jConstants;
 import io.github.nvfp4j.bindings.Nvfp4jNative;
 import io.github.nvfp4j.bindings.StatusRecord;
 import java.lang.foreign.Arena;
@@ -45,12 +46,17 @@ public final class Graph implements AutoCloseable {
   private final NativeError error;
   private final StatusRecord record;
 
+  private final Launch launch = new Launch();
+
   // Guarded by this. Nobody waits for a launch to end under this lock: a call of another thread
   // that does not wait must not stand behind one that does.
   private final Cuda.Scratch scratch;
   private @Nullable Stream last;
   private @Nullable Stream listed;
   private volatile @Nullable Completion requested;
+  // A future failed after its report was requested: nobody fetches it, and there is no other until
+  // it is taken back.
+  private boolean withdrawn;
   private boolean running;
   private boolean closed;
 
@@ -183,7 +189,7 @@ public final class Graph implements AutoCloseable {
     check("launch: cudaGraphLaunch", () -> CudaRuntime.graphLaunch(exec, cudaStream));
     last = stream;
     if (listed != stream) {
-      stream.reporting().addLaunched(this);
+      stream.reporting().addLaunched(launch);
       listed = stream;
     }
     check("launch: cudaEventRecord", () -> CudaRuntime.eventRecord(launchDone, cudaStream));
@@ -285,80 +291,128 @@ public final class Graph implements AutoCloseable {
 
   // ---- reports ----------------------------------------------------------------------------------
 
-  /// The launching stream is idle: takes what the kernels reported.
-  synchronized void collect(Stream stream, Reports reports) {
-    if (listed == stream) {
-      listed = null;
+  /// The graph as the stream knows it that it was launched on.
+  private final class Launch implements Reporting.Launched {
+    @Override
+    public void collect(Stream stream, Reports reports) {
+      synchronized (Graph.this) {
+        if (!closed && last == stream) {
+          reports.add(
+              state,
+              Nvfp4jNative.contextSynchronize(context, record.segment(), error.segment()),
+              error,
+              record);
+        }
+        // Not before: where the call fails, the stream asks again.
+        if (listed == stream) {
+          listed = null;
+        }
+      }
     }
-    if (closed || last != stream) {
-      return;
+
+    @Override
+    public boolean requestReport(Stream stream, Completion completion) {
+      synchronized (Graph.this) {
+        if (closed || last != stream || withdrawn) {
+          return false;
+        }
+        Completion former = requested;
+        if (former != null && !former.isFinished()) {
+          return false;
+        }
+        check(
+            "whenDone: cudaStreamWaitEvent",
+            () -> CudaRuntime.streamWaitEvent(contextStream, launchDone, 0));
+        int status = Nvfp4jNative.contextRequestReport(context, error.segment());
+        if (status != 0) {
+          throw Failures.of(state, null, status, error, "");
+        }
+        requested = completion;
+        long cudaStream = stream.cudaStream();
+        try {
+          check(
+              "whenDone: cudaEventRecord",
+              () -> CudaRuntime.eventRecord(reportDone, contextStream));
+          check(
+              "whenDone: cudaStreamWaitEvent",
+              () -> CudaRuntime.streamWaitEvent(cudaStream, reportDone, 0));
+        } catch (RuntimeException e) {
+          withdrawn = true;
+          throw e;
+        }
+        listed = null;
+        return true;
+      }
     }
-    reports.add(
-        state,
-        Nvfp4jNative.contextSynchronize(context, record.segment(), error.segment()),
-        error,
-        record);
+
+    @Override
+    public void withdraw(Stream stream) {
+      synchronized (Graph.this) {
+        withdrawn = true;
+        listed = stream;
+      }
+    }
+
+    @Override
+    public void takeBack() {
+      synchronized (Graph.this) {
+        if (!closed) {
+          cancelWithdrawn();
+        }
+      }
+    }
+
+    @Override
+    public boolean tryTakeBack() {
+      synchronized (Graph.this) {
+        // What a graph that closes has found is taken there.
+        if (closed || !withdrawn) {
+          return true;
+        }
+        int status = Nvfp4jNative.contextReport(context, record.segment(), error.segment());
+        if (status == Nvfp4jConstants.ERROR_INVALID_STATE) {
+          return false;
+        }
+        Stream stream = last;
+        if (status == Nvfp4jConstants.ERROR_REPORTED && stream != null) {
+          stream.reporting().carry(Failures.reported(error, record));
+        }
+        withdrawn = status != 0 && status != Nvfp4jConstants.ERROR_REPORTED;
+        // Where the question fails the wait does, too, and at once.
+        cancelWithdrawn();
+        return true;
+      }
+    }
+
+    @Override
+    public boolean reportsTo(Stream stream) {
+      synchronized (Graph.this) {
+        boolean reports = !closed && last == stream;
+        if (!reports && listed == stream) {
+          listed = null;
+        }
+        return reports;
+      }
+    }
+
+    @Override
+    public MemorySegment context() {
+      return context;
+    }
   }
 
-  /// Enqueues, behind the last launch, a copy of what the kernels reported, and makes the stream
-  /// wait for it.
-  ///
-  /// @return whether that was done: not if the graph belongs to another stream by now, or another
-  ///   request is open
-  synchronized boolean requestReport(Stream stream, Completion completion) {
-    if (closed || last != stream) {
-      return false;
-    }
-    Completion former = requested;
-    if (former != null && !former.isFinished()) {
-      return false;
-    }
-    check(
-        "whenDone: cudaStreamWaitEvent",
-        () -> CudaRuntime.streamWaitEvent(contextStream, launchDone, 0));
-    int status = Nvfp4jNative.contextRequestReport(context, error.segment());
-    if (status != 0) {
-      throw Failures.of(state, null, status, error, "");
-    }
-    requested = completion;
-    long cudaStream = stream.cudaStream();
-    try {
-      check("whenDone: cudaEventRecord", () -> CudaRuntime.eventRecord(reportDone, contextStream));
-      check(
-          "whenDone: cudaStreamWaitEvent",
-          () -> CudaRuntime.streamWaitEvent(cudaStream, reportDone, 0));
-    } catch (RuntimeException e) {
+  // The caller holds the lock, or nobody else uses the context any more. Waits for the request's
+  // copy.
+  private void cancelWithdrawn() {
+    if (withdrawn) {
       Nvfp4jNative.contextCancelReport(context, MemorySegment.NULL);
-      throw e;
+      withdrawn = false;
     }
-    listed = null;
-    return true;
-  }
-
-  /// Takes [#requestReport] back: the stream still has to ask for the report of the last launch.
-  /// The completion is about to end.
-  synchronized void cancelReport(Stream stream) {
-    Nvfp4jNative.contextCancelReport(context, MemorySegment.NULL);
-    listed = stream;
-  }
-
-  /// Whether a stream still has to ask for the report of the last launch; where not, the stream
-  /// forgets the graph.
-  synchronized boolean reportsTo(Stream stream) {
-    boolean reports = !closed && last == stream;
-    if (!reports && listed == stream) {
-      listed = null;
-    }
-    return reports;
-  }
-
-  /// The context whose report [#requestReport] asks for.
-  MemorySegment context() {
-    return context;
   }
 
   // The last launch is done: what it reported is thrown by its stream's next synchronisation.
   private void takeReportFor(Stream stream) {
+    cancelWithdrawn();
     Reports reports = new Reports();
     reports.add(
         state,

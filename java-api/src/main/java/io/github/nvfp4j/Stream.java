@@ -60,7 +60,8 @@ public final class Stream implements AutoCloseable {
             cudaStream,
             error,
             new StatusRecord(arena),
-            () -> new Completion.EventMark(device));
+            () -> new Completion.EventMark(device),
+            Reporting.NATIVE_CALLS);
     this.active = context;
     this.activeStream = cudaStream;
   }

@@ -3,6 +3,7 @@ package io.github.nvfp4j;
 
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
+import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /// Whose turn it is to use a [Stream]: one thread at a time, and a second is refused, not queued.
@@ -19,6 +20,10 @@ final class Turn {
       throw new ExceptionInInitializerError(e);
     }
   }
+
+  // Some microseconds.
+  private static final int SPINS = 200;
+  private static final long PAUSE_NANOS = 20_000;
 
   // Null while nobody is inside.
   private volatile @Nullable Thread owner;
@@ -37,6 +42,7 @@ final class Turn {
 
   private void takeContended(Stream stream, String what) {
     Thread me = Thread.currentThread();
+    int spins = 0;
     while (true) {
       Thread other = owner;
       if (other == CLOSED) {
@@ -50,11 +56,18 @@ final class Turn {
             what + ": stream is in use by this very call, expected it to be free");
       }
       if (other == null || other == Completion.POLLER) {
-        // The poller stays for microseconds.
         if (OWNER.compareAndSet(this, (Thread) null, me)) {
           return;
         }
-        Thread.onSpinWait();
+        // The poller never waits and stays for microseconds, unless the system takes its processor
+        // away, or the driver makes it wait for another thread's call.
+        if (spins < SPINS) {
+          spins++;
+          Thread.onSpinWait();
+        } else {
+          Thread.yield(); // for a thread that is interrupted: it cannot park
+          LockSupport.parkNanos(PAUSE_NANOS);
+        }
         continue;
       }
       throw new IllegalStateException(

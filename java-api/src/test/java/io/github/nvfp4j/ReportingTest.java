@@ -6,12 +6,15 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.github.nvfp4j.bindings.CudaConstants;
 import io.github.nvfp4j.bindings.NativeError;
+import io.github.nvfp4j.bindings.Nvfp4jConstants;
 import io.github.nvfp4j.bindings.StatusRecord;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayDeque;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -28,7 +31,7 @@ final class ReportingTest extends OnDevice {
   }
 
   /// Done when the test says so.
-  private static final class FakeMark implements Completion.Mark {
+  private static class FakeMark implements Completion.Mark {
     final CountDownLatch done = new CountDownLatch(1);
     final CountDownLatch waiting = new CountDownLatch(1);
     boolean fails;
@@ -63,6 +66,86 @@ final class ReportingTest extends OnDevice {
     }
   }
 
+  /// Copies that take as long as the test says.
+  private static final class SlowCopies implements Reporting.Calls {
+    final CountDownLatch copied = new CountDownLatch(1);
+    final CountDownLatch asked = new CountDownLatch(1);
+    volatile boolean cancelled;
+
+    @Override
+    public int synchronize(MemorySegment context, MemorySegment record, MemorySegment error) {
+      return Reporting.NATIVE_CALLS.synchronize(context, record, error);
+    }
+
+    @Override
+    public int request(MemorySegment context, MemorySegment error) {
+      return Reporting.NATIVE_CALLS.request(context, error);
+    }
+
+    @Override
+    public int report(MemorySegment context, MemorySegment record, MemorySegment error) {
+      asked.countDown();
+      return copied.getCount() == 0
+          ? Reporting.NATIVE_CALLS.report(context, record, error)
+          : Nvfp4jConstants.ERROR_INVALID_STATE;
+    }
+
+    @Override
+    public int cancel(MemorySegment context) {
+      cancelled = true;
+      try {
+        copied.await();
+      } catch (InterruptedException e) {
+        throw new AssertionError(e);
+      }
+      return Reporting.NATIVE_CALLS.cancel(context);
+    }
+  }
+
+  /// A graph that cannot be asked once.
+  private static final class UnwillingGraph implements Reporting.Launched {
+    private @Nullable RuntimeException refusal;
+
+    UnwillingGraph(RuntimeException refusal) {
+      this.refusal = refusal;
+    }
+
+    @Override
+    public void collect(Stream stream, Reports reports) {
+      RuntimeException thrown = refusal;
+      refusal = null;
+      if (thrown != null) {
+        throw thrown;
+      }
+    }
+
+    @Override
+    public boolean requestReport(Stream stream, Completion completion) {
+      return false;
+    }
+
+    @Override
+    public void withdraw(Stream stream) {}
+
+    @Override
+    public void takeBack() {}
+
+    @Override
+    public boolean tryTakeBack() {
+      return true;
+    }
+
+    @Override
+    public boolean reportsTo(Stream stream) {
+      return true;
+    }
+
+    @Override
+    public MemorySegment context() {
+      return MemorySegment.NULL;
+    }
+  }
+
   private FakeMark mark() {
     FakeMark mark = new FakeMark();
     marks.add(mark);
@@ -70,6 +153,10 @@ final class ReportingTest extends OnDevice {
   }
 
   private Reporting reporting(Stream of) {
+    return reporting(of, Reporting.NATIVE_CALLS);
+  }
+
+  private Reporting reporting(Stream of, Reporting.Calls calls) {
     return new Reporting(
         of,
         of.context(),
@@ -82,7 +169,8 @@ final class ReportingTest extends OnDevice {
             throw new OutOfDeviceMemoryException("whenDone: no room", null, 2, "", null);
           }
           return mark;
-        });
+        },
+        calls);
   }
 
   private void findANan() {
@@ -95,6 +183,15 @@ final class ReportingTest extends OnDevice {
     stream.enter("test");
     try {
       return reporting.future();
+    } finally {
+      stream.exit();
+    }
+  }
+
+  private @Nullable ReportedByKernelException collect(Reporting reporting) {
+    stream.enter("test");
+    try {
+      return reporting.collect();
     } finally {
       stream.exit();
     }
@@ -193,5 +290,141 @@ final class ReportingTest extends OnDevice {
       first.get(30, TimeUnit.SECONDS);
       waiter.join();
     }
+  }
+
+  @Test
+  void aCaptureThatBeginsBetweenTwoQuestionsChangesNothing() throws Exception {
+    Reporting reporting = reporting(stream);
+    FakeMark first = mark();
+    CompletableFuture<Void> done = future(reporting);
+    findANan();
+    CompletableFuture<Void> waits = future(reporting);
+    reporting.addLaunched(new UnwillingGraph(new IllegalStateException("being captured")));
+    mark().done.countDown();
+    stream.enter("test");
+    try {
+      // The stream is asked first, and has something to say.
+      first.done.countDown();
+      assertThatThrownBy(reporting::collect).hasMessage("being captured");
+      assertThat(waits).isNotDone();
+    } finally {
+      stream.exit();
+    }
+    done.get(30, TimeUnit.SECONDS);
+    requireReport(waits);
+    assertThat(collect(reporting)).isNull();
+  }
+
+  @Test
+  void aSynchronisationThatFailsHalfwayLosesNothing() throws Exception {
+    Reporting reporting = reporting(stream);
+    Nvfp4Exception refusal = new Nvfp4Exception("of paper", null, Status.CUDA, 1, "", null);
+    findANan();
+    reporting.addLaunched(new UnwillingGraph(refusal));
+    assertThatThrownBy(() -> collect(reporting)).isSameAs(refusal);
+    assertThat(collect(reporting)).hasMessageContaining("row 1, column 1");
+    assertThat(collect(reporting)).isNull();
+
+    // At close there is no next call.
+    findANan();
+    reporting.addLaunched(new UnwillingGraph(refusal));
+    assertThatThrownBy(() -> collect(reporting)).isSameAs(refusal);
+    reporting.abandon(refusal);
+    assertThat(refusal.getSuppressed())
+        .hasSize(1)
+        .allSatisfy(found -> assertThat(found).hasMessageContaining("row 1, column 1"));
+  }
+
+  @Test
+  void thePollerDoesNotWaitForWhatItTakesBack() throws Exception {
+    SlowCopies copies = new SlowCopies();
+    Reporting reporting = reporting(stream, copies);
+    CompletableFuture<Void> failed = failOnThePoller(reporting);
+    assertThatThrownBy(() -> failed.get(30, TimeUnit.SECONDS)).hasMessageContaining("no mark");
+    copies.asked.await();
+    // Other streams have their futures, and this one's user is not in anybody's way.
+    try (Stream second = device.openStream()) {
+      mark().done.countDown();
+      second.enter("test");
+      CompletableFuture<Void> other = reporting(second).future();
+      second.exit();
+      other.get(30, TimeUnit.SECONDS);
+    }
+    mark().done.countDown();
+    CompletableFuture<Void> next = future(reporting);
+    assertThat(next).isNotDone();
+    copies.copied.countDown();
+    requireReport(next);
+    assertThat(copies.cancelled).isFalse();
+    assertThat(collect(reporting)).isNull();
+  }
+
+  @Test
+  void whoeverWaitsTakesBackWhatThePollerCouldNot() throws Exception {
+    SlowCopies copies = new SlowCopies();
+    Reporting reporting = reporting(stream, copies);
+    CompletableFuture<Void> failed = failOnThePoller(reporting);
+    assertThatThrownBy(() -> failed.get(30, TimeUnit.SECONDS)).hasMessageContaining("no mark");
+    stream.enter("test");
+    try {
+      copies.copied.countDown();
+      assertThat(reporting.collect()).hasMessageContaining("row 1, column 1");
+      assertThat(reporting.collect()).isNull();
+    } finally {
+      stream.exit();
+    }
+    mark().done.countDown();
+    future(reporting).get(30, TimeUnit.SECONDS);
+  }
+
+  /// A future for work with a fault, whose request was made by the poller and has no mark.
+  private CompletableFuture<Void> failOnThePoller(Reporting reporting) throws Exception {
+    FakeMark first = mark();
+    CompletableFuture<Void> before = future(reporting);
+    findANan();
+    mark().fails = true;
+    CompletableFuture<Void> failed = future(reporting);
+    first.done.countDown();
+    before.get(30, TimeUnit.SECONDS);
+    return failed;
+  }
+
+  @Test
+  void aThreadThatFindsThePollerInsideDoesNotSpinForLong() throws Exception {
+    CountDownLatch inside = new CountDownLatch(1);
+    CountDownLatch leave = new CountDownLatch(1);
+    FakeMark first = mark();
+    FakeMark slow =
+        new FakeMark() {
+          @Override
+          public void record(long cudaStream) {
+            inside.countDown();
+            try {
+              leave.await();
+            } catch (InterruptedException e) {
+              throw new AssertionError(e);
+            }
+          }
+        };
+    marks.add(slow);
+    Reporting reporting = reporting(stream);
+    future(reporting);
+    CompletableFuture<Void> second = future(reporting);
+    first.done.countDown();
+    inside.await(); // The poller is, and has the stream.
+    Thread user =
+        Thread.ofPlatform()
+            .start(() -> {
+              stream.enter("test");
+              stream.exit();
+            });
+    while (user.getState() != Thread.State.TIMED_WAITING) {
+      assertThat(user.isAlive()).isTrue();
+      Thread.onSpinWait();
+    }
+    leave.countDown();
+    user.join();
+    slow.done.countDown();
+    second.get(30, TimeUnit.SECONDS);
   }
 }

@@ -10,6 +10,7 @@ import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
@@ -67,10 +68,20 @@ final class LibraryCache {
     Path folder = cache.resolve(resources.folderName());
     Files.createDirectories(cache.getParent());
     createPrivate(cache, false);
+    try {
+      unpackInto(resources, folder);
+    } catch (NoSuchFileException e) {
+      // Another process found the folder unused before it was touched here, and removed it. Not
+      // again: this one makes a new one.
+      unpackInto(resources, folder);
+    }
+    return folder;
+  }
+
+  private static void unpackInto(NativeResources resources, Path folder) throws IOException {
     createPrivate(folder, true);
     touch(folder); // before anything in it is relied on: see removeUnused
     unpackAll(resources, folder);
-    return folder;
   }
 
   private static void touch(Path folder) {
@@ -80,7 +91,9 @@ final class LibraryCache {
         Files.setLastModifiedTime(folder, FileTime.from(now));
       }
     } catch (IOException e) {
-      return; // a cache that cannot be written: nobody removes anything from it either
+      // A cache that cannot be written: nobody removes anything from it either. Or one whose folder
+      // was removed at this moment: unpackAll finds out.
+      return;
     }
   }
 
@@ -89,7 +102,7 @@ final class LibraryCache {
   ///
   /// A process that has loaded a removed file keeps it: the mapping holds the inode. One that is
   /// about to load it has touched the folder, and is seen; where it does so at this very moment, it
-  /// finds the file gone and unpacks it again.
+  /// finds folder or file gone ([#unpack], [LibraryLoader]) and unpacks again.
   ///
   /// @param used the folder in use
   static void removeUnused(Path cache, Path used) {
@@ -220,6 +233,9 @@ final class LibraryCache {
     try {
       Files.createDirectory(folder, PosixFilePermissions.asFileAttribute(OWNER_ONLY));
     } catch (FileAlreadyExistsException e) {
+      if (!Files.exists(folder, LinkOption.NOFOLLOW_LINKS)) {
+        throw new NoSuchFileException(folder.toString()); // it was there a moment ago
+      }
       if (!Files.isDirectory(folder)) {
         throw new IOException(folder + " is not a directory", e);
       }

@@ -31,14 +31,24 @@ final class NativeResources {
     }
   }
 
+  /// Where the files are: a test can have them elsewhere.
+  @FunctionalInterface
+  interface Source {
+    /// @return null where there is no such file
+    @Nullable InputStream open(String name) throws IOException;
+  }
+
   private final String version;
   private final Map<String, String> sums;
   private final String contentHash;
+  private final Source source;
 
-  private NativeResources(String version, Map<String, String> sums, String contentHash) {
+  private NativeResources(
+      String version, Map<String, String> sums, String contentHash, Source source) {
     this.version = version;
     this.sums = sums;
     this.contentHash = contentHash;
+    this.source = source;
   }
 
   /// @throws IOException when there are none, or their sums cannot be understood; the message is
@@ -60,6 +70,10 @@ final class NativeResources {
   }
 
   static NativeResources parse(String text) throws IOException {
+    return parse(text, NativeResources::open);
+  }
+
+  static NativeResources parse(String text, Source source) throws IOException {
     String version = "dev";
     Map<String, String> sums = new LinkedHashMap<>();
     for (String line : text.lines().toList()) {
@@ -78,7 +92,7 @@ final class NativeResources {
     }
     MessageDigest digest = sha256();
     sums.forEach((name, sum) -> digest.update((sum + name).getBytes(StandardCharsets.UTF_8)));
-    return new NativeResources(version, sums, HexFormat.of().formatHex(digest.digest()));
+    return new NativeResources(version, sums, HexFormat.of().formatHex(digest.digest()), source);
   }
 
   /// The folder name that holds these files and no others: `VERSION-HASH`.
@@ -93,7 +107,7 @@ final class NativeResources {
 
   /// @throws IOException when the resource that the sums name is not there
   InputStream openFile(String name) throws IOException {
-    InputStream in = open(name);
+    InputStream in = source.open(name);
     if (in == null) {
       throw new DamagedException(
           FOLDER + SUMS + " names " + name + ", but " + FOLDER + name + " is missing");

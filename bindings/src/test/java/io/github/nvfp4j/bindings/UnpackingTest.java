@@ -410,6 +410,36 @@ class UnpackingTest {
   }
 
   @Test
+  void whatIsRemovedWhileItIsUnpackedIsUnpackedAgain() throws Exception {
+    StringBuilder sums = new StringBuilder();
+    for (Path file : list(libraries)) {
+      sums.append(Stubs.sha256(Files.readAllBytes(file)))
+          .append("  ")
+          .append(file.getFileName())
+          .append('\n');
+    }
+    Path ours = cache.resolve("nvfp4j");
+    for (String last : List.of("libcudart.so.13", "libnvfp4j.so")) {
+      List<Boolean> removals = new ArrayList<>();
+      NativeResources resources =
+          NativeResources.parse(
+              sums.toString(),
+              name -> {
+                if (name.equals(last) && removals.isEmpty()) {
+                  // As by a process that looked before the folder was touched.
+                  removals.add(
+                      LibraryCache.removeBefore(
+                          unpacked(), Instant.now().plus(Duration.ofDays(1))));
+                }
+                return Files.newInputStream(libraries.resolve(name));
+              });
+      assertUnpacked(LibraryCache.unpack(resources, ours));
+      assertThat(removals).containsExactly(true);
+      LibraryCache.deleteFolder(unpacked());
+    }
+  }
+
+  @Test
   void manyProcessesRemoveAndUse() throws Exception {
     // Each finds the other's folder unused for long: whatever is removed under a process is
     // unpacked again.
