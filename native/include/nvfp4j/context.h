@@ -29,7 +29,7 @@ typedef struct nvfp4j_context_options {
   int32_t device;
   /** CPU: threads of its pool, 0 = one per available core. CUDA: must be 0. */
   int32_t threads;
-  /** CUDA: 1 = `cuda_stream` is a foreign cudaStream_t that the caller keeps alive (0 is the legacy default stream; cudaStreamPerThread is refused, since contexts change threads) and that belongs to the device's primary context, the one that the CUDA runtime uses; 0 = the context creates its own non-blocking stream. CPU: must be 0. */
+  /** CUDA: 1 = `cuda_stream` is a foreign cudaStream_t that the caller keeps alive (0 is the legacy default stream; cudaStreamPerThread is refused, since contexts change threads) and that belongs to the device's primary context, the one that the CUDA runtime uses; 0 = the context creates its own non-blocking stream. CPU: must be 0. Kernels on an own stream may be launched programmatically (compute capability 9.0): they start while the kernel before runs, and wait for its end before any access to memory; a caller's own kernel there that is launched so too must wait (griddepcontrol.wait) before it ends. On a foreign stream none is. */
   int32_t foreign_stream;
   /** The foreign cudaStream_t, or NULL. */
   void* cuda_stream;
