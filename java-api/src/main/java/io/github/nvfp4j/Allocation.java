@@ -36,10 +36,8 @@ final class Allocation {
   private final long address;
   private final long bytes;
 
-  // Devices other than that of `state` whose streams were given the memory, and which must be
-  // waited for before it is freed. Only page-locked memory has any. Null until there is one;
-  // guarded
-  // by this.
+  // Devices other than that of `state` whose streams were given the memory: they must be waited for
+  // before it is freed. Only page-locked memory has any. Null until there is one. Guarded by this.
   private @Nullable ArrayDeque<DeviceState> users;
 
   // Guarded by the lock of `state`.

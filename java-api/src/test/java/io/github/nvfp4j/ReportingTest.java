@@ -340,20 +340,24 @@ final class ReportingTest extends OnDevice {
     SlowCopies copies = new SlowCopies();
     Reporting reporting = reporting(stream, copies);
     CompletableFuture<Void> failed = failOnThePoller(reporting);
-    assertThatThrownBy(() -> failed.get(30, TimeUnit.SECONDS)).hasMessageContaining("no mark");
-    copies.asked.await();
-    // Other streams have their futures, and this one's user is not in anybody's way.
-    try (Stream second = device.openStream()) {
+    CompletableFuture<Void> next;
+    try {
+      assertThatThrownBy(() -> failed.get(30, TimeUnit.SECONDS)).hasMessageContaining("no mark");
+      assertThat(copies.asked.await(30, TimeUnit.SECONDS)).isTrue();
+      // Other streams have their futures, and this one's user is not in anybody's way.
+      try (Stream second = device.openStream()) {
+        mark().done.countDown();
+        second.enter("test");
+        CompletableFuture<Void> other = reporting(second).future();
+        second.exit();
+        other.get(30, TimeUnit.SECONDS);
+      }
       mark().done.countDown();
-      second.enter("test");
-      CompletableFuture<Void> other = reporting(second).future();
-      second.exit();
-      other.get(30, TimeUnit.SECONDS);
+      next = future(reporting);
+      assertThat(next).isNotDone();
+    } finally {
+      copies.copied.countDown();
     }
-    mark().done.countDown();
-    CompletableFuture<Void> next = future(reporting);
-    assertThat(next).isNotDone();
-    copies.copied.countDown();
     requireReport(next);
     assertThat(copies.cancelled).isFalse();
     assertThat(collect(reporting)).isNull();
@@ -418,11 +422,16 @@ final class ReportingTest extends OnDevice {
               stream.enter("test");
               stream.exit();
             });
-    while (user.getState() != Thread.State.TIMED_WAITING) {
-      assertThat(user.isAlive()).isTrue();
-      Thread.onSpinWait();
+    try {
+      long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(20);
+      while (user.getState() != Thread.State.TIMED_WAITING) {
+        assertThat(user.isAlive()).isTrue();
+        assertThat(System.nanoTime()).as("still spins").isLessThan(end);
+        Thread.onSpinWait();
+      }
+    } finally {
+      leave.countDown();
     }
-    leave.countDown();
     user.join();
     slow.done.countDown();
     second.get(30, TimeUnit.SECONDS);
