@@ -2,14 +2,16 @@
 // The quantising kernels, over any source of blocks: a matrix (quantize) or SwiGLU of one (swiglu_quantize). Included by the .cu files of both ops.
 //
 // A source has `using Element`, `struct Row`, `Row row(m)` (where output row m comes from; not valid() for a bad id) and `Block<Element> load(Row, block)`; if it is `flat`, also `load_flat(b)`.
-// One thread owns one block of 16 elements at a time: its maximum, scale, thresholds and codes stay in its registers, nothing is shuffled.
+// One thread owns one block of 16 elements at a time: its maximum, scale and codes stay in its registers, nothing is shuffled.
 //
-// Bound by memory from a few MB on, by latency below. Measured on an H100 80GB HBM3 by benchmarks' DeviceTime (commit 7647143, random BF16; copy = our copy kernel over the same bytes, an empty node takes 0.79 us):
-//   quantize_given, 8192x7168: 51.1 us, 104 % of copy; 1, 4, 16, 64 x 7168: 1.62, 1.75, 2.24, 2.56 us
-//   quantize_small, a scale per row, 1, 4, 16, 64 x 7168: 2.47, 2.56, 2.70, 3.01 us; one scale, 1, 4, 16, 64 x 7168: 2.47, 2.95, 3.27, 3.90 us
-//   quantize_tensor, 1024x7168: 14.5 us; over SwiGLU, 8192x3072: 67.6 us, 61 % of copy
-//   swiglu_quantize with a given scale, 8192x3072: 42.5 us, 97 % of copy
-// Tried and slower: one cluster with distributed shared memory in place of the grid exchange (its barriers cost 0.9 us, the exchange among 8 thread blocks 0.4 us and the cooperative launch 0.16 us).
+// Bound by memory from a few MB on, by latency below. Measured on an H100 80GB HBM3 by benchmarks' DeviceTime (commit bff670fb8c1a, random BF16; copy = our copy kernel over the same bytes, an empty node takes 0.78 us):
+//   quantize_given, 8192x7168: 50.3 us, 104 % of copy; 1, 4, 16, 64 x 7168: 1.37, 1.48, 1.60, 1.96 us
+//   quantize_slices, a scale per row, 1, 4, 16, 64 x 7168: 1.53, 1.66, 1.76, 2.19 us; one scale, 1 and 4 x 7168: 1.53, 2.11 us
+//   quantize_small, 16 and 64 x 7168: 3.24, 3.76 us. At 64 rows the maxima of the thread blocks are known over 0.8 us (cold memory, launch), the exchange itself takes 0.55 us
+//   quantize_tensor, 1024x7168: 13.5 us; over SwiGLU, 8192x3072: 64.6 us, 63 % of copy
+//   swiglu_quantize with a given scale, 8192x3072: 41.5 us, 98 % of copy
+// Tried and slower: one cluster with distributed shared memory in place of the grid exchange (its barriers cost 0.9 us, the exchange among 8 thread blocks 0.4 us and the cooperative launch 0.16 us);
+// in quantize_small, polling by every warp, by one warp, with pauses, with 1 to 32 copies of the slots or a mailbox for each thread block, 224 to 1024 threads, and two blocks of elements a thread.
 #pragma once
 #include "device/fp4.cuh"
 #include "device/grid_barrier.cuh"

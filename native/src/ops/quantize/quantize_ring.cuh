@@ -8,11 +8,13 @@
 //   pass 1: maximum. The last STAGES chunks stay in the ring and REGS chunks before them in registers: with 16-bit elements 14 x 16 KiB + REGS x 16 KiB a multiprocessor.
 //   grid exchange (device/grid_barrier.cuh)
 //   pass 2: codes of the ring's chunks; each buffer that becomes free is refilled at once with a chunk of the rest, the most recently read first; last the registers' chunks.
-// Measured on an H100 80GB HBM3 (DeviceTime, commit 7647143), 8192x7168 BF16: 88.5 us, 1.67 x two Triton kernels (147.3 us in the same run). In tuning runs: 44 us for the first pass and the exchange, 42 us for the second, which the ALU and 16 warps a multiprocessor
-// bound as much as memory does (102 MB, 2.4 TB/s). Tried and no faster: 768 and 1024 threads with fewer or no chunks in registers, two blocks a thread, a shared pool of second reads, asking L2 to
-// keep what is read twice (the first pass loses what the second gains: the output of the launch before is still dirty in L2), plain loads in place of bulk copies.
+// Measured on an H100 80GB HBM3 (DeviceTime, commit bff670fb8c1a), 8192x7168 BF16: 89.3 us, 1.66 x two Triton kernels (148.1 us in the same run). Where it goes, by clocks in the kernel:
+//   pass 1 ends after 39 to 45 us, thread blocks on busier parts of the chip last (117 MB, while 20 MB of the launch before leave L2); exchange 1 us
+//   pass 2 takes 38 us: with its memory traffic alone 32 us (102 MB), with its arithmetic alone 27 us (about 170 instructions a block, at 1.98 GHz; the ALU is 65 % busy); they overlap badly.
+// Tried and no faster: 256 (120 us), 384 (95 us), 768 and 1024 threads; two blocks a thread whose instructions interleave; other ring depths and windows; the kept chunks read first, so that L2 holds the end of pass 1
+// for pass 2 (30 MB less from memory, no less time), with evict_first, evict_normal or evict_last; kept chunks spread among those read again; plain loads in place of bulk copies.
 //
-// quantize_rows_bulk: a scale per row, a thread block a row. Measured: 8192x7168 54.2 us, 98 % of copy; swiglu_quantize 8192x3072 46.3 us, 89 %.
+// quantize_rows_bulk: a scale per row, a thread block a row. Measured: 8192x7168 54.1 us, 98 % of copy; swiglu_quantize 8192x3072 43.9 us, 93 %.
 #pragma once
 #include "ops/quantize/quantize_kernels.cuh"
 #include "ops/quantize/quantize_plan.hpp"
