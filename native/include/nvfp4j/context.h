@@ -125,7 +125,7 @@ NVFP4J_API int32_t nvfp4j_context_report(nvfp4j_context* context, nvfp4j_status_
  * nvfp4j_context_report of this context, together with what they find themselves. Nothing is lost, and a new request may be made. Does nothing when no request is outstanding.
  *
  * For what fails between nvfp4j_context_request_report and nvfp4j_context_report (an event that cannot be made, say). No other thread may be inside nvfp4j_context_report of this context.
- * @return NVFP4J_OK; NVFP4J_ERROR_INVALID_STATE when another thread is inside; NVFP4J_ERROR_DEVICE_FAILED, and nothing was done, when the device had failed before (then no call of this context but nvfp4j_context_destroy succeeds any more).
+ * @return NVFP4J_OK; NVFP4J_ERROR_INVALID_STATE when another thread is inside; NVFP4J_ERROR_DEVICE_FAILED, and nothing was done, when the device had failed before.
  * After a CUDA failure of its own the request is taken back, too: what it copied is lost, what earlier requests had kept is not.
  */
 NVFP4J_API int32_t nvfp4j_context_cancel_report(nvfp4j_context* context, nvfp4j_error* error);

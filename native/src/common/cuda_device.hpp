@@ -21,7 +21,8 @@ struct CudaDevice {
   std::atomic<CUctx_st*> primary{nullptr};
   /// Whether `properties` are there. (The one that warm_up() sets is for launches, which follow it.)
   std::atomic<bool> read{false};
-  std::mutex mutex;  // guards the field below, and the writing of those above
+  std::mutex
+      mutex;  // guards the field below, and the writing of `properties`, `primary` and `read`
   bool warm = false;
 };
 

@@ -15,6 +15,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 
 /// Work of a CUDA stream that futures wait for: an event behind a copy of the status records. One
@@ -41,6 +42,10 @@ final class Completion {
   // and those of other streams must not stand behind it. (A waiting thread holds it in a native
   // call, which pins a virtual thread with or without a lock.)
   private final ReentrantLock lock = new ReentrantLock();
+  // Requests whose reports the end did not fetch, because it failed. Written under the lock, before
+  // `finished`.
+  private boolean leftContext;
+  private List<Reporting.Launched> leftGraphs = List.of();
   // Written under the lock.
   private volatile boolean finished;
 
@@ -146,6 +151,16 @@ final class Completion {
     return finished;
   }
 
+  /// Whether the stream's context was asked for a report that nobody fetched; of a finished one.
+  boolean leftContext() {
+    return finished && leftContext;
+  }
+
+  /// The graphs that were; of a finished one. They know it already.
+  List<Reporting.Launched> leftGraphs() {
+    return finished ? leftGraphs : List.of();
+  }
+
   /// **Waits** for the work, then completes the futures. Does nothing if that is done.
   void await() {
     lock.lock();
@@ -196,6 +211,7 @@ final class Completion {
 
   private void finish(int code) {
     Throwable failure = null;
+    int fetched = 0; // of the context, then of the graphs
     Reports reports = new Reports();
     try {
       Cuda.check(state, "whenDone", code);
@@ -207,12 +223,14 @@ final class Completion {
           Nvfp4jNative.contextReport(context, record.segment(), error.segment()),
           error,
           record);
+      fetched++;
       for (Reporting.Launched graph : graphs) {
         reports.add(
             state,
             Nvfp4jNative.contextReport(graph.context(), record.segment(), error.segment()),
             error,
             record);
+        fetched++;
       }
       carried.forEach(reports::add);
       carried.clear();
@@ -226,6 +244,10 @@ final class Completion {
         reporting.carry(found);
       }
       carried.forEach(reporting::carry);
+      // And what was not fetched is taken back: until then the contexts refuse other requests.
+      leftContext = fetched == 0;
+      leftGraphs = graphs.subList(Math.max(fetched - 1, 0), graphs.size());
+      leftGraphs.forEach(reporting::withdraw);
     }
     end(failure);
   }
@@ -252,6 +274,16 @@ final class Completion {
     });
   }
 
+  // A question that could not be asked for want of memory is asked again: this thread must not end,
+  // and with it every future of the process.
+  private static boolean quietly(BooleanSupplier question) {
+    try {
+      return question.getAsBoolean();
+    } catch (RuntimeException | Error e) {
+      return false;
+    }
+  }
+
   private static void run() {
     List<Completion> open = new ArrayList<>();
     List<Completion> done = new ArrayList<>();
@@ -271,13 +303,13 @@ final class Completion {
       }
       for (Iterator<Completion> each = open.iterator(); each.hasNext(); ) {
         Completion completion = each.next();
-        if (completion.poll()) {
+        if (quietly(completion::poll)) {
           each.remove();
           done.add(completion);
           pause = SHORTEST_NANOS;
         }
       }
-      done.removeIf(completion -> completion.reporting.tryContinue(completion));
+      done.removeIf(each -> quietly(() -> each.reporting.tryContinue(each)));
       if (!open.isEmpty() || !done.isEmpty()) {
         LockSupport.parkNanos(pause);
         pause = Math.min(pause * 2, LONGEST_NANOS);

@@ -156,11 +156,14 @@ final class DeviceState {
       passed = true;
     } finally {
       if (!passed) {
-        // Both have the room that they had a moment ago.
+        // There is the room that there was a moment ago, unless another thread has taken it.
         allocation.returnUser(next);
         lock.lock();
-        onwards.addFirst(allocation);
-        lock.unlock();
+        try {
+          onwards.addFirst(allocation);
+        } finally {
+          lock.unlock();
+        }
       }
     }
     return next;

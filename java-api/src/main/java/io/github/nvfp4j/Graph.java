@@ -48,8 +48,9 @@ public final class Graph implements AutoCloseable {
 
   private final Launch launch = new Launch();
 
-  // Guarded by this. Nobody waits for a launch to end under this lock: a call of another thread
-  // that does not wait must not stand behind one that does.
+  // Guarded by this. Nobody waits for a launch to end under this lock, except to take back a
+  // request
+  // that failed: a call of another thread that does not wait must not stand behind one that does.
   private final Cuda.Scratch scratch;
   private @Nullable Stream last;
   private @Nullable Stream listed;
@@ -336,7 +337,7 @@ public final class Graph implements AutoCloseable {
           check(
               "whenDone: cudaStreamWaitEvent",
               () -> CudaRuntime.streamWaitEvent(cudaStream, reportDone, 0));
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
           withdrawn = true;
           throw e;
         }

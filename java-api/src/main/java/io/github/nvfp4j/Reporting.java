@@ -144,7 +144,7 @@ final class Reporting {
     Completion first = outstanding;
     if (first != null) {
       first.await();
-      outstanding = null;
+      settle(first);
     }
     takeBack();
     Reports reports = new Reports();
@@ -177,7 +177,11 @@ final class Reporting {
   CompletableFuture<Void> future() {
     CompletableFuture<Void> future = new CompletableFuture<>();
     waiting.add(future);
-    if (!isWithdrawn() && (outstanding == null || outstanding.isFinished())) {
+    Completion former = outstanding;
+    if (former != null && former.isFinished()) {
+      settle(former);
+    }
+    if (!isWithdrawn() && outstanding == null) {
       request();
       // Not by the poller, so this may wait.
       takeBack();
@@ -195,7 +199,7 @@ final class Reporting {
     }
     try {
       if (outstanding == finished) {
-        outstanding = null;
+        settle(finished);
       }
       if (tryTakeBack() && outstanding == null && !waiting.isEmpty()) {
         request();
@@ -219,12 +223,11 @@ final class Reporting {
     takeCarried().forEach(reason::addSuppressed);
   }
 
-  // Asks the device for a report behind everything enqueued so far, for all futures that wait.
-  // Never
-  // waits. Where it fails, what was requested is withdrawn.
+  // Asks the device for a report behind everything enqueued so far, for all futures that wait,
+  // without waiting itself. Where it fails, what was requested is withdrawn.
   private void request() {
     List<CompletableFuture<Void>> futures = takeWaiting();
-    List<Launched> graphs = new ArrayList<>();
+    List<Launched> graphs = new ArrayList<>(launched.size());
     Completion completion;
     try {
       // First what can fail for want of memory.
@@ -264,6 +267,21 @@ final class Reporting {
         carried.clear();
       }
     });
+  }
+
+  /// The end of a completion failed before it fetched the graph's report. Any thread.
+  void withdraw(Launched graph) {
+    graph.withdraw(stream);
+  }
+
+  // The completion has finished; what it left unfetched is taken back like what was withdrawn.
+  private void settle(Completion completion) {
+    outstanding = null;
+    withdrawn |= completion.leftContext();
+    for (Launched graph : completion.leftGraphs()) {
+      graphsWithdrawn = true;
+      launched.add(graph);
+    }
   }
 
   private boolean isWithdrawn() {

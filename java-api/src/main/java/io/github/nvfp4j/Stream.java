@@ -256,6 +256,9 @@ public final class Stream implements AutoCloseable {
         reporting.carry(report);
       }
       RuntimeException refusal = raise(null, status, "");
+      if (failure != null) {
+        refusal.addSuppressed(failure);
+      }
       exit();
       throw refusal;
     }

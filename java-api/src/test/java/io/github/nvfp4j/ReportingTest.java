@@ -35,6 +35,7 @@ final class ReportingTest extends OnDevice {
     final CountDownLatch done = new CountDownLatch(1);
     final CountDownLatch waiting = new CountDownLatch(1);
     boolean fails;
+    volatile int outcome = CudaConstants.SUCCESS;
     volatile boolean destroyed;
 
     @Override
@@ -46,7 +47,7 @@ final class ReportingTest extends OnDevice {
 
     @Override
     public int query() {
-      return done.getCount() == 0 ? CudaConstants.SUCCESS : CudaConstants.ERROR_NOT_READY;
+      return done.getCount() == 0 ? outcome : CudaConstants.ERROR_NOT_READY;
     }
 
     @Override
@@ -57,7 +58,7 @@ final class ReportingTest extends OnDevice {
       } catch (InterruptedException e) {
         throw new AssertionError(e);
       }
-      return CudaConstants.SUCCESS;
+      return outcome;
     }
 
     @Override
@@ -229,6 +230,34 @@ final class ReportingTest extends OnDevice {
         .isExactlyInstanceOf(ReportedByKernelException.class)
         .hasMessageContaining("row 1, column 1");
     stream.synchronize();
+  }
+
+  @Test
+  void aFutureWhoseEndFailsLosesNothing() throws Exception {
+    Reporting reporting = reporting(stream);
+    findANan();
+    FakeMark broken = mark();
+    broken.outcome = 1; // cudaErrorInvalidValue
+    broken.done.countDown();
+    CompletableFuture<Void> failed = future(reporting);
+    // (What it says needs the CUDA runtime.)
+    assertThatThrownBy(() -> failed.get(30, TimeUnit.SECONDS))
+        .isInstanceOf(ExecutionException.class);
+    // The request that nobody fetched is taken back, and the fault is the next future's.
+    mark().done.countDown();
+    requireReport(future(reporting));
+
+    // Or the next synchronisation's.
+    findANan();
+    FakeMark other = mark();
+    other.outcome = 1;
+    other.done.countDown();
+    CompletableFuture<Void> second = future(reporting);
+    assertThatThrownBy(() -> second.get(30, TimeUnit.SECONDS))
+        .isInstanceOf(ExecutionException.class);
+    assertThat(collect(reporting)).isNotNull().hasMessageContaining("row 1, column 1");
+    mark().done.countDown();
+    future(reporting).get(30, TimeUnit.SECONDS);
   }
 
   @Test
