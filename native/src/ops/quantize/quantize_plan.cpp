@@ -118,8 +118,7 @@ QuantizePlan plan_quantize(const CudaDeviceProperties& device, const QuantizePro
   if (sm90 && problem.flat && blocks > few) {
     plan.kernel = QuantizeKernel::kTensorRing;
     plan.threads = kQuantizeRingThreads;
-    plan.grid = std::min<std::int64_t>(
-        device.sm_count, ceil_div(blocks, quantize_ring_chunk(problem.element_bytes)));
+    plan.grid = std::min<std::int64_t>(device.sm_count, ceil_div(blocks, kQuantizeRingThreads));
     return plan;
   }
   plan.kernel = QuantizeKernel::kTensorGrid;

@@ -52,10 +52,7 @@ inline constexpr int kQuantizeSliceThreads = 512;  // kSlices, at most
 inline constexpr int kQuantizeSliceHold = 4;       // kSlices: blocks a thread reads of larger units
 inline constexpr int kQuantizeGridThreads = 512;   // kSmallGrid, at most
 
-inline constexpr int kQuantizeRingThreads = 512;  // kTensorRing
-
-// Blocks in a chunk of kTensorRing.
-constexpr int quantize_ring_chunk(int) { return kQuantizeRingThreads; }
+inline constexpr int kQuantizeRingThreads = 512;  // kTensorRing: threads, and blocks in a chunk
 
 // Threads of kTensorGrid's thread blocks, of which one is resident on a multiprocessor: as many as registers allow.
 // `computed`: swiglu_quantize.

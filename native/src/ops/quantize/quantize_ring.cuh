@@ -3,8 +3,8 @@
 //
 // quantize_tensor_ring: one scale for a contiguous tensor; one cooperative launch, one thread block a multiprocessor.
 // Bound by memory: the maximum needs all elements before the first code can be written, so what the chip cannot hold in between is read twice.
-// Chunks of THREADS * PER blocks of 16 elements stream through a ring of STAGES shared-memory buffers (bulk copies on mbarriers, issued by thread 0 two chunks after the buffer was last read, so
-// that it does not wait for slower warps); a thread takes PER blocks of a chunk. No producer warp: a 17th warp would cost every thread 32 registers.
+// Chunks of THREADS blocks of 16 elements stream through a ring of STAGES shared-memory buffers (bulk copies on mbarriers, issued by thread 0 two chunks after the buffer was last read, so
+// that it does not wait for slower warps); a thread takes one block of a chunk. No producer warp: a 17th warp would cost every thread 32 registers.
 //   pass 1: maximum. The last STAGES chunks stay in the ring and REGS chunks before them in registers: with 16-bit elements 14 x 16 KiB + REGS x 16 KiB a multiprocessor.
 //   grid exchange (device/grid_barrier.cuh)
 //   pass 2: codes of the ring's chunks; each buffer that becomes free is refilled at once with a chunk of the rest, the most recently read first; last the registers' chunks.
@@ -23,9 +23,9 @@ namespace nvfp4j::device {
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
-template <typename T, int STAGES, int THREADS, int PER>
+template <typename T, int STAGES, int THREADS>
 __host__ __device__ constexpr int ring_shared_bytes() {
-  return STAGES * THREADS * PER * 16 * T::kBytes;
+  return STAGES * THREADS * 16 * T::kBytes;
 }
 
 // Chunks asked for ahead in either pass, at most STAGES - 2: enough to cover the latency, no more in the first (the memory serves a deep queue worse).
@@ -50,12 +50,12 @@ __device__ __forceinline__ Block<T> load_stage(const char* stage, std::uint32_t 
   return x;
 }
 
-template <typename T, int RECIPE, int STAGES, int REGS, int THREADS, int PER>
+template <typename T, int RECIPE, int STAGES, int REGS, int THREADS>
 __global__ void __launch_bounds__(THREADS, 1)
     quantize_tensor_ring(const char* input, QuantizeTarget t, GridExchange* exchange,
                          RingWindows windows) {
   constexpr std::uint32_t kBlockBytes = 16 * T::kBytes;
-  constexpr std::uint32_t kChunk = THREADS * PER;  // blocks
+  constexpr std::uint32_t kChunk = THREADS;  // blocks
   constexpr std::uint32_t kChunkBytes = kChunk * kBlockBytes;
   extern __shared__ __align__(128) char ring[];
   __shared__ std::uint64_t full[STAGES];
@@ -124,51 +124,44 @@ __global__ void __launch_bounds__(THREADS, 1)
   const auto refill = [&](int i, int limit, int window) {
     if (tid == 0 && next < limit && next - window <= i) produce();
   };
-  // This thread's blocks of a chunk are `first`, first + THREADS, ...
-  const auto first_of = [&](int item) {
+  // This thread's block of an item's chunk.
+  const auto block_of = [&](int item) {
     return static_cast<std::uint64_t>(chunk_of(item)) * kChunk + tid;
   };
-  const auto take = [&](Block<T>(&x)[PER], std::uint64_t first) {
+  const auto take = [&](Block<T>& x, std::uint64_t b) {
     mbarrier_wait(&full[stage], parity);
-#pragma unroll
-    for (int u = 0; u < PER; ++u) {
-      if (first + u * THREADS < t.total_blocks) {
-        x[u] = load_stage<T>(ring + stage * kChunkBytes, tid + u * THREADS);
-      } else {
-        x[u].clear();
-      }
+    if (b < t.total_blocks) {
+      x = load_stage<T>(ring + stage * kChunkBytes, tid);
+    } else {
+      x.clear();
     }
   };
   std::uint32_t m = 0u;
-  const auto maximum = [&](const Block<T>(&x)[PER], std::uint64_t first) {
-#pragma unroll
-    for (int u = 0; u < PER; ++u) {
-      std::uint32_t a = x[u].amax_bits();
-      if (a >= T::kInfinity) a = finite_max<T>(x[u], t, place_of(t, first + u * THREADS));
-      m = max(m, a);
-    }
+  const auto maximum = [&](const Block<T>& x, std::uint64_t b) {
+    std::uint32_t a = x.amax_bits();
+    if (a >= T::kInfinity) a = finite_max<T>(x, t, place_of(t, b));
+    m = max(m, a);
   };
 
-  Block<T> x[PER];
+  Block<T> x;
   int j = 0;
 #pragma unroll 1
   for (; j < again; ++j) {
-    take(x, first_of(j));
+    take(x, block_of(j));
     release();
     advance();
-    maximum(x, first_of(j));
+    maximum(x, block_of(j));
     refill(j, n, windows.first);
   }
-  Block<T> kept[REGS > 0 ? REGS : 1][PER];
+  Block<T> kept[REGS > 0 ? REGS : 1];
 #pragma unroll
   for (int r = 0; r < REGS; ++r) {
-#pragma unroll
-    for (int u = 0; u < PER; ++u) kept[r][u].clear();
+    kept[r].clear();
     if (j < ringed) {
-      take(kept[r], first_of(j));
+      take(kept[r], block_of(j));
       release();
       advance();
-      maximum(kept[r], first_of(j));
+      maximum(kept[r], block_of(j));
       refill(j, n, windows.first);
       ++j;
     }
@@ -178,8 +171,8 @@ __global__ void __launch_bounds__(THREADS, 1)
 #pragma unroll 1
   for (; j < n; ++j) {
     refill(j, n, windows.first);
-    take(x, first_of(j));
-    maximum(x, first_of(j));
+    take(x, block_of(j));
+    maximum(x, block_of(j));
     advance();
   }
   zero_padding_rows(t);
@@ -187,19 +180,14 @@ __global__ void __launch_bounds__(THREADS, 1)
   const GlobalScale g = dynamic_global_scale<RECIPE>(Block<T>::magnitude(m));
   if (blockIdx.x == 0 && tid == 0) t.global_scales[0] = g.gs;
 
-  const auto encode = [&](const Block<T>(&v)[PER], std::uint64_t first) {
-#pragma unroll
-    for (int u = 0; u < PER; ++u) {
-      const std::uint64_t b = first + u * THREADS;
-      if (b < t.total_blocks)
-        encode_and_store<T, RECIPE>(v[u], g, t, b, [&] { return place_of(t, b); });
-    }
+  const auto encode = [&](const Block<T>& v, std::uint64_t b) {
+    if (b < t.total_blocks) encode_and_store<T, RECIPE>(v, g, t, b, [&] { return place_of(t, b); });
   };
   stage = ring_stage;
   parity = ring_parity;
 #pragma unroll 1
   for (int i = ringed; i < items; ++i) {
-    const std::uint64_t first = first_of(i);
+    const std::uint64_t first = block_of(i);
     take(x, first);
     release();
     advance();
@@ -208,7 +196,7 @@ __global__ void __launch_bounds__(THREADS, 1)
   }
 #pragma unroll
   for (int r = 0; r < REGS; ++r) {
-    if (again + r < ringed) encode(kept[r], first_of(again + r));
+    if (again + r < ringed) encode(kept[r], block_of(again + r));
   }
 }
 

@@ -10,10 +10,6 @@ namespace {
 // kTensorRing: buffers, and chunks kept in registers besides.
 constexpr int stages(int element_bytes) { return element_bytes == 2 ? 14 : 7; }
 constexpr int held(int element_bytes) { return element_bytes == 2 ? 8 : 4; }
-// Blocks a thread takes of a chunk.
-constexpr int per_thread(int element_bytes) {
-  return quantize_ring_chunk(element_bytes) / kQuantizeRingThreads;
-}
 constexpr device::RingWindows windows(int element_bytes) {
   return {element_bytes == 2 ? 6 : 3, stages(element_bytes) - 2};
 }
@@ -26,16 +22,13 @@ const void* tensor_kernel(int recipe) {
   constexpr int kThreads = kQuantizeRingThreads;
   return recipe == NVFP4J_RECIPE_EXACT
              ? reinterpret_cast<const void*>(
-                   &quantize_tensor_ring<T, NVFP4J_RECIPE_EXACT, kStages, kHeld, kThreads,
-                                         per_thread(T::kBytes)>)
+                   &quantize_tensor_ring<T, NVFP4J_RECIPE_EXACT, kStages, kHeld, kThreads>)
              : reinterpret_cast<const void*>(
-                   &quantize_tensor_ring<T, NVFP4J_RECIPE_TE_EXACT, kStages, kHeld, kThreads,
-                                         per_thread(T::kBytes)>);
+                   &quantize_tensor_ring<T, NVFP4J_RECIPE_TE_EXACT, kStages, kHeld, kThreads>);
 }
 template <typename T>
 constexpr int tensor_bytes() {
-  return device::ring_shared_bytes<T, stages(T::kBytes), kQuantizeRingThreads,
-                                   per_thread(T::kBytes)>();
+  return device::ring_shared_bytes<T, stages(T::kBytes), kQuantizeRingThreads>();
 }
 
 template <typename T>
