@@ -47,6 +47,10 @@ typedef struct nvfp4j_context_options {
 #define NVFP4J_CAUSE_INDEX_OUT_OF_RANGE 2
 /** A block scale byte is NaN (0x7F) or has its sign bit set; it was decoded as E4M3 says. */
 #define NVFP4J_CAUSE_BAD_BLOCK_SCALE 3
+/** A result is NaN or infinite in F32, before it was rounded to the output's type: an operand that is, a global scale that is, or an overflow. It was written as it is. */
+#define NVFP4J_CAUSE_NON_FINITE_RESULT 4
+/** Offsets of groups are not 0 <= o[0] <= o[1] <= ... <= o[E] <= rows; no row was written. */
+#define NVFP4J_CAUSE_BAD_OFFSETS 5
 /**@}*/
 
 /** Words of nvfp4j_status_record::causes; room for ops to come. */
