@@ -169,7 +169,7 @@ final class TensorRejectionTest {
       row(
           "codes",
           "flat",
-          "nvfp4: codes has shape [64], expected rank 2: [M, K/2]",
+          "nvfp4: codes has shape [64], expected rank 2: [M, K/2], or rank 3: [G, M, K/2]",
           () ->
               Nvfp4Tensor.of(
                   arena, t(DType.U8, 64), t(DType.U8, 8), t(DType.F32, 1), ScaleLayout.LINEAR));

@@ -78,7 +78,7 @@ class CommandsTest {
 
   @Test
   void versionAndHelpAreGood() {
-    assertThat(Cli.run("--version").succeeded().out()).startsWith("nvfp4j ").contains("ABI 1");
+    assertThat(Cli.run("--version").succeeded().out()).startsWith("nvfp4j ").contains("ABI 2");
     assertThat(Cli.run("--help").succeeded().out())
         .contains("devices", "quantize", "run", "selftest", "Exit codes:");
     for (String command : List.of("devices", "quantize", "run", "selftest")) {
