@@ -175,7 +175,7 @@ public final class Gemm {
   /// @param stream where to run
   /// @param a BF16 `[M, K]`, any row stride of at least K; M from 0 to 2^31 - 1
   /// @param w `[N, K]`, scale layout LINEAR or PREPARED, global scales TENSOR or HALVES; N a positive
-  ///   multiple of 8
+  ///   multiple of 8, of 16 with SwiGLU
   /// @param rowWeight null, or F32 `[M]` contiguous: a factor per row of the SwiGLU, such as a
   ///   routing weight. Only with [Options#swiglu]
   /// @param d F32 or BF16 `[M, N]`, or BF16 `[M, N/2]` with SwiGLU; any row stride of at least its
@@ -270,9 +270,9 @@ public final class Gemm {
   /// @param k columns of both
   /// @param a what A is
   /// @param w the scale layout of W, LINEAR or PREPARED
-  /// @throws IllegalArgumentException if an argument is wrong, or the implementation that `options`
-  ///   ask for cannot take the shape
-  /// @throws DeviceNotSupportedException if the device has none; the message is the reason
+  /// @throws IllegalArgumentException if an argument is wrong
+  /// @throws DeviceNotSupportedException if the device has none, or the one that `options` ask for
+  ///   cannot take the shape; the message is the reason
   public static String path(
       Device device, long m, long n, long k, Activations a, ScaleLayout w, Options options) {
     return path(device, Op.GEMM, 1, m, n, k, a, w, options);

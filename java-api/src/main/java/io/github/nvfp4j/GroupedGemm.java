@@ -34,7 +34,7 @@ public final class GroupedGemm {
   /// @param stream where to run
   /// @param a BF16 `[M, K]`, any row stride of at least K; M from 0 to 2^31 - 1
   /// @param w `[E, N, K]`, scale layout LINEAR or PREPARED, global scales TENSOR (one for all), GROUP
-  ///   or HALVES; N a positive multiple of 8
+  ///   or HALVES; N a positive multiple of 8, of 16 with SwiGLU
   /// @param offsets I32 `[E + 1]`, contiguous: `0 <= offsets[0] <= ... <= offsets[E] <= M`
   /// @param rowWeight null, or F32 `[M]` contiguous: a factor per row of the SwiGLU, such as a
   ///   routing weight. Only with [Gemm.Options#swiglu]
