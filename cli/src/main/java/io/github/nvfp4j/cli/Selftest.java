@@ -58,6 +58,7 @@ final class Selftest {
     addDequantize();
     addSwizzle();
     addSwiglu();
+    SelftestGemm.add(this::add);
     addCopy();
     addFaults();
   }
