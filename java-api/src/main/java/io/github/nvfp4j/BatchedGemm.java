@@ -45,8 +45,7 @@ public final class BatchedGemm {
   ///   another thread
   /// @throws WrongThreadException if a tensor belongs to a confined arena of another thread
   /// @throws Nvfp4Exception if the device fails, or has no implementation
-  public static void run(
-      Stream stream, Tensor a, Nvfp4Tensor w, Tensor d, Gemm.Options options) {
+  public static void run(Stream stream, Tensor a, Nvfp4Tensor w, Tensor d, Gemm.Options options) {
     run(stream, a, null, w, d, options);
   }
 

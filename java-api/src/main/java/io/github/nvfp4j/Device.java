@@ -18,9 +18,8 @@ import org.jspecify.annotations.Nullable;
 /// is refused, never run elsewhere.
 ///
 /// Both have the same surface and give the same bits, but for matrix products whose sum depends on
-/// its order ([Gemm] says when it does not). On the CPU
-/// device an op is done when it returns, page-locked memory is ordinary memory, an [Event] reads
-/// the clock, and a [Graph] replays calls.
+/// its order ([Gemm] says when it does not). On the CPU device an op is done when it returns,
+/// page-locked memory is ordinary memory, an [Event] reads the clock, and a [Graph] replays calls.
 ///
 /// A device is a handle: several of the same device may be open, and take each other's tensors.
 /// Thread-safe.

@@ -8,8 +8,8 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
-/// gemm: `D = alpha * (A * transpose(W))`, A `[M, K]` of activations in BF16 or NVFP4, W `[N, K]` of
-/// NVFP4 weights as a checkpoint has them.
+/// gemm: `D = alpha * (A * transpose(W))`, A `[M, K]` of activations in BF16 or NVFP4, W `[N, K]`
+/// of NVFP4 weights as a checkpoint has them.
 ///
 /// ```
 /// acc(m, n) = sum over k of a(m, k) * w(n, k)     w = e2m1(code) * e4m3(block scale); a likewise, or BF16
@@ -19,17 +19,18 @@ import org.jspecify.annotations.Nullable;
 /// ```
 ///
 /// Products are exact, and global scales never enter the sum. The sum is F32, in an order that
-/// depends on the implementation and the shape; two runs give the same bits. With `absmax = sum over
-/// k of |a * w|`:
+/// depends on the implementation and the shape; two runs give the same bits. With `absmax = sum
+/// over k of |a * w|`:
 /// - NVFP4 A: where `absmax < 2^24 * Q`, Q = 2^-2 * ulp(smallest block scale of a, not 0) * ulp(the
 ///   same of w), every order gives the exact sum: **the same bits on every device**. (The ulp of an
-///   E4M3 number is 2^(e-10) for its exponent field e, at least 2^-9.) It is always so up to K = 512
-///   when the scales lie in one binade.
-/// - Otherwise `|d - exact| <= gamma * |alpha| * absmax` and the rounding of d, gamma = (K/16) * 10.5
+///   E4M3 number is 2^(e-10) for its exponent field e, at least 2^-9.) It is always so up to K =
+///   512 when the scales lie in one binade.
+/// - Otherwise `|d - exact| <= gamma * |alpha| * absmax` and the rounding of d, gamma = (K/16) *
+///   10.5
 ///   * 2^-24 on tensor cores, K * 2^-24 on the CPU.
 ///
-/// With [Options#withSwiglu] W is `[w1|w3]`, gate and up, its N rows are the two halves, and D is the
-/// clamped SwiGLU of the F32 products, `[M, N/2]` BF16, in the operations of [Swiglu].
+/// With [Options#withSwiglu] W is `[w1|w3]`, gate and up, its N rows are the two halves, and D is
+/// the clamped SwiGLU of the F32 products, `[M, N/2]` BF16, in the operations of [Swiglu].
 ///
 /// Source: the NVFP4 linear layer of NVIDIA Model Optimizer's checkpoints; `Expert.forward` of
 /// DeepSeek-V4's reference model.
@@ -107,9 +108,9 @@ public final class Gemm {
           GemmOptions.allocate(Arena.ofAuto(), batchInvariant, swiglu, limit, path.code());
     }
 
-    /// These options, but for this. With `true` the bits of a row of D depend on that row of A, on W
-    /// and on N and K, not on M or the other rows. (A global scale of the tensor A that was computed
-    /// from the batch depends on the batch by itself: [GlobalScale#ROW] does not.)
+    /// These options, but for this. With `true` the bits of a row of D depend on that row of A, on
+    /// W and on N and K, not on M or the other rows. (A global scale of the tensor A that was
+    /// computed from the batch depends on the batch by itself: [GlobalScale#ROW] does not.)
     public Options withBatchInvariant(boolean value) {
       return new Options(value, swiglu, limit, path);
     }
@@ -117,8 +118,8 @@ public final class Gemm {
     /// These options, with W taken for `[w1|w3]` and D for the SwiGLU of the product. Not for
     /// [BatchedGemm].
     ///
-    /// @param clamp the limit of [Swiglu]; 0 means no clamp. A negative or non-finite one is refused
-    ///   by the op
+    /// @param clamp the limit of [Swiglu]; 0 means no clamp. A negative or non-finite one is
+    ///   refused by the op
     public Options withSwiglu(float clamp) {
       return new Options(batchInvariant, true, clamp, path);
     }
@@ -164,8 +165,8 @@ public final class Gemm {
     run(stream, a, null, w, null, d, Options.DEFAULT);
   }
 
-  /// `d = alpha * (a * transpose(w))` of NVFP4 activations, by [Options#DEFAULT]. The long form says
-  /// the rest.
+  /// `d = alpha * (a * transpose(w))` of NVFP4 activations, by [Options#DEFAULT]. The long form
+  /// says the rest.
   public static void run(Stream stream, Nvfp4Tensor a, Nvfp4Tensor w, Tensor d) {
     run(stream, null, a, w, null, d, Options.DEFAULT);
   }
@@ -174,8 +175,8 @@ public final class Gemm {
   ///
   /// @param stream where to run
   /// @param a BF16 `[M, K]`, any row stride of at least K; M from 0 to 2^31 - 1
-  /// @param w `[N, K]`, scale layout LINEAR or PREPARED, global scales TENSOR or HALVES; N a positive
-  ///   multiple of 8, of 16 with SwiGLU
+  /// @param w `[N, K]`, scale layout LINEAR or PREPARED, global scales TENSOR or HALVES; N a
+  ///   positive multiple of 8, of 16 with SwiGLU
   /// @param rowWeight null, or F32 `[M]` contiguous: a factor per row of the SwiGLU, such as a
   ///   routing weight. Only with [Options#swiglu]
   /// @param d F32 or BF16 `[M, N]`, or BF16 `[M, N/2]` with SwiGLU; any row stride of at least its

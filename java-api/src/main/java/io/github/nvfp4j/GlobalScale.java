@@ -10,8 +10,8 @@ public enum GlobalScale {
   ROW(1),
   /// Weights `[G, M, K]`: one per group, such as an expert.
   GROUP(2),
-  /// Weights `[G, M, K]`, M even: two per group, of rows 0 to M/2 - 1 and of the others; gate and up
-  /// of a fused `[w1|w3]`, which were quantised apart.
+  /// Weights `[G, M, K]`, M even: two per group, of rows 0 to M/2 - 1 and of the others; gate and
+  /// up of a fused `[w1|w3]`, which were quantised apart.
   HALVES(3);
 
   private final int code;

@@ -9,13 +9,15 @@ import org.jspecify.annotations.Nullable;
 /// Rows `offsets[e]` to `offsets[e + 1] - 1` of A are multiplied by `W[e]`: each product is that of
 /// [Gemm], with its formula, its exactness and bounds, and its SwiGLU.
 ///
-/// The rows of A are sorted by expert; an expert without rows costs nothing. Rows before `offsets[0]`
-/// and from `offsets[E]` on belong to no expert: D keeps them. The host never reads the offsets.
+/// The rows of A are sorted by expert; an expert without rows costs nothing. Rows before
+/// `offsets[0]` and from `offsets[E]` on belong to no expert: D keeps them. The host never reads
+/// the offsets.
 ///
 /// Source: the routed experts of DeepSeek-V4's reference model.
 ///
 /// Asynchronous on a CUDA device, done on return on the CPU. Deterministic, allocates nothing, can
-/// be captured. It reports what [Gemm] does, and [Cause#BAD_OFFSETS], with which nothing is written.
+/// be captured. It reports what [Gemm] does, and [Cause#BAD_OFFSETS], with which nothing is
+/// written.
 public final class GroupedGemm {
   private GroupedGemm() {}
 
@@ -33,8 +35,8 @@ public final class GroupedGemm {
   ///
   /// @param stream where to run
   /// @param a BF16 `[M, K]`, any row stride of at least K; M from 0 to 2^31 - 1
-  /// @param w `[E, N, K]`, scale layout LINEAR or PREPARED, global scales TENSOR (one for all), GROUP
-  ///   or HALVES; N a positive multiple of 8, of 16 with SwiGLU
+  /// @param w `[E, N, K]`, scale layout LINEAR or PREPARED, global scales TENSOR (one for all),
+  ///   GROUP or HALVES; N a positive multiple of 8, of 16 with SwiGLU
   /// @param offsets I32 `[E + 1]`, contiguous: `0 <= offsets[0] <= ... <= offsets[E] <= M`
   /// @param rowWeight null, or F32 `[M]` contiguous: a factor per row of the SwiGLU, such as a
   ///   routing weight. Only with [Gemm.Options#swiglu]
@@ -106,7 +108,17 @@ public final class GroupedGemm {
             Op.GROUPED_GEMM,
             status,
             Shapes.of(
-                "a", a, "a", quantized, "w", w, "offsets", offsets, "row_weight", rowWeight, "d",
+                "a",
+                a,
+                "a",
+                quantized,
+                "w",
+                w,
+                "offsets",
+                offsets,
+                "row_weight",
+                rowWeight,
+                "d",
                 d));
       }
       if (stream.records()) {

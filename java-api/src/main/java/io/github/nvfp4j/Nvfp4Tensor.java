@@ -7,9 +7,9 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
-/// An NVFP4 matrix `[M, K]`, or a stack of `G` of them, `[G, M, K]` (the weights of experts): packed
-/// e2m1 codes, one E4M3 scale per block of 16 elements of a row, and F32 global scales, for the
-/// tensor, each row, each matrix of a stack, or the halves of each. An element is `e2m1(code) *
+/// An NVFP4 matrix `[M, K]`, or a stack of `G` of them, `[G, M, K]` (the weights of experts):
+/// packed e2m1 codes, one E4M3 scale per block of 16 elements of a row, and F32 global scales, for
+/// the tensor, each row, each matrix of a stack, or the halves of each. An element is `e2m1(code) *
 /// (e4m3(scale) * globalScale)`.
 ///
 /// Byte `j` of a row of codes holds element `2j` in its low and element `2j + 1` in its high
@@ -80,8 +80,8 @@ public final class Nvfp4Tensor {
 
   /// A view of three tensors; what the global scales cover follows from their number. Of a matrix
   /// `[M, K]`: one is for the tensor, any other number for the rows (two for its halves are named:
-  /// see the longer form). Of a stack `[G, M, K]`: one is for the tensor, `2 * G` are for the halves
-  /// of each matrix, any other number for the matrices.
+  /// see the longer form). Of a stack `[G, M, K]`: one is for the tensor, `2 * G` are for the
+  /// halves of each matrix, any other number for the matrices.
   ///
   /// @see #of(Arena, Tensor, Tensor, Tensor, ScaleLayout, GlobalScale)
   public static Nvfp4Tensor of(
@@ -89,7 +89,9 @@ public final class Nvfp4Tensor {
     GlobalScale kind = GlobalScale.TENSOR;
     if (globalScales.elements() != 1) {
       boolean stack = codes.rank() == 3;
-      boolean halves = stack && globalScales.elements() % 2 == 0
+      boolean halves =
+          stack
+              && globalScales.elements() % 2 == 0
               && globalScales.elements() / 2 == codes.shape(0);
       kind = halves ? GlobalScale.HALVES : stack ? GlobalScale.GROUP : GlobalScale.ROW;
     }
@@ -104,7 +106,8 @@ public final class Nvfp4Tensor {
   /// @param codes U8 `[M, K/2]` or `[G, M, K/2]`, contiguous
   /// @param scales U8, contiguous, as many bytes as `scaleLayout` needs: `[M, K/16]` or `[G, M,
   ///   K/16]`, or the swizzled bytes in any shape
-  /// @param globalScales F32, contiguous, any shape: one, `M`, `G` or `2 * G`, as `globalScale` says
+  /// @param globalScales F32, contiguous, any shape: one, `M`, `G` or `2 * G`, as `globalScale`
+  ///   says
   /// @param scaleLayout [ScaleLayout#LINEAR] or [ScaleLayout#SWIZZLED_128X4]
   /// @param globalScale what one global scale covers
   /// @throws IllegalArgumentException if a type, rank, stride or layout is wrong, the three are not
@@ -189,9 +192,7 @@ public final class Nvfp4Tensor {
 
   private static long[] scalesShape(
       ScaleLayout layout, long groups, long rows, long columns, long elements) {
-    return layout == ScaleLayout.LINEAR
-        ? stack(groups, rows, columns / 16)
-        : new long[] {elements};
+    return layout == ScaleLayout.LINEAR ? stack(groups, rows, columns / 16) : new long[] {elements};
   }
 
   private static long[] stack(long groups, long rows, long columns) {
@@ -245,8 +246,8 @@ public final class Nvfp4Tensor {
     return columns;
   }
 
-  /// The packed codes, U8 `[M, K/2]`, or `[G, M, K/2]` where G is not 1: a view. Where the layout is
-  /// [ScaleLayout#PREPARED], codes and scales in the products' order, U8 `[bytes]`; where it is
+  /// The packed codes, U8 `[M, K/2]`, or `[G, M, K/2]` where G is not 1: a view. Where the layout
+  /// is [ScaleLayout#PREPARED], codes and scales in the products' order, U8 `[bytes]`; where it is
   /// [ScaleLayout#PACKED], the unpacked values without global scale, BF16 `[M, K]`.
   public Tensor codes() {
     return codes;

@@ -4,8 +4,8 @@ package io.github.nvfp4j;
 import io.github.nvfp4j.bindings.Nvfp4jNative;
 
 /// pack_activations: NVFP4 activations unpacked to the products `e2m1(code) * e4m3(block scale)` in
-/// BF16, which are exact ([ScaleLayout#PACKED]): for several matrix products with the same A, or one
-/// with many columns. The same bits on every device.
+/// BF16, which are exact ([ScaleLayout#PACKED]): for several matrix products with the same A, or
+/// one with many columns. The same bits on every device.
 ///
 /// Asynchronous on a CUDA device, done on return on the CPU. Deterministic, allocates nothing, can
 /// be captured. A block scale that is NaN or has its sign bit set is reported

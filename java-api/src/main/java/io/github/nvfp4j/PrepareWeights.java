@@ -9,8 +9,8 @@ import io.github.nvfp4j.bindings.Nvfp4jNative;
 ///
 /// Asynchronous on a CUDA device, done on return on the CPU. Deterministic, allocates nothing, can
 /// be captured. A block scale that is NaN or has its sign bit set is reported
-/// ([Cause#BAD_BLOCK_SCALE], with its row of the `G * N` rows and its block's first column) and stays
-/// bad.
+/// ([Cause#BAD_BLOCK_SCALE], with its row of the `G * N` rows and its block's first column) and
+/// stays bad.
 public final class PrepareWeights {
   private PrepareWeights() {}
 
@@ -20,8 +20,8 @@ public final class PrepareWeights {
   /// @param w `[G, N, K]` or `[N, K]`, [ScaleLayout#LINEAR], any kind of global scales but
   ///   [GlobalScale#ROW]; N a positive multiple of 8
   /// @param prepared the same shape and kind of global scales, [ScaleLayout#PREPARED], as
-  ///   [Device#allocateNvfp4] makes it; its global scales are copied from `w`. Overlaps no buffer of
-  ///   `w`
+  ///   [Device#allocateNvfp4] makes it; its global scales are copied from `w`. Overlaps no buffer
+  ///   of `w`
   /// @throws IllegalArgumentException if an argument is wrong; the sentence names it, nothing was
   ///   changed
   /// @throws IllegalStateException if an arena or the stream is closed, or the stream in use by
@@ -37,8 +37,7 @@ public final class PrepareWeights {
           Nvfp4jNative.prepareWeights(
               stream.context(), w.descriptor, prepared.descriptor, stream.error());
       if (status != 0) {
-        throw stream.raise(
-            Op.PREPARE_WEIGHTS, status, Shapes.of("w", w, "prepared", prepared));
+        throw stream.raise(Op.PREPARE_WEIGHTS, status, Shapes.of("w", w, "prepared", prepared));
       }
       if (stream.records()) {
         stream.recordStep(s -> run(s, w, prepared));

@@ -14,9 +14,9 @@ public enum ScaleLayout {
   /// Source: cuBLASLt's `VEC16_UE4M3` layout, the same as CUTLASS' `Sm1xxBlockScaledConfig`.
   SWIZZLED_128X4(1),
   /// Weights in the order in which the matrix products read them: codes and scales together in the
-  /// buffer of codes, as many bytes as the two have in [#LINEAR]; there are no scales apart. Made by
-  /// [PrepareWeights], read by [Gemm], [GroupedGemm] and [BatchedGemm]. The order is this version's
-  /// own: **never store it**.
+  /// buffer of codes, as many bytes as the two have in [#LINEAR]; there are no scales apart. Made
+  /// by [PrepareWeights], read by [Gemm], [GroupedGemm] and [BatchedGemm]. The order is this
+  /// version's own: **never store it**.
   PREPARED(2),
   /// Activations unpacked for the matrix products: in the place of codes the products `e2m1(code) *
   /// e4m3(scale)`, which are exact in BF16, as BF16 `[M, K]`; there are no scales. Made by

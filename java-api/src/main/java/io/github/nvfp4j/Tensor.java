@@ -385,8 +385,8 @@ public final class Tensor {
   ///
   /// @param arena the arena of this tensor
   /// @param shape up to 4 dimensions, each at least 0
-  /// @throws IllegalArgumentException if the arena is another one, this tensor is not contiguous, or
-  ///   the shape has another number of elements
+  /// @throws IllegalArgumentException if the arena is another one, this tensor is not contiguous,
+  ///   or the shape has another number of elements
   public Tensor reshaped(Arena arena, long... shape) {
     long[] dims = shape.clone();
     Scopes.require("reshaped", arena, descriptor);

@@ -39,8 +39,7 @@ final class ConstantsTest {
         Arrays.stream(Nvfp4jConstants.class.getFields())
             .filter(field -> field.getName().startsWith("GLOBAL_SCALE_"))
             .count();
-    assertThat(constants)
-        .isEqualTo(GlobalScale.values().length + Quantize.Source.values().length);
+    assertThat(constants).isEqualTo(GlobalScale.values().length + Quantize.Source.values().length);
   }
 
   private static <E extends Enum<E>> void check(E[] values, ToIntFunction<E> code, String prefix)
@@ -115,8 +114,7 @@ final class ConstantsTest {
                 Nvfp4jNative.scaleBytes(rows, columns, layout.code(), out, MemorySegment.NULL);
             assertThat(status).isZero();
             assertThat(layout.bytes(rows, columns)).isEqualTo(out.get(ValueLayout.JAVA_LONG, 0));
-            status =
-                Nvfp4jNative.codesBytes(rows, columns, layout.code(), out, MemorySegment.NULL);
+            status = Nvfp4jNative.codesBytes(rows, columns, layout.code(), out, MemorySegment.NULL);
             assertThat(status).isZero();
             assertThat(layout.codesBytes(rows, columns))
                 .isEqualTo(out.get(ValueLayout.JAVA_LONG, 0));

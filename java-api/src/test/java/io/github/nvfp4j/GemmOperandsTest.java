@@ -161,8 +161,7 @@ final class GemmOperandsTest {
           for (boolean weighted : new boolean[] {false, true}) {
             Tensor factors = weighted ? upload(weight) : null;
             double gamma = gamma(shape[2]);
-            GemmExpectation expected =
-                product.expectSwiglu(weighted ? weight : null, limit, gamma);
+            GemmExpectation expected = product.expectSwiglu(weighted ? weight : null, limit, gamma);
             Tensor d = output(DType.BF16, m, n / 2, n / 2 + 8);
             Gemm.run(stream, upload(a), y, factors, d, options);
             requireAllowed(Arrays.toString(shape), expected, d);
@@ -182,7 +181,8 @@ final class GemmOperandsTest {
     void tensorsOfEveryLayoutAreCopiedWhole() {
       List<Nvfp4Matrix> w = stack(random, 3, 16, 64, GlobalScale.HALVES);
       Nvfp4Tensor linear = upload(w);
-      assertThat(linear).hasToString("NVFP4[3, 16, 64] (scales LINEAR, global scale HALVES) " + place());
+      assertThat(linear)
+          .hasToString("NVFP4[3, 16, 64] (scales LINEAR, global scale HALVES) " + place());
       assertThat(linear.codes().shape()).containsExactly(3, 16, 32);
       assertThat(linear.scales().shape()).containsExactly(3, 16, 4);
       assertThat(linear.globalScales().shape()).containsExactly(3, 2);
@@ -246,8 +246,7 @@ final class GemmOperandsTest {
           graph.launch(stream);
           stream.synchronize();
           Nvfp4Matrix a =
-              QuantizeReference.dynamic(
-                  x, 3, 128, GlobalScale.ROW, Recipe.EXACT, ZeroScale.MIN);
+              QuantizeReference.dynamic(x, 3, 128, GlobalScale.ROW, Recipe.EXACT, ZeroScale.MIN);
           requireEqual(a, q);
           requireAllowed("gemm", expect(GemmReference.gemm(a, w.get(0)), DType.F32), d);
           requireAllowed(

@@ -41,7 +41,8 @@ final class GemmRejectionTest {
       return device.allocateNvfp4(arena, rows, columns, layout, GlobalScale.TENSOR);
     }
 
-    private void gemm(String argument, String value, String sentence, Tensor a, Nvfp4Tensor w, Tensor d) {
+    private void gemm(
+        String argument, String value, String sentence, Tensor a, Nvfp4Tensor w, Tensor d) {
       row(argument, value, "gemm: " + sentence, () -> Gemm.run(stream, a, w, d));
     }
 
@@ -57,8 +58,15 @@ final class GemmRejectionTest {
       Tensor d = t(DType.F32, 4, 16);
       gemm("a", "F32", "a has dtype F32, expected BF16", t(DType.F32, 4, 64), w, d);
       gemm("a", "rank 1", "a has rank 1 (shape [64]), expected rank 2", t(DType.BF16, 64), w, d);
-      gemm("a", "[4, 48]", "a has 48 columns, expected 64 (the columns of w)", t(DType.BF16, 4, 48), w, d);
-      gemm("a", "NVFP4 [4, 48]", "a has 48 columns, expected 64 (the columns of w)", q(4, 48), w, d);
+      gemm(
+          "a",
+          "[4, 48]",
+          "a has 48 columns, expected 64 (the columns of w)",
+          t(DType.BF16, 4, 48),
+          w,
+          d);
+      gemm(
+          "a", "NVFP4 [4, 48]", "a has 48 columns, expected 64 (the columns of w)", q(4, 48), w, d);
       gemm(
           "a.scale_layout",
           "SWIZZLED_128X4",
@@ -95,8 +103,7 @@ final class GemmRejectionTest {
           a,
           q(1, 16, 64, GlobalScale.ROW),
           d);
-      gemm(
-          "w.groups", "2", "w.groups is 2, expected 1", a, q(2, 16, 64, GlobalScale.TENSOR), d);
+      gemm("w.groups", "2", "w.groups is 2, expected 1", a, q(2, 16, 64, GlobalScale.TENSOR), d);
       gemm(
           "w.rows",
           "12",
@@ -116,8 +123,7 @@ final class GemmRejectionTest {
           "half as long",
           "w.scales has 32 bytes, expected 64 (m=16, k=64: 4 scales per row, layout LINEAR)",
           a,
-          Nvfp4Tensor.of(
-              arena, w.codes(), t(DType.U8, 32), w.globalScales(), ScaleLayout.LINEAR),
+          Nvfp4Tensor.of(arena, w.codes(), t(DType.U8, 32), w.globalScales(), ScaleLayout.LINEAR),
           d);
       gemm("d", "F16", "d has dtype F16, expected F32 or BF16", a, w, t(DType.F16, 4, 16));
       gemm(
@@ -268,8 +274,7 @@ final class GemmRejectionTest {
               GroupedGemm.run(
                   stream,
                   a,
-                  Nvfp4Tensor.of(
-                      arena, w.codes(), w.scales(), t(DType.F32, 4), ScaleLayout.LINEAR),
+                  Nvfp4Tensor.of(arena, w.codes(), w.scales(), t(DType.F32, 4), ScaleLayout.LINEAR),
                   offsets,
                   d));
       row(
@@ -318,9 +323,7 @@ final class GemmRejectionTest {
           "prepare_weights: w.scale_layout is 1 (SWIZZLED_128X4), expected LINEAR",
           () ->
               PrepareWeights.run(
-                  stream,
-                  q(16, 64, ScaleLayout.SWIZZLED_128X4),
-                  q(16, 64, ScaleLayout.PREPARED)));
+                  stream, q(16, 64, ScaleLayout.SWIZZLED_128X4), q(16, 64, ScaleLayout.PREPARED)));
       row(
           "prepared.scale_layout",
           "LINEAR",
@@ -342,20 +345,17 @@ final class GemmRejectionTest {
           "output.scale_layout",
           "PACKED",
           "quantize: output.scale_layout is 3 (PACKED), expected LINEAR or SWIZZLED_128X4",
-          () ->
-              Quantize.dynamic(stream, t(DType.F32, 4, 64), q(4, 64, ScaleLayout.PACKED)));
+          () -> Quantize.dynamic(stream, t(DType.F32, 4, 64), q(4, 64, ScaleLayout.PACKED)));
       row(
           "output.groups",
           "2",
           "quantize: output.groups is 2, expected 1",
-          () ->
-              Quantize.dynamic(stream, t(DType.F32, 4, 64), q(2, 4, 64, GlobalScale.TENSOR)));
+          () -> Quantize.dynamic(stream, t(DType.F32, 4, 64), q(2, 4, 64, GlobalScale.TENSOR)));
       row(
           "input.global_scale_kind",
           "HALVES",
           "dequantize: input.global_scale_kind is 3 (HALVES), expected TENSOR or ROW",
-          () ->
-              Dequantize.run(stream, q(1, 4, 64, GlobalScale.HALVES), t(DType.F32, 4, 64)));
+          () -> Dequantize.run(stream, q(1, 4, 64, GlobalScale.HALVES), t(DType.F32, 4, 64)));
       row(
           "destination",
           "of another kind of global scales",
@@ -381,15 +381,12 @@ final class GemmRejectionTest {
           "n",
           "12",
           "gemm_path: n is 12, expected a positive multiple of 8",
-          () ->
-              Gemm.path(
-                  device, 1, 12, 64, Gemm.Activations.BF16, ScaleLayout.LINEAR, DEFAULT));
+          () -> Gemm.path(device, 1, 12, 64, Gemm.Activations.BF16, ScaleLayout.LINEAR, DEFAULT));
       row(
           "k",
           "20",
           "gemm_path: k is 20, expected a positive multiple of 16",
-          () ->
-              Gemm.path(device, 1, 8, 20, Gemm.Activations.BF16, ScaleLayout.LINEAR, DEFAULT));
+          () -> Gemm.path(device, 1, 8, 20, Gemm.Activations.BF16, ScaleLayout.LINEAR, DEFAULT));
       row(
           "w",
           "PACKED",

@@ -48,8 +48,16 @@ final class GemmTest {
   abstract static class Contract extends GemmOnDevice {
     /// M, N, K: one row, one block, odd M, N = 8, more than a tile of anything.
     private static final int[][] SHAPES = {
-      {1, 8, 16}, {1, 256, 512}, {3, 8, 48}, {5, 24, 272}, {16, 40, 512}, {17, 136, 80},
-      {33, 8, 512}, {65, 72, 240}, {129, 264, 64}, {200, 16, 336}
+      {1, 8, 16},
+      {1, 256, 512},
+      {3, 8, 48},
+      {5, 24, 272},
+      {16, 40, 512},
+      {17, 136, 80},
+      {33, 8, 512},
+      {65, 72, 240},
+      {129, 264, 64},
+      {200, 16, 336}
     };
 
     private final Values values = new Values(101);
@@ -155,7 +163,8 @@ final class GemmTest {
         many.scales()[i] = (byte) i;
       }
       Nvfp4Matrix one = any(random, 8, 16, E4m3.encode(1), E4m3.encode(1), GlobalScale.TENSOR);
-      GemmProduct product = ofWeights ? GemmReference.gemm(one, many) : GemmReference.gemm(many, one);
+      GemmProduct product =
+          ofWeights ? GemmReference.gemm(one, many) : GemmReference.gemm(many, one);
       assertThat(product.allCertain()).isTrue();
       Tensor d = output(DType.F32, product.rows(), product.columns(), product.columns());
       Nvfp4Tensor a = upload(ofWeights ? one : many);
@@ -292,8 +301,7 @@ final class GemmTest {
         }
       }
       MemorySegment bits = golden.data(shape + ".a_bf16_bits");
-      float[] x =
-          Bf16.decode(bits.toArray(ValueLayout.JAVA_SHORT_UNALIGNED));
+      float[] x = Bf16.decode(bits.toArray(ValueLayout.JAVA_SHORT_UNALIGNED));
       double[] w4a16 = golden.data(shape + ".w4a16_f64").toArray(ValueLayout.JAVA_DOUBLE_UNALIGNED);
       GemmProduct wide = GemmReference.gemm(x, a.rows(), a.columns(), w);
       Tensor d = output(DType.F32, a.rows(), w.rows(), w.rows());
@@ -327,8 +335,7 @@ final class GemmTest {
     }
 
     private static Nvfp4Matrix golden(
-        SafetensorsFile file, String prefix, @Nullable String gs, String of)
-        throws IOException {
+        SafetensorsFile file, String prefix, @Nullable String gs, String of) throws IOException {
       long[] shape = file.entry(prefix + "_packed").shape();
       float[] scales =
           gs == null

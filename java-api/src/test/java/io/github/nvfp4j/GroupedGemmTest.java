@@ -50,7 +50,8 @@ final class GroupedGemmTest {
       super(id);
     }
 
-    /// Even, skewed, empty ones at both ends and in the middle, rows before and behind, none at all.
+    /// Even, skewed, empty ones at both ends and in the middle, rows before and behind, none at
+    /// all.
     static List<int[]> offsets() {
       return List.of(
           new int[] {0, 25, 50, 75},
@@ -105,8 +106,16 @@ final class GroupedGemmTest {
           assertThat(Arrays.copyOfRange(bytes, i * size, (i + 1) * size)).containsOnly(POISON);
         } else if (!expected.allows(i, actual[i])) {
           throw new AssertionError(
-              "row " + row + ", column " + i % columns + ": " + actual[i] + ", expected "
-                  + expected.values()[i] + " within " + expected.tolerances()[i]);
+              "row "
+                  + row
+                  + ", column "
+                  + i % columns
+                  + ": "
+                  + actual[i]
+                  + ", expected "
+                  + expected.values()[i]
+                  + " within "
+                  + expected.tolerances()[i]);
         }
       }
     }
@@ -126,8 +135,7 @@ final class GroupedGemmTest {
         for (Nvfp4Tensor weights : List.of(upload(w), prepare(upload(w)))) {
           Tensor d = output(DType.BF16, M, N, N + 8);
           Gemm.Options options = Gemm.Options.DEFAULT.withSwiglu(limit);
-          GroupedGemm.run(
-              stream, upload(a), weights, upload(offsets), upload(weight), d, options);
+          GroupedGemm.run(stream, upload(a), weights, upload(offsets), upload(weight), d, options);
           requireRows(expected, d, offsets);
         }
       }
@@ -170,7 +178,8 @@ final class GroupedGemmTest {
       Gemm.Options options = Gemm.Options.DEFAULT.withBatchInvariant(true);
       Nvfp4Tensor weights = upload(w);
       Tensor together = output(DType.F32, M, N, N);
-      GroupedGemm.run(stream, upload(a), weights, upload(new int[] {0, 40, 75}), null, together, options);
+      GroupedGemm.run(
+          stream, upload(a), weights, upload(new int[] {0, 40, 75}), null, together, options);
       byte[] expected = bytes(together);
       for (int row : new int[] {0, 39, 40, 74}) {
         int[] one = row < 40 ? new int[] {row, row + 1, row + 1} : new int[] {row, row, row + 1};

@@ -148,8 +148,7 @@ final class TensorRejectionTest {
           "groups",
           "0",
           "allocateNvfp4: groups is 0, expected at least 1",
-          () ->
-              device.allocateNvfp4(arena, 0, 8, 32, ScaleLayout.LINEAR, GlobalScale.GROUP));
+          () -> device.allocateNvfp4(arena, 0, 8, 32, ScaleLayout.LINEAR, GlobalScale.GROUP));
       row(
           "groups",
           "2^40, of 2^40 rows",

@@ -5,8 +5,8 @@ import io.github.nvfp4j.bindings.generated.nvfp4j.nvfp4j_nvfp4_tensor;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
 
-/// The struct `nvfp4j_nvfp4_tensor`: codes, block scales and global scales of a matrix
-/// `[M, K]`, or of a stack of them, `[G, M, K]`.
+/// The struct `nvfp4j_nvfp4_tensor`: codes, block scales and global scales of a matrix `[M, K]`, or
+/// of a stack of them, `[G, M, K]`.
 ///
 /// The addresses in it keep no arena open: allocate the descriptor in the data's own arena.
 public final class Nvfp4TensorDescriptor {

@@ -155,7 +155,11 @@ class UnpackingTest {
       processes.add(fork(jar).start("load"));
     }
     for (Process process : processes) {
-      assertThat(Fork.await(process)).hasSize(1).first().asString().startsWith(Stubs.LOADED + cache);
+      assertThat(Fork.await(process))
+          .hasSize(1)
+          .first()
+          .asString()
+          .startsWith(Stubs.LOADED + cache);
     }
     assertUnpacked(unpacked());
   }

@@ -94,8 +94,8 @@ final class RunGemm {
     return request.choice("dtype", "f32", "bf16").equals("f32") ? DType.F32 : DType.BF16;
   }
 
-  /// Rows of no expert stay as they were: zeros, for the file's sake. Where the offsets are bad that
-  /// is every row.
+  /// Rows of no expert stay as they were: zeros, for the file's sake. Where the offsets are bad
+  /// that is every row.
   private static void clearRowsOfNobody(Workbench bench, MemorySegment offsets, Tensor d) {
     int[] o = offsets.toArray(ValueLayout.JAVA_INT_UNALIGNED);
     long rows = d.shape(0);
@@ -139,7 +139,8 @@ final class RunGemm {
       long rows = packed.dim(rank - 2);
       long bytes = packed.dim(rank - 1);
       if (groups == 0) {
-        throw request.fault("tensor b_packed is " + packed.describe() + ", expected one or more matrices");
+        throw request.fault(
+            "tensor b_packed is " + packed.describe() + ", expected one or more matrices");
       }
       if (rows == 0 || rows % 8 != 0) {
         throw request.fault(
@@ -230,7 +231,9 @@ final class RunGemm {
         for (Input extra : Arrays.asList(scale, globals)) {
           if (extra != null) {
             throw request.fault(
-                "tensors a and " + extra.name() + " are both given, expected a_packed in place of a");
+                "tensors a and "
+                    + extra.name()
+                    + " are both given, expected a_packed in place of a");
           }
         }
         return new Activations(a, null, null, null, a.dim(0), groups * depth);
@@ -282,8 +285,7 @@ final class RunGemm {
       if (packed == null || scale == null || globals == null) {
         return null;
       }
-      GlobalScale global =
-          globals.entry().elements() == 1 ? GlobalScale.TENSOR : GlobalScale.ROW;
+      GlobalScale global = globals.entry().elements() == 1 ? GlobalScale.TENSOR : GlobalScale.ROW;
       Nvfp4Tensor x = bench.result(rows, columns, ScaleLayout.LINEAR, global);
       RunOps.copyInto(bench, packed.data(), x.codes());
       RunOps.copyInto(bench, scale.data(), x.scales());

@@ -32,7 +32,12 @@ import org.jspecify.annotations.Nullable;
 final class SelftestGemm {
   /// M, N, K: one row; odd rows; one block; more than a tile of anything; no row.
   private static final int[][] SHAPES = {
-    {1, 16, 512}, {3, 16, 16}, {17, 48, 272}, {70, 144, 336}, {130, 32, 64}, {0, 16, 64},
+    {1, 16, 512},
+    {3, 16, 16},
+    {17, 48, 272},
+    {70, 144, 336},
+    {130, 32, 64},
+    {0, 16, 64},
     {5, 32, 7168}
   };
 
@@ -110,7 +115,8 @@ final class SelftestGemm {
         }
       }
       add.accept(
-          "pack_activations " + shape[0] + "x" + shape[2], (b, r) -> pack(b, r, shape[0], shape[2]));
+          "pack_activations " + shape[0] + "x" + shape[2],
+          (b, r) -> pack(b, r, shape[0], shape[2]));
     }
     add.accept("prepare_weights twice", SelftestGemm::prepareTwice);
     add.accept("fault bad offsets", SelftestGemm::badOffsets);
@@ -167,8 +173,7 @@ final class SelftestGemm {
     }
     Nvfp4Tensor nvfp4 = upload(bench, List.of(a));
     if (v.form() == Form.PACKED) {
-      Nvfp4Tensor packed =
-          bench.result(v.rows(), v.depth(), ScaleLayout.PACKED, a.globalScale());
+      Nvfp4Tensor packed = bench.result(v.rows(), v.depth(), ScaleLayout.PACKED, a.globalScale());
       PackActivations.run(bench.stream(), nvfp4, packed);
       nvfp4 = packed;
     }
@@ -180,8 +185,7 @@ final class SelftestGemm {
     }
   }
 
-  private static GemmProduct reference(
-      Variant v, Nvfp4Matrix a, float[] x, List<Nvfp4Matrix> w) {
+  private static GemmProduct reference(Variant v, Nvfp4Matrix a, float[] x, List<Nvfp4Matrix> w) {
     boolean bf16 = v.form() == Form.BF16;
     return switch (v.op()) {
       case "gemm" ->
@@ -193,9 +197,7 @@ final class SelftestGemm {
               ? GemmReference.grouped(x, v.rows(), v.depth(), w, v.offsets())
               : GemmReference.grouped(a, w, v.offsets());
       default ->
-          bf16
-              ? GemmReference.batched(x, v.rows(), v.depth(), w)
-              : GemmReference.batched(a, w);
+          bf16 ? GemmReference.batched(x, v.rows(), v.depth(), w) : GemmReference.batched(a, w);
     };
   }
 
@@ -206,9 +208,7 @@ final class SelftestGemm {
             ? GemmReference.gammaOfTensorCores(product.depth())
             : GemmReference.gammaOfCpu(product.depth());
     GemmExpectation expected =
-        v.swiglu()
-            ? product.expectSwiglu(factors, LIMIT, gamma)
-            : product.expect(v.dtype(), gamma);
+        v.swiglu() ? product.expectSwiglu(factors, LIMIT, gamma) : product.expect(v.dtype(), gamma);
     MemorySegment bytes = SelftestData.bytes(bench, d);
     float[] actual =
         v.dtype() == DType.F32
@@ -264,21 +264,17 @@ final class SelftestGemm {
     return tensor;
   }
 
-  private static @Nullable String pack(
-      Workbench bench, RandomData random, int rows, int columns) {
+  private static @Nullable String pack(Workbench bench, RandomData random, int rows, int columns) {
     Nvfp4Matrix a = random.operand(rows, columns, 0, 0x7e, GlobalScale.ROW);
     Nvfp4Tensor packed = bench.result(rows, columns, ScaleLayout.PACKED, GlobalScale.ROW);
     PackActivations.run(bench.stream(), upload(bench, List.of(a)), packed);
     bench.stream().synchronize();
     Nvfp4Matrix plain =
-        new Nvfp4Matrix(
-            rows, columns, a.codes(), a.scales(), GlobalScale.TENSOR, new float[] {1});
+        new Nvfp4Matrix(rows, columns, a.codes(), a.scales(), GlobalScale.TENSOR, new float[] {1});
     float[] y = DequantizeReference.dequantize(plain, DType.BF16);
     String difference =
         SelftestData.compare(
-            "value",
-            SelftestData.bytes(bench, packed.codes()),
-            RandomData.encode(y, DType.BF16));
+            "value", SelftestData.bytes(bench, packed.codes()), RandomData.encode(y, DType.BF16));
     return difference != null
         ? difference
         : SelftestData.compare(
@@ -297,8 +293,7 @@ final class SelftestGemm {
     MemorySegment former = null;
     for (int pattern : new int[] {0xa5, 0x5a}) {
       Workbench other = new Workbench(bench.stream(), bench.arena(), (byte) pattern);
-      Nvfp4Tensor prepared =
-          other.result(3, 40, 272, ScaleLayout.PREPARED, GlobalScale.HALVES);
+      Nvfp4Tensor prepared = other.result(3, 40, 272, ScaleLayout.PREPARED, GlobalScale.HALVES);
       PrepareWeights.run(bench.stream(), upload(bench, w), prepared);
       bench.stream().synchronize();
       MemorySegment bytes = SelftestData.bytes(bench, prepared.codes());

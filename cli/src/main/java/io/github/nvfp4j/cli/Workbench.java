@@ -52,8 +52,7 @@ record Workbench(Stream stream, Arena arena, byte pattern) {
   }
 
   /// Room for a quantised stack of matrices.
-  Nvfp4Tensor result(
-      long groups, long rows, long columns, ScaleLayout layout, GlobalScale global) {
+  Nvfp4Tensor result(long groups, long rows, long columns, ScaleLayout layout, GlobalScale global) {
     Nvfp4Tensor tensor = device().allocateNvfp4(arena, groups, rows, columns, layout, global);
     fill(tensor.codes());
     fill(tensor.scales());

@@ -69,7 +69,8 @@ class CommandsTest {
 
   @Test
   void runKnowsEveryOpThatGivesNumbers() {
-    // A copy changes nothing; the order of prepared weights is nobody's business; packed activations
+    // A copy changes nothing; the order of prepared weights is nobody's business; packed
+    // activations
     // are a parameter of the products.
     Set<Op> parts = EnumSet.of(Op.COPY, Op.PREPARE_WEIGHTS, Op.PACK_ACTIVATIONS);
     List<String> expected = new ArrayList<>();

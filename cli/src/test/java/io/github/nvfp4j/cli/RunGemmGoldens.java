@@ -101,7 +101,11 @@ abstract class RunGemmGoldens {
         // The scales of these lie close together: the sum is exact.
         assertThat(Math.abs(d[i] - exact[i])).isLessThanOrEqualTo(0x1p-21 * Math.abs(exact[i]));
       }
-      Cli.Tensor bf16 = run("gemm", in, Stream.concat(Stream.of(form), Stream.of("dtype=bf16")).toArray(String[]::new));
+      Cli.Tensor bf16 =
+          run(
+              "gemm",
+              in,
+              Stream.concat(Stream.of(form), Stream.of("dtype=bf16")).toArray(String[]::new));
       assertThat(bf16.dtype()).isEqualTo(SafetensorsDType.BF16);
       assertThat(values(bf16)).isEqualTo(Bf16.decode(Bf16.encode(d)));
     }
@@ -110,8 +114,7 @@ abstract class RunGemmGoldens {
     wide.put("a", Cli.Tensor.of(SafetensorsDType.BF16, bits.data(), bits.shape()));
     // As checkpoints type and shape them.
     Cli.Tensor scale = wide.get("b_scale");
-    wide.put(
-        "b_scale", Cli.Tensor.of(SafetensorsDType.F8_E4M3, scale.data(), scale.shape()));
+    wide.put("b_scale", Cli.Tensor.of(SafetensorsDType.F8_E4M3, scale.data(), scale.shape()));
     wide.put("b_ws2", Cli.Tensor.of(SafetensorsDType.F32, wide.get("b_ws2").data()));
     double[] expected = others.get("w4a16_f64").data().toArray(ValueLayout.JAVA_DOUBLE_UNALIGNED);
     float[] d = values(run("gemm", wide, "a_layout=packed"));
@@ -187,7 +190,8 @@ abstract class RunGemmGoldens {
     in.put("b_scale", Cli.Tensor.bytes(w.scales(), 32, 32));
     requireAllowed(product.expect(DType.F32, gamma(512)), run("gemm", in));
     for (String[] form : forms().toList()) {
-      String[] swiglu = Stream.concat(Stream.of(form), Stream.of("swiglu=true")).toArray(String[]::new);
+      String[] swiglu =
+          Stream.concat(Stream.of(form), Stream.of("swiglu=true")).toArray(String[]::new);
       Cli.Tensor d = run("gemm", in, swiglu);
       assertThat(d.dtype()).isEqualTo(SafetensorsDType.BF16);
       assertThat(d.shape()).containsExactly(7, 16);

@@ -99,7 +99,10 @@ class RunGemmRejectionTest {
             "",
             "tensor a is BF16 [4, 48], expected BF16 [T, 32]"),
         row(
-            "gemm", gemm("a", zeros(BF16, 128)), "", "tensor a is BF16 [128], expected BF16 [T, 32]"),
+            "gemm",
+            gemm("a", zeros(BF16, 128)),
+            "",
+            "tensor a is BF16 [128], expected BF16 [T, 32]"),
         row(
             "gemm",
             quantized("a", zeros(BF16, 4, 32)),
@@ -168,9 +171,15 @@ class RunGemmRejectionTest {
             "tensor b_ws2 is F32 [1, 2], expected F32 [1] or [2]"),
         row("gemm", gemm(), "dtype=f16", "parameter dtype is f16, expected f32 or bf16"),
         row(
-            "gemm", gemm(), "layout=linear", "parameter layout is linear, expected direct or prepared"),
+            "gemm",
+            gemm(),
+            "layout=linear",
+            "parameter layout is linear, expected direct or prepared"),
         row(
-            "gemm", gemm(), "a_layout=direct", "parameter a_layout is direct, expected linear or packed"),
+            "gemm",
+            gemm(),
+            "a_layout=direct",
+            "parameter a_layout is direct, expected linear or packed"),
         row(
             "gemm",
             gemm(),
@@ -178,7 +187,10 @@ class RunGemmRejectionTest {
             "parameter batch_invariant is 1, expected false or true"),
         row("gemm", gemm(), "swiglu=yes", "parameter swiglu is yes, expected false or true"),
         row(
-            "gemm", gemm(), "swiglu=true limit=-1", "parameter limit is -1, expected a finite number"),
+            "gemm",
+            gemm(),
+            "swiglu=true limit=-1",
+            "parameter limit is -1, expected a finite number"),
         row(
             "gemm",
             gemm(),
@@ -260,7 +272,8 @@ class RunGemmRejectionTest {
 
   @ParameterizedTest
   @MethodSource("refused")
-  void refusesBadInput(String op, Map<String, Cli.Tensor> tensors, String parameters, String sentence)
+  void refusesBadInput(
+      String op, Map<String, Cli.Tensor> tensors, String parameters, String sentence)
       throws IOException {
     Path in = Cli.write(directory.resolve("in.safetensors"), tensors);
     List<Object> words =
@@ -285,8 +298,10 @@ class RunGemmRejectionTest {
             "gemm",
             gemm("a", Cli.Tensor.of(BF16, MemorySegment.ofArray(nan), 4, 32)),
             "NON_FINITE_RESULT"),
-        Arguments.of("grouped_gemm", grouped("offsets", Cli.Tensor.ints(0, 3, 2, 4)), "BAD_OFFSETS"),
-        Arguments.of("grouped_gemm", grouped("offsets", Cli.Tensor.ints(0, 1, 2, 5)), "BAD_OFFSETS"));
+        Arguments.of(
+            "grouped_gemm", grouped("offsets", Cli.Tensor.ints(0, 3, 2, 4)), "BAD_OFFSETS"),
+        Arguments.of(
+            "grouped_gemm", grouped("offsets", Cli.Tensor.ints(0, 1, 2, 5)), "BAD_OFFSETS"));
   }
 
   @ParameterizedTest

@@ -83,7 +83,8 @@ public record GemmProduct(
     return new GemmExpectation(rounded, exact.clone(), tolerances);
   }
 
-  /// What D may be with SwiGLU: of gate, the first half of the columns, and up, the second, in BF16.
+  /// What D may be with SwiGLU: of gate, the first half of the columns, and up, the second, in
+  /// BF16.
   ///
   /// @param weight null, or a factor per row
   /// @param limit the clamp; 0 = none

@@ -19,11 +19,11 @@ import java.util.List;
 /// d(m, n)      = alpha * f32(acc)                   rounded to F32, then to BF16 where asked for
 /// ```
 ///
-/// **The certificate.** Let Q = 2^-2 * ulp(s_a) * ulp(s_w), where s_a and s_w are the smallest block
-/// scales, not 0, of row m of A and of row n of W, and ulp of an E4M3 number is 2^(e-10) for its
-/// exponent field e, at least 2^-9. Every product is a multiple of Q, and so is every partial sum.
-/// Where `absmax < 2^24 * Q`, each of them is exact in F32: any order of summation, in F32 or on
-/// tensor cores, gives the same bits. Elsewhere, and with BF16 activations, d is within `gamma *
+/// **The certificate.** Let Q = 2^-2 * ulp(s_a) * ulp(s_w), where s_a and s_w are the smallest
+/// block scales, not 0, of row m of A and of row n of W, and ulp of an E4M3 number is 2^(e-10) for
+/// its exponent field e, at least 2^-9. Every product is a multiple of Q, and so is every partial
+/// sum. Where `absmax < 2^24 * Q`, each of them is exact in F32: any order of summation, in F32 or
+/// on tensor cores, gives the same bits. Elsewhere, and with BF16 activations, d is within `gamma *
 /// |alpha| * absmax` and its rounding: see [GemmProduct].
 ///
 /// A block scale that is NaN or has its sign bit set counts as NaN.
@@ -72,8 +72,8 @@ public final class GemmReference {
     return sums;
   }
 
-  /// Where the certificate holds, `[M, N]`: every order of summation gives the exact sum. False where
-  /// a block scale is bad.
+  /// Where the certificate holds, `[M, N]`: every order of summation gives the exact sum. False
+  /// where a block scale is bad.
   public static boolean[] certain(Nvfp4Matrix a, Nvfp4Matrix w) {
     return certain(a, w, magnitudes(a, w));
   }
@@ -106,7 +106,8 @@ public final class GemmReference {
       float sum = bad ? Float.NaN : (float) sums[i] * 0x1p-20f;
       product.values()[i] = canonical(alpha * sum);
       product.exact()[i] = bad ? Double.NaN : (double) alpha * (sums[i] * 0x1p-20);
-      product.magnitudes()[i] = bad ? Double.NaN : Math.abs((double) alpha) * (magnitudes[i] * 0x1p-20);
+      product.magnitudes()[i] =
+          bad ? Double.NaN : Math.abs((double) alpha) * (magnitudes[i] * 0x1p-20);
     }
     return product;
   }
@@ -143,8 +144,8 @@ public final class GemmReference {
     return product;
   }
 
-  /// grouped_gemm of NVFP4 activations: rows `offsets[e]` to `offsets[e + 1] - 1` by `w[e]`. Rows of
-  /// no expert, which a device leaves as they are, are NaN here.
+  /// grouped_gemm of NVFP4 activations: rows `offsets[e]` to `offsets[e + 1] - 1` by `w[e]`. Rows
+  /// of no expert, which a device leaves as they are, are NaN here.
   ///
   /// @param a `[M, K]`
   /// @param w E matrices `[N, K]`
@@ -238,8 +239,8 @@ public final class GemmReference {
     return bad;
   }
 
-  /// Of each row: the ulp of its smallest block scale that is not 0, in units of 2^-9. A row without
-  /// any is a row of zeros, whose ulp does not matter.
+  /// Of each row: the ulp of its smallest block scale that is not 0, in units of 2^-9. A row
+  /// without any is a row of zeros, whose ulp does not matter.
   private static int[] smallestUlps(Nvfp4Matrix q) {
     int[] ulps = new int[q.rows()];
     Arrays.fill(ulps, 1 << 14);
@@ -309,7 +310,11 @@ public final class GemmReference {
   private static int sliceOf(int columns, List<Nvfp4Matrix> w) {
     if (w.isEmpty() || columns != (long) w.size() * w.getFirst().columns()) {
       throw new IllegalArgumentException(
-          "gemm: a has " + columns + " columns, expected those of all " + w.size() + " matrices of w");
+          "gemm: a has "
+              + columns
+              + " columns, expected those of all "
+              + w.size()
+              + " matrices of w");
     }
     return w.getFirst().columns();
   }

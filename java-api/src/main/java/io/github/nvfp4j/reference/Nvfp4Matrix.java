@@ -68,8 +68,7 @@ public record Nvfp4Matrix(
     byte[] someCodes = new byte[rows * count / 2];
     byte[] someScales = new byte[rows * count / BLOCK];
     for (int m = 0; m < rows; m++) {
-      System.arraycopy(
-          codes, (m * columns + from) / 2, someCodes, m * count / 2, count / 2);
+      System.arraycopy(codes, (m * columns + from) / 2, someCodes, m * count / 2, count / 2);
       System.arraycopy(
           scales, (m * columns + from) / BLOCK, someScales, m * count / BLOCK, count / BLOCK);
     }

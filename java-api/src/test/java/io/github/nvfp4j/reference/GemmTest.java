@@ -70,7 +70,8 @@ class GemmTest {
     for (int i = 0; i < d.length; i++) {
       // The golden's alpha may be the double product of the scales.
       assertThat(product.exact()[i]).isCloseTo(d[i], within(0x1p-23 * Math.abs(d[i])));
-      assertThat(product.values()[i]).isCloseTo((float) d[i], within((float) (0x1p-22 * Math.abs(d[i]))));
+      assertThat(product.values()[i])
+          .isCloseTo((float) d[i], within((float) (0x1p-22 * Math.abs(d[i]))));
       int steps = Math.abs(Bf16.encode(rounded[i]) - bf16[i]);
       assertThat(steps).as("BF16 steps at %d", i).isLessThanOrEqualTo(1);
       different += steps;
@@ -323,8 +324,7 @@ class GemmTest {
     double gamma = GemmReference.gammaOfCpu(2048);
     assertThat(product.expect(DType.F32, gamma).difference(sums)).isNull();
     for (float limit : new float[] {0, 10}) {
-      float[] y =
-          SwigluReference.swiglu(sums, 6, 8, null, SwigluColumns.HALVES, limit, DType.BF16);
+      float[] y = SwigluReference.swiglu(sums, 6, 8, null, SwigluColumns.HALVES, limit, DType.BF16);
       assertThat(product.expectSwiglu(null, limit, gamma).difference(y)).isNull();
     }
   }
