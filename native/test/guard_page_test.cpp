@@ -19,6 +19,7 @@ struct GuardedNvfp4 {
     descriptor.struct_size = sizeof descriptor;
     descriptor.scale_layout = layout;
     descriptor.global_scale_kind = kind;
+    descriptor.groups = 1;
     descriptor.rows = rows;
     descriptor.columns = columns;
     descriptor.codes = codes.data();
