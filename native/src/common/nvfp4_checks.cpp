@@ -160,10 +160,13 @@ void check_sizes(const char* op, const Nvfp4Names& names, const nvfp4j_nvfp4_ten
   }
   const bool has_scales = tensor.scale_layout == NVFP4J_SCALE_LAYOUT_LINEAR ||
                           tensor.scale_layout == NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4;
-  if (!has_scales && (tensor.scales_bytes != 0 || tensor.scales != nullptr)) [[unlikely]] {
-    fail(kInvalid, "%s: %s has %lld bytes at %p, expected NULL and 0 bytes (layout %s has none)",
-         op, names.scales, static_cast<long long>(tensor.scales_bytes), tensor.scales,
-         scale_layout_name(tensor.scale_layout));
+  if (!has_scales && tensor.scales != nullptr) [[unlikely]] {
+    fail(kInvalid, "%s: %s is at address %p, expected NULL (layout %s has none)", op, names.scales,
+         tensor.scales, scale_layout_name(tensor.scale_layout));
+  }
+  if (!has_scales && tensor.scales_bytes != 0) [[unlikely]] {
+    fail(kInvalid, "%s: %s has %lld bytes, expected 0 (layout %s has none)", op, names.scales,
+         static_cast<long long>(tensor.scales_bytes), scale_layout_name(tensor.scale_layout));
   }
   if (tensor.scales_bytes != sizes.scales) [[unlikely]] {
     fail(kInvalid, "%s: %s has %lld bytes, expected %lld (%s: %lld scales per row, layout %s)", op,
