@@ -137,4 +137,34 @@ inline int64_t check_product(const Product& p, const float* d, int64_t stride) {
   return certified;
 }
 
+/// gemm with an F32 D of a stride of its own.
+inline std::vector<float> gemm(const Context& context, const nvfp4j_tensor* a,
+                               const nvfp4j_nvfp4_tensor* a_nvfp4, const nvfp4j_nvfp4_tensor& w,
+                               int64_t m, int64_t stride) {
+  std::vector<float> d(static_cast<std::size_t>(m * stride), -77.0f);
+  const nvfp4j_tensor output = matrix(d.data(), NVFP4J_DTYPE_F32, m, w.rows, stride);
+  const nvfp4j_gemm_options options = gemm_options();
+  CHECK_OK(nvfp4j_gemm(context, a, a_nvfp4, &w, nullptr, &options, &output, error));
+  return d;
+}
+
+/// The same weights, prepared.
+inline Nvfp4 prepared(const Context& context, const Nvfp4& w) {
+  const nvfp4j_nvfp4_tensor& t = w.descriptor;
+  Nvfp4 p(t.rows, t.columns, NVFP4J_SCALE_LAYOUT_PREPARED, t.global_scale_kind, t.groups);
+  CHECK_OK(nvfp4j_prepare_weights(context, &t, &p.descriptor, error));
+  return p;
+}
+
+inline std::vector<std::uint16_t> random_bf16(int64_t count) {
+  std::normal_distribution<float> normal(0.0f, 1.0f);
+  std::vector<std::uint16_t> x(static_cast<std::size_t>(count));
+  for (std::uint16_t& value : x) value = reference::round16(normal(generator()), NVFP4J_DTYPE_BF16);
+  return x;
+}
+
+inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 4) == 0;
+}
+
 }  // namespace fixture
