@@ -82,6 +82,7 @@ struct Nvfp4Twin {
     t.memory = memory_of(side);
     t.scale_layout = layout;
     t.global_scale_kind = kind;
+    t.groups = 1;
     t.rows = rows;
     t.columns = columns;
     t.codes = codes->at(side);
