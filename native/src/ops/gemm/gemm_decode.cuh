@@ -22,11 +22,13 @@ inline constexpr int kDecodeTiles = 1024;
 // Columns of a piece of the tokens.
 inline constexpr int kDecodePiece = 1024;
 
-template <int WN_, int WK_, int NT_, int STAGES_, int PIECES_>
+template <int WN_, int WK_, int NT_, int STAGES_, int PIECES_, bool NVFP4_ = false>
 struct DecodeConfig {
   static constexpr int WN = WN_, WK = WK_, NT = NT_, kStages = STAGES_, kPieces = PIECES_;
+  static constexpr bool kNvfp4 = NVFP4_;
   static constexpr int kWarps = WN * WK;
-  static constexpr int kThreads = 32 * kWarps + 32;
+  static constexpr int kTokenThreads = NVFP4_ ? 128 : 32;  // BF16 is copied, NVFP4 decoded
+  static constexpr int kThreads = 32 * kWarps + kTokenThreads;
   static constexpr int kTokens = 8 * NT;
   static constexpr int kRing = kWarps * kStages * prepared::kChunkBytes;
   static constexpr int kPitch = kDecodePiece * 2 + 16;
@@ -112,9 +114,39 @@ __device__ __forceinline__ void load_matrices(std::uint32_t address, std::uint32
                : "r"(address));
 }
 
+// A block of 16 NVFP4 elements to BF16, as two pieces of 16 bytes.
+__device__ __forceinline__ void expand_block(uint2 codes, std::uint32_t scale, uint4& first, uint4& second) {
+  std::uint32_t x[4], y[4];
+  expand_codes(codes.x, x);
+  expand_codes(codes.y, y);
+  const std::uint32_t s = scale_pair(scale, scale);
+  first = make_uint4(multiply_pairs(x[0], s), multiply_pairs(x[1], s), multiply_pairs(x[2], s), multiply_pairs(x[3], s));
+  second = make_uint4(multiply_pairs(y[0], s), multiply_pairs(y[1], s), multiply_pairs(y[2], s), multiply_pairs(y[3], s));
+}
+
+// The warps of the tokens decode a piece of NVFP4 rows.
+template <class C>
+__device__ __forceinline__ void decode_piece(const GemmProblem& p, const DecodeTile& tile, int column, int columns,
+                                             unsigned char* piece) {
+  const int thread = static_cast<int>(threadIdx.x) - 32 * C::kWarps;
+  const int blocks = columns / 16;
+  const std::int64_t offset = (p.batched ? static_cast<std::int64_t>(tile.group) * p.k : 0) + column;
+  for (int i = thread; i < blocks * tile.count; i += C::kTokenThreads) {
+    const int r = i / blocks, b = i % blocks;
+    const std::int64_t m = tile.first + r;
+    const auto* q = reinterpret_cast<const std::uint32_t*>(p.a + m * p.a_stride + offset / 2 + 8 * b);
+    const std::uint32_t scale = load(p.a_scales + m * (p.a_stride / 8) + offset / 16 + b);
+    uint4 first, second;
+    expand_block(make_uint2(load(q), load(q + 1)), scale, first, second);
+    auto* to = reinterpret_cast<uint4*>(piece + r * C::kPitch + 32 * b);
+    to[0] = first;
+    to[1] = second;
+  }
+}
+
 // `piece_rows`: the rows that a piece has room for, at least those of any tile.
 template <class C, bool GROUPED, bool SWIGLU>
-__global__ void __launch_bounds__(C::kThreads)
+__global__ void __launch_bounds__(C::kThreads, 1)
     gemm_decode_kernel(const __grid_constant__ GemmProblem p, int row_blocks, int token_tiles, int piece_rows, bool early) {
   constexpr int WN = C::WN, WK = C::WK, NT = C::NT, STAGES = C::kStages;
   constexpr int kTokens = C::kTokens;
@@ -145,10 +177,10 @@ __global__ void __launch_bounds__(C::kThreads)
     if (warp < C::kWarps) {
 #pragma unroll
       for (int s = 0; s < STAGES; ++s) mbarrier_init(my_bars + s, 1);
-    } else {
+    } else if (warp == C::kWarps) {
 #pragma unroll
       for (int s = 0; s < C::kPieces; ++s) {
-        mbarrier_init(piece_full + s, 1);
+        mbarrier_init(piece_full + s, C::kNvfp4 ? C::kTokenThreads : 1);
         mbarrier_init(piece_empty + s, C::kWarps);
       }
     }
@@ -165,7 +197,7 @@ __global__ void __launch_bounds__(C::kThreads)
     return {place / token_tiles, at, min(kTokens, static_cast<int>(p.m) - at)};
   };
 
-  if (warp == C::kWarps) {
+  if (warp >= C::kWarps) {
     // ---- tokens ---------------------------------------------------------------------------------------------------
     if constexpr (!GROUPED) __syncthreads();
     if (early && !GROUPED) await_predecessor();
@@ -174,15 +206,22 @@ __global__ void __launch_bounds__(C::kThreads)
     std::uint32_t parity = 1;
     for (int job = static_cast<int>(blockIdx.x); job < jobs; job += static_cast<int>(gridDim.x)) {
       const DecodeTile tile = tile_of(job);
-      const char* row = p.a + static_cast<std::int64_t>(tile.first + lane) * p.a_stride +
-                        (p.batched ? static_cast<std::int64_t>(tile.group) * p.k * 2 : 0);
       for (int column = 0; column < p.k; column += kDecodePiece) {
-        const std::uint32_t bytes = 2u * static_cast<std::uint32_t>(min(kDecodePiece, p.k - column));
+        const int columns = min(kDecodePiece, p.k - column);
+        unsigned char* piece = pieces + slot * piece_bytes;
         mbarrier_wait(piece_empty + slot, parity);
-        if (lane == 0) mbarrier_expect(piece_full + slot, bytes * tile.count);
-        __syncwarp();
-        if (lane < tile.count)
-          bulk_load(pieces + slot * piece_bytes + lane * C::kPitch, row + 2 * column, bytes, piece_full + slot, policy);
+        if constexpr (C::kNvfp4) {
+          decode_piece<C>(p, tile, column, columns, piece);
+          mbarrier_arrive(piece_full + slot);
+        } else {
+          if (lane == 0) mbarrier_expect(piece_full + slot, 2u * columns * tile.count);
+          __syncwarp();
+          if (lane < tile.count) {
+            const char* row = p.a + static_cast<std::int64_t>(tile.first + lane) * p.a_stride +
+                              2 * ((p.batched ? static_cast<std::int64_t>(tile.group) * p.k : 0) + column);
+            bulk_load(piece + lane * C::kPitch, row, 2u * columns, piece_full + slot, policy);
+          }
+        }
         if (++slot == C::kPieces) slot = 0, parity ^= 1u;
       }
     }
@@ -304,27 +343,39 @@ __global__ void __launch_bounds__(C::kThreads)
     }
     __syncthreads();
     const int row_block = job % row_blocks;
+    const auto place_of = [&](int i, int& token, int& at, int& n) {
+      token = i / 16 % kTokens;
+      at = i / (16 * kTokens);
+      n = (row_block * kBlockTiles + at) * 16 + (i & 15);
+      return token < tile.count && n < 16 * d_tiles;
+    };
+    int fault = -1;  // twice the place, and which half
     for (int i = static_cast<int>(threadIdx.x); i < kBlockTiles * kTokens * 16; i += 32 * C::kWarps) {
-      const int r = i & 15, token = i / 16 % kTokens, at = i / (16 * kTokens);
-      const int d_tile = row_block * kBlockTiles + at;
-      if (token >= tile.count || d_tile >= d_tiles) continue;
+      int token, at, n;
+      if (!place_of(i, token, at, n)) continue;
       const std::int64_t m = tile.first + token;
-      const int n = d_tile * 16 + r;
-      const std::int64_t column = n + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0);
       float v[SWIGLU ? 2 : 1];
 #pragma unroll
       for (int h = 0; h < (SWIGLU ? 2 : 1); ++h) {
-        const float* from = sums + ((h * kBlockTiles + at) * WK * kTokens + token) * kPitch + r;
+        const float* from = sums + ((h * kBlockTiles + at) * WK * kTokens + token) * kPitch + (i & 15);
         float sum = from[0];
 #pragma unroll
         for (int k = 1; k < WK; ++k) sum = __fadd_rn(sum, from[k * kTokens * kPitch]);
-        v[h] = __fmul_rn(alpha_of(p, tile.group, m, n + h * d_tiles * 16), __fmul_rn(sum, kOperandScale));
-        if (!is_finite(v[h])) report_result(p, tile.group, m, n + h * d_tiles * 16, column);
+        sum = __fmul_rn(sum, C::kNvfp4 ? kOperandScale * kOperandScale : kOperandScale);
+        v[h] = __fmul_rn(alpha_of(p, tile.group, m, n + h * d_tiles * 16), sum);
+        if (!is_finite(v[h])) fault = 2 * i + h;
       }
       if constexpr (SWIGLU) {
         v[0] = swiglu_result(v[0], v[1], p.limit, p.row_weight != nullptr ? load(p.row_weight + m) : 1.0f);
+        if (!is_finite(v[0]) && fault < 0) fault = 2 * i;
       }
-      store_result(p, m, column, v[0]);
+      store_result(p, m, n + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0), v[0]);
+    }
+    if (fault >= 0) {
+      int token, at, n;
+      place_of(fault >> 1, token, at, n);
+      report_result(p, tile.group, tile.first + token, n + (fault & 1) * d_tiles * 16,
+                    n + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0));
     }
     __syncthreads();
   }

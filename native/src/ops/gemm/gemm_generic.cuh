@@ -207,6 +207,7 @@ __device__ __forceinline__ void generic_job(const GemmProblem& p, int row_tile, 
     }
     if constexpr (SWIGLU) {
       v[0] = swiglu_result(v[0], v[1], p.limit, p.row_weight != nullptr ? load(p.row_weight + m) : 1.0f);
+      if (!is_finite(v[0])) report(p.status, p.op, NVFP4J_CAUSE_NON_FINITE_RESULT, m, column);
     }
     store_result(p, m, column, v[0]);
   }

@@ -153,8 +153,8 @@ __device__ __forceinline__ float alpha_of(const GemmProblem& p, int group, std::
   return __fmul_rn(a, load(p.w_global_scales + index));
 }
 
-// Reads the scales again to find out whose fault a result is that is not finite. Cold.
-static __device__ __noinline__ void report_result(const GemmProblem& p, int group, std::int64_t m, int n,
+// Reads the scales again to find out whose fault a result is that is not finite. Cold, but inline: see report_here().
+__device__ __forceinline__ void report_result(const GemmProblem& p, int group, std::int64_t m, int n,
                                                   std::int64_t column) {
   const int blocks = p.k / 16;
   const bool in_codes = p.w_layout == NVFP4J_SCALE_LAYOUT_PREPARED;
@@ -175,14 +175,14 @@ static __device__ __noinline__ void report_result(const GemmProblem& p, int grou
       bad = load(scales + static_cast<std::int64_t>(n) * blocks + b) >= 0x7Fu;
     }
   }
-  if (bad) report(p.status, p.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, -1, column);
+  if (bad) report_here(p.status, p.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, -1, column);
   if (p.a_kind == NVFP4J_GEMM_A_NVFP4) {
     const std::uint8_t* scales = p.a_scales + m * (p.a_stride / 8) + (p.batched ? group * blocks : 0);
     bad = false;
     for (int b = 0; b < blocks && !bad; ++b) bad = load(scales + b) >= 0x7Fu;
-    if (bad) report(p.status, p.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, m, -1);
+    if (bad) report_here(p.status, p.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, m, -1);
   }
-  report(p.status, p.op, NVFP4J_CAUSE_NON_FINITE_RESULT, m, column);
+  report_here(p.status, p.op, NVFP4J_CAUSE_NON_FINITE_RESULT, m, column);
 }
 
 __device__ __forceinline__ bool is_finite(float x) {
@@ -202,13 +202,11 @@ __device__ __forceinline__ void store_result(const GemmProblem& p, std::int64_t 
   }
 }
 
-// SwiGLU of two F32 results.
+// SwiGLU of two F32 results, in the operations of swiglu.h. Inline, without a call: what is live around it must not go to memory.
 __device__ __forceinline__ float swiglu_result(float gate, float up, float limit, float weight) {
-  const SwigluScalars s = {limit, weight, 0u};
-  bool near = true;
-  float y = swiglu_near(gate, up, s, near);
-  if (!near) y = swiglu_any(gate, up, s);
-  return y;
+  const float g = min_nan(gate, limit);
+  const float u = max_nan(min_nan(up, limit), -limit);
+  return __fmul_rn(__fmul_rn(__fdiv_rn(g, __fadd_rn(1.0f, math::exp(-g))), u), weight);
 }
 
 }  // namespace device

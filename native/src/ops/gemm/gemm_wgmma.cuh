@@ -20,8 +20,11 @@
 
 namespace nvfp4j {
 
-template <int BM_, int WGN_, int WGK_, int CN_, int CK_, int A_STAGES_, int W_STAGES_>
+template <int BM_, int WGN_, int WGK_, int CN_, int CK_, int A_STAGES_, int W_STAGES_, bool NVFP4_ = false>
 struct WgmmaConfig {
+  static constexpr bool kNvfp4 = NVFP4_;
+  static constexpr int kTokenThreads = 96;  // that decode NVFP4 tokens
+  static_assert(!NVFP4_ || CN_ == 1, "decoded tokens are not multicast");
   static constexpr int BM = BM_, WGN = WGN_, WGK = WGK_, CN = CN_, CK = CK_;
   static constexpr int kAStages = A_STAGES_, kWStages = W_STAGES_;
   static constexpr int kGroups = WGN * WGK;
@@ -34,9 +37,9 @@ struct WgmmaConfig {
   static constexpr int kCluster = CN * CK;
   static constexpr int kAStageBytes = BM * 128;
   static constexpr int kWStageBytes = kTiles * prepared::kChunkBytes;
-  // Sums of all but one of the WGK, or of the CK parts; gate and up in steps of 64 tokens.
-  static constexpr int kStepTokens = BM < 64 ? BM : 64;
-  static constexpr int kExchangeBytes = (WGK > 1 ? BM * (WGK - 1) : CK > 1 ? BM : kStepTokens / 2) * 256 * WGN;
+  // Sums of all but one of the WGK, or of the CK parts; gate and up in steps of 32 tokens.
+  static constexpr int kStepTokens = BM / CK < 32 ? BM / CK : 32;
+  static constexpr int kExchangeBytes = (WGK > 1 ? BM * (WGK - 1) : CK > 1 ? BM : kStepTokens) * 256 * WGN;
   static constexpr int kEights = BM / 8 / CK;  // of tokens that a thread block writes
   static constexpr int kTileEntries = 1024;
   static constexpr int kBars = 2 * (kAStages + kWStages);
@@ -47,7 +50,7 @@ struct WgmmaConfig {
   static_assert(CN == 1 || CK == 1, "a cluster shares tokens or cuts K");
   static_assert(BM % 8 == 0 && BM / CN % 8 == 0 && (BM / 8) % CK == 0, "the parts are whole core matrices");
   // Decoded weights alternate between two sets of registers; with four warpgroups to a row the others hide what one set costs.
-  static constexpr int kBuffers = WGK == 4 ? 1 : 2;
+  static constexpr int kBuffers = WGK == 4 || BM == 256 ? 1 : 2;
   static_assert(4 % (kBuffers * WGK) == 0, "register buffers alternate within a chunk");
 };
 
@@ -142,44 +145,50 @@ __device__ __forceinline__ void write_results(const GemmProblem& p, const Decode
   const std::int64_t column =
       d_tile * 16 + 2 * g + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0);
   active = active && d_tile < d_tiles;
-  float w_scale = 0.0f;
+  const auto token_of = [&](int i) { return 8 * (first_eight + i / 4) + 2 * t + (i & 1); };
+  int fault = -1;
   if (active) {
     int index = 0;
     if (p.w_global_scale_kind == NVFP4J_GLOBAL_SCALE_GROUP) index = tile.group;
     if (p.w_global_scale_kind == NVFP4J_GLOBAL_SCALE_HALVES) index = 2 * tile.group + (n >= p.n / 2 ? 1 : 0);
-    w_scale = load(p.w_global_scales + index);
+    const float w_scale = load(p.w_global_scales + index);
 #pragma unroll
     for (int i = 0; i < 4 * C::kEights; ++i) {
-      const int token = 8 * (first_eight + i / 4) + 2 * t + (i & 1);
-      acc[i] = __fmul_rn(__fmul_rn(a_scale[token], w_scale), __fmul_rn(acc[i], kOperandScale));
-      if (!is_finite(acc[i]) && token < tile.count)
-        report_result(p, tile.group, tile.first + token, n + ((i >> 1) & 1), column + ((i >> 1) & 1));
+      const float sum = __fmul_rn(acc[i], C::kNvfp4 ? kOperandScale * kOperandScale : kOperandScale);
+      acc[i] = __fmul_rn(__fmul_rn(a_scale[token_of(i)], w_scale), sum);
+      if (!is_finite(acc[i]) && token_of(i) < tile.count) fault = i;
     }
   }
   if constexpr (SWIGLU) {
-    constexpr int kStep = C::kStepTokens / 2;  // sums
+    constexpr int kStep = C::kStepTokens / 2;  // results of a lane
+    static_assert(4 * C::kEights % kStep == 0, "whole steps");
+    float* mine = exchange + own * kStep * 32 + lane;
+    const float* other = mine + kBlockTiles * kStep * 32;
 #pragma unroll
     for (int from = 0; from < 4 * C::kEights; from += kStep) {
-      float* mine = exchange + (upper ? own - kBlockTiles : own) * kStep * 32 + lane;
-      if (from > 0) named_barrier(1, C::kConsumers);
-      if (active && upper) {
+      if (from > 0) named_barrier(1, C::kConsumers);  // the step before has been read
+      if (active) {
 #pragma unroll
-        for (int i = 0; i < kStep && from + i < 4 * C::kEights; ++i) mine[32 * i] = acc[from + i];
+        for (int i = 0; i < kStep; ++i) mine[32 * i] = acc[from + i];
       }
       named_barrier(1, C::kConsumers);
       if (active && !upper) {
-#pragma unroll
-        for (int i = 0; i < kStep && from + i < 4 * C::kEights; ++i) {
-          const int token = 8 * (first_eight + (from + i) / 4) + 2 * t + (i & 1);
-          const float weight =
-              p.row_weight != nullptr && token < tile.count ? load(p.row_weight + tile.first + token) : 1.0f;
-          acc[from + i] = swiglu_result(acc[from + i], mine[32 * i], p.limit, weight);
+        // Not unrolled: the code is long, and its registers are wanted elsewhere.
+#pragma unroll 1
+        for (int j = 0; j < kStep / 2; ++j) {
+          const int i = 4 * (j >> 1) + (j & 1);
+          const int token = token_of(from + i);
+          if (token >= tile.count) continue;
+          const float weight = p.row_weight != nullptr ? load(p.row_weight + tile.first + token) : 1.0f;
+          const float low = swiglu_result(mine[32 * i], other[32 * i], p.limit, weight);
+          const float high = swiglu_result(mine[32 * (i + 2)], other[32 * (i + 2)], p.limit, weight);
+          if (!is_finite(low) && fault < 0) fault = from + i;
+          if (!is_finite(high) && fault < 0) fault = from + i + 2;
+          store_pair(p, tile.first + token, column, low, high);
         }
       }
     }
-    active = active && !upper;
-  }
-  if (active) {
+  } else if (active) {
 #pragma unroll
     for (int e = 0; e < C::kEights; ++e) {
 #pragma unroll
@@ -188,6 +197,27 @@ __device__ __forceinline__ void write_results(const GemmProblem& p, const Decode
         if (token < tile.count) store_pair(p, tile.first + token, column, acc[4 * e + i], acc[4 * e + 2 + i]);
       }
     }
+  }
+  if (fault >= 0)
+    report_result(p, tile.group, tile.first + token_of(fault), n + (fault >> 1 & 1), column + (fault >> 1 & 1));
+}
+
+// The threads of the tokens decode 64 columns of NVFP4 rows to where a tensor load with the 128-byte swizzle would have put them.
+template <class C>
+__device__ __forceinline__ void decode_stage(const GemmProblem& p, const DecodeTile& tile, int unit,
+                                             unsigned char* stage) {
+  const int thread = static_cast<int>(threadIdx.x) - C::kConsumers - 32;
+  const std::int64_t offset = (p.batched ? static_cast<std::int64_t>(tile.group) * p.k : 0) + 64 * unit;
+  for (int i = thread; i < 4 * tile.count; i += C::kTokenThreads) {
+    const int r = i >> 2, b = i & 3;
+    const std::int64_t m = tile.first + r;
+    const auto* q = reinterpret_cast<const std::uint32_t*>(p.a + m * p.a_stride + offset / 2 + 8 * b);
+    const std::uint32_t scale = load(p.a_scales + m * (p.a_stride / 8) + offset / 16 + b);
+    uint4 first, second;
+    expand_block(make_uint2(load(q), load(q + 1)), scale, first, second);
+    unsigned char* row = stage + r * 128;
+    *reinterpret_cast<uint4*>(row + ((2 * b ^ (r & 7)) << 4)) = first;
+    *reinterpret_cast<uint4*>(row + (((2 * b + 1) ^ (r & 7)) << 4)) = second;
   }
 }
 
@@ -220,7 +250,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   const int rank = C::kCluster > 1 ? static_cast<int>(cluster_rank()) : 0;
   if (threadIdx.x == 0) {
     for (int s = 0; s < C::kAStages; ++s) {
-      mbarrier_init(a_full + s, 1);
+      mbarrier_init(a_full + s, C::kNvfp4 ? C::kTokenThreads : 1);
       mbarrier_init(a_empty + s, 4 * C::WGN * C::CN);
     }
     for (int s = 0; s < C::kWStages; ++s) {
@@ -228,7 +258,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       mbarrier_init(w_empty + s, 4 * C::kGroups);
     }
     mbarrier_init_fence();
-    asm volatile("prefetch.tensormap [%0];" ::"l"(&a_map) : "memory");
+    if constexpr (!C::kNvfp4) asm volatile("prefetch.tensormap [%0];" ::"l"(&a_map) : "memory");
   }
   if constexpr (C::kCluster > 1) {
     cluster_sync();
@@ -283,10 +313,24 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       }
     }
     if (early && !GROUPED) await_predecessor();
-  } else if (warp == 4 * C::kGroups + 1) {
+  } else if (C::kNvfp4 || warp == 4 * C::kGroups + 1) {
     // ---- tokens ---------------------------------------------------------------------------------------------------
     if (early && !GROUPED) await_predecessor();
-    if (lane == 0) {
+    if constexpr (C::kNvfp4) {
+      int slot = 0;
+      std::uint32_t parity = 1;
+      for (int job = start; job < jobs; job += step) {
+        const DecodeTile tile = tile_of(job / shape.row_groups);
+        for (int unit = 4 * first_chunk; unit < 4 * end_chunk; ++unit) {
+          mbarrier_wait(a_empty + slot, parity);
+          decode_stage<C>(p, tile, unit, a_ring + slot * C::kAStageBytes);
+          // The tensor cores read through the asynchronous proxy.
+          asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+          mbarrier_arrive(a_full + slot);
+          if (++slot == C::kAStages) slot = 0, parity ^= 1u;
+        }
+      }
+    } else if (lane == 0) {
       int slot = 0;
       std::uint32_t parity = 1;
       constexpr int kRows = C::BM / C::CN;

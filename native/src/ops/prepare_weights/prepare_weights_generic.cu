@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// prepare_weights: checkpoint order to that of prepared_layout.hpp. Once per model, bound by byte loads; 16 rows by 256 columns a warp.
-#pragma once
-#include <cstdint>
-
+// prepare_weights on any device from compute capability 8.0 on: checkpoint order to that of prepared_layout.hpp. Once per model, bound by byte loads; 16 rows by 256 columns a warp.
+#include "device/launch.cuh"
 #include "device/ptx.cuh"
 #include "device/status.cuh"
-#include "nvfp4j/base.h"
+#include "nvfp4j/gemm.h"
 #include "ops/gemm/prepared_layout.hpp"
+#include "ops/prepare_weights/prepare_weights_cuda.hpp"
 
 namespace nvfp4j {
 
@@ -26,6 +25,7 @@ struct PrepareTarget {
 };
 
 namespace device {
+namespace {
 
 __device__ __forceinline__ void copy_global_scales(const float* from, float* to, std::int64_t count) {
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
@@ -34,7 +34,7 @@ __device__ __forceinline__ void copy_global_scales(const float* from, float* to,
 }
 
 // Tiled shapes. All groups are one matrix of `rows` rows: N is a multiple of 16.
-static __global__ void __launch_bounds__(kPrepareThreads) prepare_weights_tiled(PrepareTarget p) {
+__global__ void __launch_bounds__(kPrepareThreads) prepare_weights_tiled(PrepareTarget p) {
   await_predecessor();
   copy_global_scales(p.global_scales, p.prepared_global_scales, p.global_scales_count);
   const int lane = static_cast<int>(threadIdx.x) & 31;
@@ -50,10 +50,12 @@ static __global__ void __launch_bounds__(kPrepareThreads) prepare_weights_tiled(
     for (int u = 0; u < prepared::kChunkUnits; ++u) {
       std::uint32_t words[4];
       std::uint32_t scales[2][4];
+#pragma unroll
       for (int h = 0; h < 2; ++h) {
         const std::uint8_t* s = p.scales + (row + h) * (p.k / 16) + column / 16 + 4 * u;
         const std::uint8_t* q = p.codes + (row + h) * (p.k / 2) + column / 2 + 32 * u + t;
         std::uint32_t bytes[2] = {0u, 0u};
+#pragma unroll
         for (int b = 0; b < 4; ++b) {
           const std::uint32_t scale = load(s + b);
           scales[h][b] = prepared::encode_scale(scale);
@@ -68,15 +70,16 @@ static __global__ void __launch_bounds__(kPrepareThreads) prepare_weights_tiled(
       }
       reinterpret_cast<uint4*>(out + 512 * u)[lane] = make_uint4(words[0], words[1], words[2], words[3]);
       if (t < 2) {
+        const auto pick = [&](int h, int odd) { return t == 0 ? scales[h][odd] : scales[h][2 + odd]; };
         reinterpret_cast<std::uint32_t*>(out + prepared::kChunkCodes + 64 * u)[2 * r + t] =
-            prepared::pack_scales(scales[0][2 * t], scales[1][2 * t], scales[0][2 * t + 1], scales[1][2 * t + 1]);
+            prepared::pack_scales(pick(0, 0), pick(1, 0), pick(0, 1), pick(1, 1));
       }
     }
   }
 }
 
 // Other shapes: of each group the codes, then the scales.
-static __global__ void __launch_bounds__(kPrepareThreads) prepare_weights_linear(PrepareTarget p) {
+__global__ void __launch_bounds__(kPrepareThreads) prepare_weights_linear(PrepareTarget p) {
   await_predecessor();
   copy_global_scales(p.global_scales, p.prepared_global_scales, p.global_scales_count);
   const std::int64_t codes = p.n * p.k / 2, scales = p.n * p.k / 16, group = codes + scales;
@@ -99,5 +102,39 @@ static __global__ void __launch_bounds__(kPrepareThreads) prepare_weights_linear
   }
 }
 
+}  // namespace
 }  // namespace device
+
+int prepare_weights_cuda(const CudaLaunch& launch, const PrepareWeightsArgs& args) {
+  PrepareTarget p = {args.codes,         args.scales,
+                     args.prepared,      args.global_scales,
+                     args.prepared_global_scales, args.global_scales_count,
+                     args.groups * args.n, args.n,
+                     args.k,             launch.status};
+  void* arguments[] = {&p};
+  const bool tiled = prepared::is_tiled(args.n, args.k);
+  // Enough to keep the memory busy; both kernels go on from there.
+  const std::int64_t grid = 16 * static_cast<std::int64_t>(launch.device->sm_count);
+  return launch_programmatic(tiled ? reinterpret_cast<const void*>(&device::prepare_weights_tiled)
+                                   : reinterpret_cast<const void*>(&device::prepare_weights_linear),
+                             launch, grid_of(grid), kPrepareThreads, 0, arguments);
+}
+
+const char* prepare_weights_cuda_path(const CudaDeviceProperties& device) {
+  return device.major < 8 ? nullptr : "generic: prepare_weights_generic, compute capability 8.0 or newer";
+}
+const char* prepare_weights_cuda_refusal(const CudaDeviceProperties& device) {
+  return device.major < 8 ? "the CUDA kernels need compute capability 8.0 or newer" : nullptr;
+}
+
+int prepare_weights_cuda_warm_up(const CudaDeviceProperties&) {
+  const cudaError_t status = load_kernel(reinterpret_cast<const void*>(&device::prepare_weights_tiled));
+  return status != cudaSuccess ? status
+                               : load_kernel(reinterpret_cast<const void*>(&device::prepare_weights_linear));
+}
+
+std::int64_t prepare_weights_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t, std::int64_t) {
+  return 0;
+}
+
 }  // namespace nvfp4j
