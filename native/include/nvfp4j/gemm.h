@@ -5,7 +5,7 @@
  * @file gemm.h
  * @brief Matrix products with NVFP4 weights: gemm, grouped_gemm and batched_gemm, and the two ops that put their operands in order.
  *
- * D = alpha * (A W^T), A [M, K] of activations, W [N, K] of weights as a checkpoint has them:
+ * D = alpha * (A W^T), A [M, K] of activations, W [N, K] of weights as a checkpoint has them. N is a positive multiple of 8, of 16 with `swiglu`; N, K and the number of groups are at most 2^31 - 1, as M is.
  * @code
  *   acc(m, n)  = sum over k of a(m, k) * w(n, k)         // w = e2m1(code) * e4m3(block scale); a likewise, or BF16
  *   alpha      = a_gs * w_gs                             // F32, rounded once; a_gs of the tensor or of row m, 1 for BF16; w_gs of the tensor, the group, or the half of N that n is in
@@ -73,7 +73,7 @@ typedef struct nvfp4j_gemm_options {
  * @param[in] context not NULL.
  * @param[in] a BF16 [M, K], any row stride >= K; NULL when `a_nvfp4` is given. Exactly one of the two is.
  * @param[in] a_nvfp4 NVFP4 [M, K], scale layout LINEAR or PACKED, global scales TENSOR or ROW; or NULL.
- * @param[in] w [N, K], scale layout LINEAR or PREPARED, global scales TENSOR or HALVES; N a positive multiple of 8.
+ * @param[in] w [N, K], scale layout LINEAR or PREPARED, global scales TENSOR or HALVES; N a positive multiple of 8, of 16 with `swiglu`.
  * @param[in] row_weight NULL, or F32 [M] contiguous: a factor per row of the SwiGLU. Only with `swiglu`.
  * @param[in] options not NULL.
  * @param[out] d [M, N] F32 or BF16, or [M, N/2] BF16 with `swiglu`; any row stride >= its columns. Overlaps no input. M from 0 to 2^31 - 1.
@@ -117,7 +117,7 @@ NVFP4J_API int32_t nvfp4j_batched_gemm(nvfp4j_context* context, const nvfp4j_ten
                                        nvfp4j_error* error);
 
 /**
- * Puts weights in the order in which the matrix products read them; once, when a model is loaded. Products with prepared weights are equal to those with linear ones within the bounds above, and on the CPU bit for bit.
+ * Puts weights in the order in which the matrix products read them; once, when a model is loaded. The order is the same on every device. Products with prepared weights are equal to those with linear ones within the bounds above, and on the CPU bit for bit.
  * @param[in] context not NULL.
  * @param[in] w [G, N, K], scale layout LINEAR, any kind of global scales but ROW; N a positive multiple of 8.
  * @param[out] prepared the same shape and kind of global scales, scale layout PREPARED; its global scales are copied from w. Overlaps no buffer of w.

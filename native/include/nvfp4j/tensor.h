@@ -68,7 +68,7 @@ typedef struct nvfp4j_tensor {
 #define NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4 1
 /**
  * Weights in the order in which the matrix products read them, codes and scales together in `codes` (M*K/2 + M*K/16 bytes a group, the size of the linear layout); there is no `scales` buffer. Made by
- * nvfp4j_prepare_weights and read by gemm, grouped_gemm and batched_gemm. The order is this version's own: never store it.
+ * nvfp4j_prepare_weights and read by gemm, grouped_gemm and batched_gemm. The order is the same on every device, so that such tensors can be copied from one to another, but this version's own: never store it.
  */
 #define NVFP4J_SCALE_LAYOUT_PREPARED 2
 /**

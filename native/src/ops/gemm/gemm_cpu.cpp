@@ -9,6 +9,7 @@
 #include "nvfp4j/gemm.h"
 #include "nvfp4j/swiglu.h"
 #include "ops/gemm/gemm_kernels.hpp"
+#include "ops/gemm/prepared_layout.hpp"
 #include "ops/swiglu/swiglu_kernels.hpp"
 
 namespace nvfp4j {
@@ -25,6 +26,9 @@ constexpr std::int64_t kGrainProducts = std::int64_t{1} << 18;
 struct Scratch {
   float a[kElementsOfA];
   float sums[kTileM][kTileN];
+  // Prepared weights in the order of a checkpoint.
+  std::uint8_t codes[kGemmRowsAtOnce][kGemmChunk / 2];
+  std::uint8_t scales[kGemmRowsAtOnce][kGemmChunk / 16];
 };
 static_assert(sizeof(Scratch) <= kCpuScratchBytes);
 
@@ -60,6 +64,8 @@ class Products {
         result_faults_(results),
         kernels_(gemm_kernels[static_cast<int>(cpu_isa())]),
         swiglu_(swiglu_kernels[static_cast<int>(cpu_isa())]),
+        prepared_tiles_(args.w.layout == NVFP4J_SCALE_LAYOUT_PREPARED &&
+                        prepared::is_tiled(args.n, args.k)),
         columns_(args.swiglu ? args.n / 2 : args.n),
         tile_columns_(args.swiglu ? kTileN / 2 : kTileN) {}
 
@@ -88,11 +94,11 @@ class Products {
     int rows;
     std::int64_t column;  // of D, within the group
     int columns;
-    int n;  // rows of W: columns, or twice as many
-    const std::uint8_t* codes[kTileN];
+    int n;                              // rows of W: columns, or twice as many
+    const std::uint8_t* codes[kTileN];  // where the order is that of a checkpoint
     const std::uint8_t* scales[kTileN];
     bool bad_a[kTileM];
-    bool bad_w[kTileN];
+    bool bad_w[kTileN];  // of prepared tiles known when they have been multiplied
   };
 
   std::int64_t tiles_of(std::int64_t group) const {
@@ -116,6 +122,10 @@ class Products {
     const std::uint8_t* scales =
         linear ? args_.w.scales + group * args_.n * blocks : codes + args_.n * 8 * blocks;
     for (int i = 0; i < tile.n; ++i) {
+      if (prepared_tiles_) {
+        tile.bad_w[i] = false;
+        continue;
+      }
       tile.codes[i] = codes + row_of_w(tile, i) * 8 * blocks;
       tile.scales[i] = scales + row_of_w(tile, i) * blocks;
       tile.bad_w[i] = kernels_.bad_scale(tile.scales[i], blocks);
@@ -156,7 +166,7 @@ class Products {
   }
 
   void run_tile(std::int64_t group, std::int64_t index, Scratch& scratch) const {
-    const Tile tile = tile_of(group, index);
+    Tile tile = tile_of(group, index);
     std::fill(&scratch.sums[0][0], &scratch.sums[0][0] + kTileM * kTileN, 0.0f);
     // As many whole chunks of A as there is room for.
     const std::int64_t span =
@@ -172,15 +182,23 @@ class Products {
 
   // The chunks of a few rows of W one after the other, as they lie in memory, and with each of them
   // all rows of A.
-  void multiply(const Tile& tile, std::int64_t from, std::int64_t count, std::int64_t stride,
+  void multiply(Tile& tile, std::int64_t from, std::int64_t count, std::int64_t stride,
                 Scratch& scratch) const {
     for (int n = 0; n < tile.n; n += kGemmRowsAtOnce) {
       for (std::int64_t k = 0; k < count; k += kGemmChunk) {
         const std::uint8_t* codes[kGemmRowsAtOnce];
         const std::uint8_t* scales[kGemmRowsAtOnce];
-        for (int i = 0; i < kGemmRowsAtOnce; ++i) {
-          codes[i] = tile.codes[n + i] + (from + k) / 2;
-          scales[i] = tile.scales[n + i] + (from + k) / 16;
+        if (prepared_tiles_) {
+          unprepare(tile, n, from + k, std::min(kGemmChunk, count - k), scratch);
+          for (int i = 0; i < kGemmRowsAtOnce; ++i) {
+            codes[i] = scratch.codes[i];
+            scales[i] = scratch.scales[i];
+          }
+        } else {
+          for (int i = 0; i < kGemmRowsAtOnce; ++i) {
+            codes[i] = tile.codes[n + i] + (from + k) / 2;
+            scales[i] = tile.scales[n + i] + (from + k) / 16;
+          }
         }
         for (int m = 0; m < tile.rows; m += kGemmRowsAtOnce) {
           kernels_.stream(std::min(kGemmRowsAtOnce, tile.rows - m), scratch.a + m * stride + k,
@@ -189,6 +207,20 @@ class Products {
         }
       }
     }
+  }
+
+  // Rows n to n + 3 of a tile's, columns from `from` on, from the tiles of prepared weights: they are
+  // neighbours from a multiple of 4 on, since the halves of W have a multiple of 8 rows.
+  void unprepare(Tile& tile, int n, std::int64_t from, std::int64_t count, Scratch& scratch) const {
+    const std::int64_t row = row_of_w(tile, n);
+    const std::int64_t chunk = row / prepared::kTileRows * (args_.k / prepared::kChunkColumns) +
+                               from / prepared::kChunkColumns;
+    kernels_.unprepare(args_.w.codes + tile.group * prepared::group_bytes(args_.n, args_.k) +
+                           chunk * prepared::kChunkBytes,
+                       static_cast<int>(row % prepared::kTileRows), count / prepared::kChunkColumns,
+                       scratch.codes[0], scratch.scales[0]);
+    for (int i = 0; i < kGemmRowsAtOnce; ++i)
+      tile.bad_w[n + i] |= kernels_.bad_scale(scratch.scales[i], count / 16);
   }
 
   void report_scales(const Tile& tile) const {
@@ -269,6 +301,7 @@ class Products {
   Faults& result_faults_;
   const GemmKernels& kernels_;
   const SwigluKernel swiglu_;
+  const bool prepared_tiles_;
   const std::int64_t columns_;  // of D, of one group
   const std::int64_t tile_columns_;
 };

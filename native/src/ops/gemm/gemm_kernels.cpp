@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/float_formats.hpp"
+#include "ops/gemm/prepared_layout.hpp"
 
 namespace nvfp4j {
 namespace {
@@ -14,6 +15,17 @@ namespace {
 // By which code values are smaller and block scales larger, so that the sum of a block overflows
 // only where the sum of its products does: 8 * 6 * |a| would, for the largest a.
 constexpr float kSmaller = 0x1p-7f;
+
+// prepared::decode_scale of every byte.
+struct DecodedScales {
+  std::uint8_t byte[256];
+};
+constexpr DecodedScales decoded_scales = [] {
+  DecodedScales table{};
+  for (std::uint32_t i = 0; i < 256; ++i)
+    table.byte[i] = static_cast<std::uint8_t>(prepared::decode_scale(i));
+  return table;
+}();
 
 namespace baseline {
 #include "ops/gemm/gemm_lanes_baseline.inl"
@@ -46,8 +58,9 @@ namespace v4 {
 }  // namespace
 
 const GemmKernels gemm_kernels[kCpuIsaCount] = {
-    {baseline::decode_a, baseline::unpack_a, baseline::stream, baseline::bad_scale},
-    {v3::decode_a, v3::unpack_a, v3::stream, v3::bad_scale},
-    {v4::decode_a, v4::unpack_a, v4::stream, v4::bad_scale}};
+    {baseline::decode_a, baseline::unpack_a, baseline::stream, baseline::unprepare,
+     baseline::bad_scale},
+    {v3::decode_a, v3::unpack_a, v3::stream, v3::unprepare, v3::bad_scale},
+    {v4::decode_a, v4::unpack_a, v4::stream, v4::unprepare, v4::bad_scale}};
 
 }  // namespace nvfp4j

@@ -34,6 +34,11 @@ struct GemmKernels {
   void (*stream)(int rows, const float* a, std::int64_t a_stride, const std::uint8_t* const* codes,
                  const std::uint8_t* const* scales, std::int64_t blocks, float* sums,
                  std::int64_t sums_stride);
+  /// Four rows of prepared weights, from row `row` (0, 4, 8 or 12) of a tile on, back in the order of
+  /// a checkpoint, for `stream`: `chunks` (1 to 4) chunks of 256 columns, whose row of codes is
+  /// kGemmChunk / 2 bytes long and whose row of scales kGemmChunk / 16.
+  void (*unprepare)(const std::uint8_t* prepared, int row, std::int64_t chunks, std::uint8_t* codes,
+                    std::uint8_t* scales);
   /// Whether one of `n` block scales is NaN or has its sign bit set.
   bool (*bad_scale)(const std::uint8_t* scales, std::int64_t n);
 };

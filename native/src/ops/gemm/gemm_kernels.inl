@@ -127,6 +127,69 @@ void stream(int rows, const float* a, std::int64_t a_stride, const std::uint8_t*
   }
 }
 
+// Sixteen coded words to the bytes of a checkpoint: prepared::decode_codes, with the shifts that meet
+// the same mask put together so that it is half as long.
+NVFP4J_INLINE void decode_words(const std::uint32_t (&in)[16], std::uint32_t (&out)[16]) {
+  for (int i = 0; i < 16; ++i) {
+    const std::uint32_t w = in[i];
+    // Nibbles of pairs 0 and 1, then 2 and 3: the low ones in the low half.
+    const std::uint32_t x = (w >> 6 & 0x00070007) | (((w << 5) ^ (w << 4)) & 0x07000700) |
+                            (w >> 12 & 0x00080008) | (((w >> 1) ^ (w >> 2)) & 0x08000800);
+    const std::uint32_t y = (w & 0x00070007) | (((w >> 2) ^ (w << 3)) & 0x07000700) |
+                            (w >> 6 & 0x00080008) | (((w >> 8) ^ (w >> 3)) & 0x08000800);
+    out[i] = (x & 0xFFFF) | x >> 12 | y << 16 | (y << 4 & 0xF0F00000);
+  }
+}
+
+// Two rows, 64 columns: words [t: 4][row][half], of which byte j is byte 16 half + 4j + t of the row.
+NVFP4J_INLINE void unprepare_codes(const std::uint8_t* from, std::uint8_t* low,
+                                   std::uint8_t* high) {
+  std::uint32_t coded[16];
+  alignas(64) std::uint32_t words[16];
+  std::memcpy(coded, from, sizeof coded);
+  decode_words(coded, words);
+  const __m128i* w = reinterpret_cast<const __m128i*>(words);
+  __m128i* to[2] = {reinterpret_cast<__m128i*>(low), reinterpret_cast<__m128i*>(high)};
+  const __m128i low_even = _mm_unpacklo_epi8(w[0], w[1]);
+  const __m128i low_odd = _mm_unpacklo_epi8(w[2], w[3]);
+  const __m128i high_even = _mm_unpackhi_epi8(w[0], w[1]);
+  const __m128i high_odd = _mm_unpackhi_epi8(w[2], w[3]);
+  _mm_storeu_si128(to[0], _mm_unpacklo_epi16(low_even, low_odd));
+  _mm_storeu_si128(to[0] + 1, _mm_unpackhi_epi16(low_even, low_odd));
+  _mm_storeu_si128(to[1], _mm_unpacklo_epi16(high_even, high_odd));
+  _mm_storeu_si128(to[1] + 1, _mm_unpackhi_epi16(high_even, high_odd));
+}
+
+// Two rows, four blocks. Rotated by four bits, a half of a word of the scales is two bytes in order.
+NVFP4J_INLINE void unprepare_scales(const std::uint8_t* from, std::uint8_t* low,
+                                    std::uint8_t* high) {
+  std::uint64_t x;
+  std::memcpy(&x, from, sizeof x);
+  x = (x >> 4 & 0x0FFF0FFF0FFF0FFF) | (x << 12 & 0xF000F000F000F000);
+  for (int block = 0; block < 4; ++block) {
+    const int shift = block % 2 * 8 + block / 2 * 32;
+    low[block] = decoded_scales.byte[x >> shift & 0xFF];
+    high[block] = decoded_scales.byte[x >> (shift + 16) & 0xFF];
+  }
+}
+
+void unprepare(const std::uint8_t* chunk, int row, std::int64_t chunks, std::uint8_t* codes,
+               std::uint8_t* scales) {
+  constexpr std::int64_t kCodes = kGemmChunk / 2;
+  constexpr std::int64_t kScales = kGemmChunk / 16;
+  for (; chunks > 0; --chunks, chunk += prepared::kChunkBytes) {
+    for (int unit = 0; unit < prepared::kChunkUnits; ++unit, codes += 32, scales += 4) {
+      for (int pair = 0; pair < 2; ++pair) {
+        const int at = row / 2 + pair;
+        unprepare_codes(chunk + 512 * unit + 64 * at, codes + 2 * pair * kCodes,
+                        codes + (2 * pair + 1) * kCodes);
+        unprepare_scales(chunk + prepared::kChunkCodes + 64 * unit + 8 * at,
+                         scales + 2 * pair * kScales, scales + (2 * pair + 1) * kScales);
+      }
+    }
+  }
+}
+
 bool bad_scale(const std::uint8_t* scales, std::int64_t n) {
   std::uint8_t largest = 0;
   for (std::int64_t i = 0; i < n; ++i) largest = scales[i] > largest ? scales[i] : largest;

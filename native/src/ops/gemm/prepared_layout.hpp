@@ -18,9 +18,9 @@
 #include <cstdint>
 
 #if defined(__CUDACC__)
-#define NVFP4J_LAYOUT_FUNCTION __host__ __device__ inline
+#define NVFP4J_LAYOUT_FUNCTION __host__ __device__ constexpr
 #else
-#define NVFP4J_LAYOUT_FUNCTION inline
+#define NVFP4J_LAYOUT_FUNCTION constexpr
 #endif
 
 namespace nvfp4j::prepared {
@@ -45,7 +45,7 @@ NVFP4J_LAYOUT_FUNCTION std::uint32_t encode_codes(std::uint32_t bytes) {
   std::uint32_t word = 0;
   std::uint32_t above = 0;  // bit 3 of the other half
   for (int half = 1; half >= 0; --half) {
-    std::uint32_t code[4];
+    std::uint32_t code[4] = {};
     for (int j = 0; j < 4; ++j) code[j] = bytes >> (8 * j + 4 * half) & 15u;
     const auto bit = [&](int j, int i) { return code[j] >> i & 1u; };
     const std::uint32_t w6 = bit(0, 0), w7 = bit(0, 1), w8 = bit(0, 2), w15 = bit(0, 3);

@@ -6,8 +6,7 @@
 
 namespace nvfp4j {
 
-/// A validated call. On the CPU a prepared group is its linear codes, and its linear scales behind
-/// them.
+/// A validated call.
 void prepare_weights_cpu(CpuPool& pool, DeviceStatus& status, const PrepareWeightsArgs& args);
 
 const char* prepare_weights_cpu_path();
