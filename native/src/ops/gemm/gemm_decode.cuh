@@ -186,7 +186,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     }
     mbarrier_init_fence();
   }
-  if (!early || GROUPED) await_predecessor();
+  if (!early || GROUPED) wait_for_predecessor();
   int listed = token_tiles * (p.batched ? p.groups : 1);
   if constexpr (GROUPED) listed = list_grouped_tiles(p, kTokens, tiles, counter);
   const int jobs = listed * row_blocks;
@@ -200,7 +200,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   if (warp >= C::kWarps) {
     // ---- tokens ---------------------------------------------------------------------------------------------------
     if constexpr (!GROUPED) __syncthreads();
-    if (early && !GROUPED) await_predecessor();
+    if (early && !GROUPED) wait_for_predecessor();
     const std::uint64_t policy = policy_evict_last();
     int slot = 0;
     std::uint32_t parity = 1;
@@ -250,6 +250,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   int next_job = static_cast<int>(blockIdx.x);
   int next_chunk = wk;
   const std::uint8_t* next = next_job < jobs ? weights_of(next_job) : nullptr;
+  bool last_asked = false;
   const std::uint64_t policy = policy_evict_first();
   const auto fill = [&](int slot) {
     if (next_job >= jobs) return;
@@ -260,7 +261,11 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     if (next_chunk >= chunks) {
       next_job += static_cast<int>(gridDim.x);
       next_chunk = wk;
-      if (next_job < jobs) next = weights_of(next_job);
+      if (next_job < jobs) {
+        next = weights_of(next_job);
+      } else {
+        last_asked = true;
+      }
     }
   };
   if (lane == 0) {
@@ -268,7 +273,10 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     for (int s = 0; s < STAGES; ++s) fill(s);
   }
   if constexpr (!GROUPED) __syncthreads();
-  if (early && !GROUPED) await_predecessor();
+  if (early && !GROUPED) wait_for_predecessor();
+
+  // The successor may start when a warp has asked for the last of its weights: sooner, its own would come between.
+  if (warp == 0 && last_asked) start_successor();
 
   int slot = 0;
   std::uint32_t parity = 0;
@@ -282,6 +290,15 @@ __global__ void __launch_bounds__(C::kThreads, 1)
 #pragma unroll
     for (int j = 0; j < NT; ++j)
       rows[j] = smem_address(pieces) + min(8 * j + (lane & 7), tile.count - 1) * C::kPitch + (lane >> 3) * 16;
+    // The scales of the thread's first result, asked for now: they come from far.
+    float alpha[SWIGLU ? 2 : 1];
+    {
+      const int i = static_cast<int>(threadIdx.x);
+      const int token = min(i / 16 % kTokens, tile.count - 1);
+      const int n = min(((job % row_blocks) * kBlockTiles + i / (16 * kTokens)) * 16 + (i & 15), 16 * d_tiles - 1);
+#pragma unroll
+      for (int h = 0; h < (SWIGLU ? 2 : 1); ++h) alpha[h] = alpha_of(p, tile.group, tile.first + token, n + h * d_tiles * 16);
+    }
     float acc[NT][4] = {};
     int chunk = wk;
     for (int begin = 0; begin < chunks; begin += kPieceChunks) {
@@ -289,7 +306,10 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       mbarrier_wait(piece_full + piece, piece_parity);
       for (; chunk < end; chunk += WK) {
         // The slot of the chunk before this one has been read.
-        if (!first && lane == 0) fill(slot == 0 ? STAGES - 1 : slot - 1);
+        if (!first && lane == 0) {
+          fill(slot == 0 ? STAGES - 1 : slot - 1);
+          if (warp == 0 && last_asked) start_successor();
+        }
         first = false;
         __syncwarp();
         mbarrier_wait(my_bars + slot, parity);
@@ -362,7 +382,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
 #pragma unroll
         for (int k = 1; k < WK; ++k) sum = __fadd_rn(sum, from[k * kTokens * kPitch]);
         sum = __fmul_rn(sum, C::kNvfp4 ? kOperandScale * kOperandScale : kOperandScale);
-        v[h] = __fmul_rn(alpha_of(p, tile.group, m, n + h * d_tiles * 16), sum);
+        v[h] = __fmul_rn(i < 32 * C::kWarps ? alpha[h] : alpha_of(p, tile.group, m, n + h * d_tiles * 16), sum);
         if (!is_finite(v[h])) fault = 2 * i + h;
       }
       if constexpr (SWIGLU) {

@@ -52,7 +52,8 @@ int gemm_decode_sm90(const CudaLaunch& l, const GemmArgs& args, const GemmPlan& 
   int row_blocks = (tiles + block_tiles - 1) / block_tiles;
   int token_tiles = static_cast<int>((args.m + plan.token_tile - 1) / plan.token_tile);
   int piece_rows = static_cast<int>(args.m < plan.token_tile ? args.m : plan.token_tile);
-  bool early = false;
+  // Whether W may be read before the kernel before has ended.
+  bool early = l.programmatic && !l.before.touches(args.w.codes, args.groups * prepared::group_bytes(args.n, args.k));
   std::int64_t jobs = static_cast<std::int64_t>(row_blocks) * token_tiles * (p.batched ? args.groups : 1);
   // How many tiles the groups' rows make only the device knows.
   const std::int64_t resident = 2 * l.device->sm_count;

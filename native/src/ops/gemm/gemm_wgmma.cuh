@@ -2,7 +2,7 @@
 // The matrix products with the warpgroup tensor cores of Hopper, with prepared weights: from 16 tokens to as many as there are.
 //
 // Few tokens are bound by memory, many by the tensor cores; in between by what an SM can do in the time in which its weights arrive. W is the 64-row operand and comes from registers: each warp decodes its 16 rows of a unit
-// of 64 columns while the tensor cores work on the unit before, so that decoded weights never pass through shared memory. Tokens are the other operand, in shared memory with the 128-byte swizzle.
+// of 64 columns while the tensor cores work on the other warpgroup's unit, so that decoded weights never pass through shared memory. Tokens are the other operand, in shared memory with the 128-byte swizzle.
 //
 //   a thread block     64 WGN rows of W, BM tokens; WGK warpgroups share each row in turn (units of K round robin), and their sums are added in their order
 //   a cluster          CN thread blocks with different rows and the same tokens, which each loads a part of and multicasts; or CK thread blocks with the same rows and tokens that cut K into CK contiguous parts, whose sums are
@@ -49,9 +49,7 @@ struct WgmmaConfig {
   }
   static_assert(CN == 1 || CK == 1, "a cluster shares tokens or cuts K");
   static_assert(BM % 8 == 0 && BM / CN % 8 == 0 && (BM / 8) % CK == 0, "the parts are whole core matrices");
-  // Decoded weights alternate between two sets of registers; with four warpgroups to a row the others hide what one set costs.
-  static constexpr int kBuffers = WGK == 4 || BM == 256 ? 1 : 2;
-  static_assert(4 % (kBuffers * WGK) == 0, "register buffers alternate within a chunk");
+  static_assert(4 % WGK == 0, "units of a chunk are dealt out");
 };
 
 namespace device {
@@ -375,8 +373,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       float acc[C::BM / 2];
 #pragma unroll
       for (int i = 0; i < C::BM / 2; ++i) acc[i] = 0.0f;
-      std::uint32_t a[C::kBuffers][16];
-      int used = -1;
+      std::uint32_t a[16];
       const auto release = [&](int slot) {
         if constexpr (C::CN > 1) {
           if (lane < C::CN) mbarrier_arrive_cluster(cluster_address(smem_address(a_empty + slot), lane));
@@ -397,8 +394,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
 #pragma unroll
         for (int i = 0; i < kUnits; ++i) {
           constexpr int kLast = kUnits - 1;
-          std::uint32_t(&now)[16] = a[i % C::kBuffers];
-          expand_unit(codes, scales, now);
+          expand_unit(codes, scales, a);
           if (i == kLast) {
             __syncwarp();
             if (lane == 0) mbarrier_arrive(w_empty + w_slot);
@@ -411,7 +407,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
           cute::warpgroup_arrive();
 #pragma unroll
           for (int s = 0; s < 4; ++s)
-            wgmma_step<C::BM>(acc, now + 4 * s, desc + 2 * s, std::make_index_sequence<C::BM / 2>());
+            wgmma_step<C::BM>(acc, a + 4 * s, desc + 2 * s, std::make_index_sequence<C::BM / 2>());
           cute::warpgroup_commit_batch();
           // The next unit's codes arrive while the tensor cores work.
           if (i < kLast) {
@@ -420,22 +416,15 @@ __global__ void __launch_bounds__(C::kThreads, 1)
             mbarrier_wait(w_full + w_slot, w_parity);
             load_unit(wgk);
           }
-          if constexpr (C::kBuffers == 1) {
-            cute::warpgroup_wait<0>();
-            release(a_slot);
-          } else {
-            cute::warpgroup_wait<1>();
-            if (used >= 0) release(used);  // the unit before has been read
-            used = a_slot;
-          }
+          // Then these registers are free, and so are the tokens. Meanwhile the tensor cores have the other warpgroups' units: with a second set of registers to decode into, they were no faster.
+          cute::warpgroup_wait<0>();
+          release(a_slot);
           a_slot += C::WGK;
           if (a_slot >= C::kAStages) a_slot -= C::kAStages, a_parity ^= 1u;
         }
       }
-      cute::warpgroup_wait<0>();
 #pragma unroll
       for (int i = 0; i < C::BM / 2; ++i) cute::warpgroup_fence_operand(acc[i]);
-      if (used >= 0) release(used);
 
       // ---- what becomes of them -----------------------------------------------------------------------------------
       const DecodeTile tile = tile_of(job / shape.row_groups);

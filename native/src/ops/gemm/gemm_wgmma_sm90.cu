@@ -57,7 +57,8 @@ int gemm_wgmma_sm90(const CudaLaunch& l, const GemmArgs& args, const GemmPlan& p
   const int rows = 64 * shape.wgn * shape.cn / (args.swiglu ? 2 : 1);  // of D's columns, a cluster's
   const int columns = static_cast<int>(args.swiglu ? args.n / 2 : args.n);
   device::WgmmaJobs jobs = {(columns + rows - 1) / rows, static_cast<int>((args.m + shape.bm - 1) / shape.bm)};
-  bool early = false;
+  // Whether W may be read before the kernel before has ended.
+  bool early = l.programmatic && !l.before.touches(args.w.codes, args.groups * prepared::group_bytes(args.n, args.k));
   std::int64_t clusters = static_cast<std::int64_t>(jobs.row_groups) * jobs.token_tiles * (p.batched ? args.groups : 1);
   const std::int64_t resident = l.device->sm_count / cluster;
   // A cluster that cuts K has one job.
