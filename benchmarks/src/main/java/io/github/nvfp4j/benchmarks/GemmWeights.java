@@ -35,7 +35,7 @@ final class GemmWeights {
     this.stream = stream;
     this.arena = arena;
     this.shape = shape;
-    this.sets = sets(shape.weightBytes(), quick || !stream.device().isCuda());
+    this.sets = sets(shape.weightBytes(), quick);
     long rows = shape.groups() * shape.n();
     this.buffers =
         BufferSet.allocate(
