@@ -129,8 +129,9 @@ int read_by_strides(cudaStream_t stream, const void* in, std::int64_t in_bytes, 
   if (n > 0) {
     const unsigned needed = blocks(n, threads);
     const unsigned most = static_cast<unsigned>(multiprocessors * per_multiprocessor);
-    strider < <<needed<most ? needed : most, threads, 0, stream>>>(
-                  static_cast<const uint4*>(in), n, static_cast<std::uint32_t*>(out));
+    const unsigned grid = needed < most ? needed : most;
+    strider<<<grid, threads, 0, stream>>>(static_cast<const uint4*>(in), n,
+                                          static_cast<std::uint32_t*>(out));
   }
   return cudaPeekAtLastError();
 }

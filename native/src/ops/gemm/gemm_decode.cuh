@@ -55,6 +55,11 @@ __device__ __forceinline__ uint2 load_shared_8(std::uint32_t address) {
   return v;
 }
 
+// For `threads` threads of a thread block.
+__device__ __forceinline__ void named_barrier(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
 struct DecodeTile {
   int group;
   int first;
@@ -225,14 +230,11 @@ __global__ void __launch_bounds__(C::kThreads, 1)
         if (++slot == C::kPieces) slot = 0, parity ^= 1u;
       }
     }
-    // The others meet twice a job.
-    for (int job = static_cast<int>(blockIdx.x); job < jobs; job += static_cast<int>(gridDim.x)) {
-      __syncthreads();
-      __syncthreads();
-    }
     return;
   }
 
+  // Without the warps of the tokens, which are jobs ahead.
+  const auto consumers_meet = [] { named_barrier(1, 32 * C::kWarps); };
   const int g = lane >> 2, t = lane & 3;
   const int wn = warp / WK, wk = warp % WK;
   // The tile of W that a warp has in a block of rows.
@@ -361,7 +363,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
 #pragma unroll
       for (int i = 0; i < 4; ++i) mine[(8 * j + 2 * t + (i & 1)) * kPitch + 2 * g + (i >> 1)] = acc[j][i];
     }
-    __syncthreads();
+    consumers_meet();
     const int row_block = job % row_blocks;
     const auto place_of = [&](int i, int& token, int& at, int& n) {
       token = i / 16 % kTokens;
@@ -397,7 +399,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       report_result(p, tile.group, tile.first + token, n + (fault & 1) * d_tiles * 16,
                     n + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0));
     }
-    __syncthreads();
+    consumers_meet();
   }
 }
 

@@ -111,10 +111,6 @@ __device__ __forceinline__ void tensor_load_multicast(void* smem, const CUtensor
       "l"(map), "r"(x), "r"(y), "r"(smem_address(bar)), "h"(mask)
       : "memory");
 }
-__device__ __forceinline__ void named_barrier(int id, int threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
 // Two neighbours of a row of D.
 __device__ __forceinline__ void store_pair(const GemmProblem& p, std::int64_t m, std::int64_t column, float low,
                                            float high) {
