@@ -12,8 +12,8 @@ namespace nvfp4j {
 namespace launch_detail {
 
 inline cudaError_t launch(const void* kernel, const CudaLaunch& l,
-                          const cudaLaunchAttribute* attributes, int count, dim3 grid,
-                          int threads, int shared_bytes, void** arguments) {
+                          const cudaLaunchAttribute* attributes, int count, dim3 grid, int threads,
+                          int shared_bytes, void** arguments) {
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = dim3(static_cast<unsigned>(threads));
@@ -32,8 +32,8 @@ inline cudaError_t launch_programmatic(const void* kernel, const CudaLaunch& l, 
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
-  return launch_detail::launch(kernel, l, &attribute, l.programmatic ? 1 : 0, grid, threads, shared_bytes,
-                               arguments);
+  return launch_detail::launch(kernel, l, &attribute, l.programmatic ? 1 : 0, grid, threads,
+                               shared_bytes, arguments);
 }
 
 // For a kernel with a grid exchange: all its thread blocks are resident, or the launch fails. It starts when the kernel before it has ended.
@@ -46,8 +46,8 @@ inline cudaError_t launch_cooperative(const void* kernel, const CudaLaunch& l, d
 }
 
 // As launch_programmatic(), in clusters of `cluster` thread blocks.
-inline cudaError_t launch_clusters(const void* kernel, const CudaLaunch& l, dim3 grid, int threads, int shared_bytes,
-                                   int cluster, void** arguments) {
+inline cudaError_t launch_clusters(const void* kernel, const CudaLaunch& l, dim3 grid, int threads,
+                                   int shared_bytes, int cluster, void** arguments) {
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeClusterDimension;
   attributes[0].val.clusterDim.x = static_cast<unsigned>(cluster);
@@ -55,7 +55,8 @@ inline cudaError_t launch_clusters(const void* kernel, const CudaLaunch& l, dim3
   attributes[0].val.clusterDim.z = 1;
   attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[1].val.programmaticStreamSerializationAllowed = 1;
-  return launch_detail::launch(kernel, l, attributes, l.programmatic ? 2 : 1, grid, threads, shared_bytes, arguments);
+  return launch_detail::launch(kernel, l, attributes, l.programmatic ? 2 : 1, grid, threads,
+                               shared_bytes, arguments);
 }
 
 inline dim3 grid_of(std::int64_t blocks) { return dim3(static_cast<unsigned>(blocks)); }

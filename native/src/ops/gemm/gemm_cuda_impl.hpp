@@ -29,9 +29,9 @@ struct WgmmaKernel {
   int threads;
   int shared_bytes;
 };
-WgmmaKernel wgmma_kernel(int config);          // BF16 tokens
+WgmmaKernel wgmma_kernel(int config);  // BF16 tokens
 WgmmaKernel wgmma_kernel_swiglu(int config);
-WgmmaKernel wgmma_kernel_grouped(int config, bool swiglu);                // the basic configurations
-WgmmaKernel wgmma_kernel_nvfp4(int config, bool grouped, bool swiglu);    // the basic configurations
+WgmmaKernel wgmma_kernel_grouped(int config, bool swiglu);              // the basic configurations
+WgmmaKernel wgmma_kernel_nvfp4(int config, bool grouped, bool swiglu);  // the basic configurations
 
 }  // namespace nvfp4j

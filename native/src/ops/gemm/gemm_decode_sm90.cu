@@ -15,7 +15,8 @@ struct DecodeKernel {
 
 template <class C, bool GROUPED, bool SWIGLU>
 DecodeKernel kernel_of() {
-  return {reinterpret_cast<const void*>(&device::gemm_decode_kernel<C, GROUPED, SWIGLU>), C::kThreads, &C::bytes};
+  return {reinterpret_cast<const void*>(&device::gemm_decode_kernel<C, GROUPED, SWIGLU>),
+          C::kThreads, &C::bytes};
 }
 template <int WN, int WK, int NT, int STAGES, int PIECES, bool NVFP4>
 DecodeKernel kernel_of(bool grouped, bool swiglu) {
@@ -30,8 +31,8 @@ DecodeKernel kernel_of(bool grouped, bool swiglu) {
 
 DecodeKernel kernel_of(int config, const GemmVariant& v) {
   switch (config) {
-#define NVFP4J_CASE(i, wn, wk, nt, stages, pieces)                                  \
-  case i:                                                                           \
+#define NVFP4J_CASE(i, wn, wk, nt, stages, pieces)                                    \
+  case i:                                                                             \
     return v.nvfp4 ? kernel_of<wn, wk, nt, stages, pieces, true>(v.grouped, v.swiglu) \
                    : kernel_of<wn, wk, nt, stages, pieces, false>(v.grouped, v.swiglu);
     NVFP4J_GEMM_DECODE_CONFIGS(NVFP4J_CASE)
@@ -53,8 +54,10 @@ int gemm_decode_sm90(const CudaLaunch& l, const GemmArgs& args, const GemmPlan& 
   int token_tiles = static_cast<int>((args.m + plan.token_tile - 1) / plan.token_tile);
   int piece_rows = static_cast<int>(args.m < plan.token_tile ? args.m : plan.token_tile);
   // Whether W may be read before the kernel before has ended.
-  bool early = l.programmatic && !l.before.touches(args.w.codes, args.groups * prepared::group_bytes(args.n, args.k));
-  std::int64_t jobs = static_cast<std::int64_t>(row_blocks) * token_tiles * (p.batched ? args.groups : 1);
+  bool early = l.programmatic &&
+               !l.before.touches(args.w.codes, args.groups * prepared::group_bytes(args.n, args.k));
+  std::int64_t jobs =
+      static_cast<std::int64_t>(row_blocks) * token_tiles * (p.batched ? args.groups : 1);
   // How many tiles the groups' rows make only the device knows.
   const std::int64_t resident = 2 * l.device->sm_count;
   if (variant.grouped || jobs > resident) jobs = resident;

@@ -9,8 +9,9 @@ namespace {
 
 template <int NT, bool NVFP4, bool TILED>
 const void* kernel_of(bool swiglu) {
-  return swiglu ? reinterpret_cast<const void*>(&device::gemm_generic_kernel<NT, NVFP4, TILED, true>)
-                : reinterpret_cast<const void*>(&device::gemm_generic_kernel<NT, NVFP4, TILED, false>);
+  return swiglu
+             ? reinterpret_cast<const void*>(&device::gemm_generic_kernel<NT, NVFP4, TILED, true>)
+             : reinterpret_cast<const void*>(&device::gemm_generic_kernel<NT, NVFP4, TILED, false>);
 }
 template <int NT>
 const void* kernel_of(bool nvfp4, bool tiled, bool swiglu) {
@@ -20,16 +21,19 @@ const void* kernel_of(bool nvfp4, bool tiled, bool swiglu) {
 
 cudaError_t launch_generic(const CudaLaunch& l, const GemmArgs& args, const GemmPlan& plan) {
   GemmProblem p = GemmProblem::of(args, l.status);
-  const bool tiled = args.w.layout == NVFP4J_SCALE_LAYOUT_PREPARED && prepared::is_tiled(args.n, args.k);
+  const bool tiled =
+      args.w.layout == NVFP4J_SCALE_LAYOUT_PREPARED && prepared::is_tiled(args.n, args.k);
   const bool nvfp4 = args.a.kind == NVFP4J_GEMM_A_NVFP4;
   int row_tiles = static_cast<int>((args.swiglu ? args.n / 2 : args.n) + 15) / 16;
   std::int64_t token_tiles = (args.m + plan.token_tile - 1) / plan.token_tile;
-  if (args.op == NVFP4J_OP_GROUPED_GEMM) token_tiles += args.groups;  // at most: each group's last is not full
+  if (args.op == NVFP4J_OP_GROUPED_GEMM)
+    token_tiles += args.groups;  // at most: each group's last is not full
   const std::int64_t jobs = token_tiles * row_tiles * (p.batched ? args.groups : 1);
   void* arguments[] = {&p, &row_tiles, &token_tiles};
   return launch_programmatic(plan.token_tile == 8 ? kernel_of<1>(nvfp4, tiled, args.swiglu)
                                                   : kernel_of<4>(nvfp4, tiled, args.swiglu),
-                             l, grid_of(jobs < INT32_MAX ? jobs : INT32_MAX), kGenericThreads, 0, arguments);
+                             l, grid_of(jobs < INT32_MAX ? jobs : INT32_MAX), kGenericThreads, 0,
+                             arguments);
 }
 
 // Of the kernels for Hopper, which other devices do not load.
@@ -77,7 +81,8 @@ const char* gemm_cuda_describe(const CudaDeviceProperties& device, const GemmSha
 
 const char* gemm_cuda_path(const CudaDeviceProperties& device) {
   if (device.major < 8) return nullptr;
-  return has_sm90(device) ? "sm_90: gemm_decode_sm90, gemm_wgmma_sm90 or gemm_generic, by shape (nvfp4j_gemm_path), compute "
+  return has_sm90(device) ? "sm_90: gemm_decode_sm90, gemm_wgmma_sm90 or gemm_generic, by shape "
+                            "(nvfp4j_gemm_path), compute "
                             "capability 9.0"
                           : "generic: gemm_generic, compute capability 8.0 or newer";
 }

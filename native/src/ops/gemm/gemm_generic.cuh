@@ -25,8 +25,8 @@ struct GenericRow {
 
 // Pairs of a unit in the order of the steps; pair 2s + h is the h-th half of step s.
 template <bool NVFP4, bool NATURAL>
-__device__ __forceinline__ void load_tokens(const GemmProblem& p, const GenericRow& row, int unit, int t,
-                                            bool aligned, std::uint32_t (&b)[8]) {
+__device__ __forceinline__ void load_tokens(const GemmProblem& p, const GenericRow& row, int unit,
+                                            int t, bool aligned, std::uint32_t (&b)[8]) {
   if constexpr (NVFP4 && NATURAL) {
     // The byte of pair c is byte 4c + t.
     std::uint32_t words[2] = {0u, 0u};
@@ -70,7 +70,8 @@ __device__ __forceinline__ void load_tokens(const GemmProblem& p, const GenericR
     if (aligned) {
       const uint4 x = load(reinterpret_cast<const uint4*>(q));
       const uint4 y = load(reinterpret_cast<const uint4*>(q) + 1);
-      b[0] = x.x, b[1] = x.y, b[2] = x.z, b[3] = x.w, b[4] = y.x, b[5] = y.y, b[6] = y.z, b[7] = y.w;
+      b[0] = x.x, b[1] = x.y, b[2] = x.z, b[3] = x.w, b[4] = y.x, b[5] = y.y, b[6] = y.z,
+      b[7] = y.w;
     } else {
       const auto* e = reinterpret_cast<const std::uint16_t*>(q);
 #pragma unroll
@@ -82,16 +83,18 @@ __device__ __forceinline__ void load_tokens(const GemmProblem& p, const GenericR
 // 16 rows of W from row n on (rows beyond N are zero), of columns that a lane has, to the registers of four steps.
 template <bool TILED>
 __device__ __forceinline__ void load_weights(const GemmProblem& p, const std::uint8_t* w,
-                                             const std::uint8_t* scales, int n, int rows, int unit, int g,
-                                             int t, std::uint32_t (&a)[16]) {
+                                             const std::uint8_t* scales, int n, int rows, int unit,
+                                             int g, int t, std::uint32_t (&a)[16]) {
   if constexpr (TILED) {
     // With SwiGLU n may be in the middle of a tile.
     if (2 * g >= rows) return;
     const int row = n + 2 * g, r = row % 16 / 2;
     const std::uint8_t* chunk =
         w + (static_cast<std::int64_t>(row / 16) * (p.k / 256) + unit / 4) * prepared::kChunkBytes;
-    const uint4 codes = load(reinterpret_cast<const uint4*>(chunk + (unit & 3) * 512 + (4 * r + t) * 16));
-    const auto* s = reinterpret_cast<const std::uint32_t*>(chunk + prepared::kChunkCodes + (unit & 3) * 64 + r * 8);
+    const uint4 codes =
+        load(reinterpret_cast<const uint4*>(chunk + (unit & 3) * 512 + (4 * r + t) * 16));
+    const auto* s = reinterpret_cast<const std::uint32_t*>(chunk + prepared::kChunkCodes +
+                                                           (unit & 3) * 64 + r * 8);
     expand_unit(codes, make_uint2(load(s), load(s + 1)), a);
   } else {
     std::uint32_t words[4] = {0u, 0u, 0u, 0u};
@@ -100,7 +103,8 @@ __device__ __forceinline__ void load_weights(const GemmProblem& p, const std::ui
     for (int h = 0; h < 2; ++h) {
       if (2 * g + h < rows) {
         const std::int64_t row = n + 2 * g + h;
-        const auto* q = reinterpret_cast<const std::uint32_t*>(w + row * (p.k / 2) + 32 * unit + 8 * t);
+        const auto* q =
+            reinterpret_cast<const std::uint32_t*>(w + row * (p.k / 2) + 32 * unit + 8 * t);
         words[2 * h] = load(q);
         words[2 * h + 1] = load(q + 1);
         s[h] = load(scales + row * (p.k / 16) + 4 * unit + t);
@@ -126,8 +130,8 @@ __device__ __forceinline__ void load_weights(const GemmProblem& p, const std::ui
 
 // One job: a tile of rows of W and a tile of tokens.
 template <int NT, bool NVFP4, bool TILED, bool SWIGLU>
-__device__ __forceinline__ void generic_job(const GemmProblem& p, int row_tile, const TokenTile& tile,
-                                            float* sums) {
+__device__ __forceinline__ void generic_job(const GemmProblem& p, int row_tile,
+                                            const TokenTile& tile, float* sums) {
   constexpr int kHalves = SWIGLU ? 2 : 1;
   const int lane = static_cast<int>(threadIdx.x) & 31;
   const int warp = static_cast<int>(threadIdx.x) >> 5;
@@ -138,11 +142,13 @@ __device__ __forceinline__ void generic_job(const GemmProblem& p, int row_tile, 
   const bool in_codes = p.w_layout == NVFP4J_SCALE_LAYOUT_PREPARED;
   const std::uint8_t* w =
       p.w + static_cast<std::int64_t>(tile.group) * p.n * (in_codes ? p.k / 16 * 9 : p.k / 2);
-  const std::uint8_t* w_scales = in_codes ? w + static_cast<std::int64_t>(p.n) * (p.k / 2)
-                                          : p.w_scales + static_cast<std::int64_t>(tile.group) * p.n * (p.k / 16);
+  const std::uint8_t* w_scales =
+      in_codes ? w + static_cast<std::int64_t>(p.n) * (p.k / 2)
+               : p.w_scales + static_cast<std::int64_t>(tile.group) * p.n * (p.k / 16);
   const std::int64_t a_column = p.batched ? static_cast<std::int64_t>(tile.group) * p.k : 0;
-  const bool aligned = TILED ? reinterpret_cast<std::uintptr_t>(p.a) % 4 == 0 && p.a_stride % 4 == 0
-                             : reinterpret_cast<std::uintptr_t>(p.a) % 16 == 0 && p.a_stride % 16 == 0;
+  const bool aligned =
+      TILED ? reinterpret_cast<std::uintptr_t>(p.a) % 4 == 0 && p.a_stride % 4 == 0
+            : reinterpret_cast<std::uintptr_t>(p.a) % 16 == 0 && p.a_stride % 16 == 0;
   GenericRow row[NT];
 #pragma unroll
   for (int j = 0; j < NT; ++j) {
@@ -169,8 +175,8 @@ __device__ __forceinline__ void generic_job(const GemmProblem& p, int row_tile, 
       for (int h = 0; h < kHalves; ++h) {
 #pragma unroll
         for (int s = 0; s < 4; ++s)
-          mma_16x8x16(acc[h][j], a[h][4 * s], a[h][4 * s + 1], a[h][4 * s + 2], a[h][4 * s + 3], b[2 * s],
-                      b[2 * s + 1]);
+          mma_16x8x16(acc[h][j], a[h][4 * s], a[h][4 * s + 1], a[h][4 * s + 2], a[h][4 * s + 3],
+                      b[2 * s], b[2 * s + 1]);
       }
     }
   }
@@ -186,7 +192,8 @@ __device__ __forceinline__ void generic_job(const GemmProblem& p, int row_tile, 
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int token = 8 * j + 2 * t + (i & 1);
-        sums[((h * kGenericWarps + warp) * kTokens + token) * kPitch + 2 * g + (i >> 1)] = acc[h][j][i];
+        sums[((h * kGenericWarps + warp) * kTokens + token) * kPitch + 2 * g + (i >> 1)] =
+            acc[h][j][i];
       }
     }
   }
@@ -196,7 +203,8 @@ __device__ __forceinline__ void generic_job(const GemmProblem& p, int row_tile, 
     if (token >= tile.count || r >= rows) continue;
     float v[kHalves];
     const std::int64_t m = tile.first + token;
-    const std::int64_t column = n0 + r + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0);
+    const std::int64_t column =
+        n0 + r + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0);
 #pragma unroll
     for (int h = 0; h < kHalves; ++h) {
       float sum = sums[(h * kGenericWarps * kTokens + token) * kPitch + r];
@@ -209,7 +217,8 @@ __device__ __forceinline__ void generic_job(const GemmProblem& p, int row_tile, 
       if (!is_finite(v[h])) report_result(p, tile.group, m, n, column);
     }
     if constexpr (SWIGLU) {
-      v[0] = swiglu_result(v[0], v[1], p.limit, p.row_weight != nullptr ? load(p.row_weight + m) : 1.0f);
+      v[0] = swiglu_result(v[0], v[1], p.limit,
+                           p.row_weight != nullptr ? load(p.row_weight + m) : 1.0f);
       if (!is_finite(v[0])) report(p.status, p.op, NVFP4J_CAUSE_NON_FINITE_RESULT, m, column);
     }
     store_result(p, m, column, v[0]);
@@ -217,8 +226,9 @@ __device__ __forceinline__ void generic_job(const GemmProblem& p, int row_tile, 
 }
 
 template <int NT, bool NVFP4, bool TILED, bool SWIGLU>
-__global__ void __launch_bounds__(kGenericThreads) gemm_generic_kernel(const __grid_constant__ GemmProblem p,
-                                                                       int row_tiles, std::int64_t token_tiles) {
+__global__ void __launch_bounds__(kGenericThreads)
+    gemm_generic_kernel(const __grid_constant__ GemmProblem p, int row_tiles,
+                        std::int64_t token_tiles) {
   await_predecessor();
   __shared__ float sums[(SWIGLU ? 2 : 1) * kGenericWarps * 8 * NT * 17];
   __shared__ std::int64_t place[kLocateWords];
@@ -226,10 +236,12 @@ __global__ void __launch_bounds__(kGenericThreads) gemm_generic_kernel(const __g
   for (std::int64_t job = blockIdx.x; job < jobs; job += gridDim.x) {
     const int row_tile = static_cast<int>(job % row_tiles);
     const std::int64_t rest = job / row_tiles;
-    const TokenTile tile = p.offsets != nullptr
-                               ? locate_grouped_tile(p, rest, 8 * NT, place)
-                               : plain_tile(p, static_cast<int>(rest / token_tiles), rest % token_tiles, 8 * NT);
-    if (tile.group < 0) break;  // the last tiles of a grouped product are the ones that there are not
+    const TokenTile tile =
+        p.offsets != nullptr
+            ? locate_grouped_tile(p, rest, 8 * NT, place)
+            : plain_tile(p, static_cast<int>(rest / token_tiles), rest % token_tiles, 8 * NT);
+    if (tile.group < 0)
+      break;  // the last tiles of a grouped product are the ones that there are not
     generic_job<NT, NVFP4, TILED, SWIGLU>(p, row_tile, tile, sums);
   }
 }

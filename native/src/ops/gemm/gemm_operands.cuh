@@ -23,12 +23,16 @@ __device__ __forceinline__ std::uint32_t multiply_pairs(std::uint32_t a, std::ui
 // One scale for both halves: the low or the high one of `pair`. HMUL2 reads it so without an instruction of its own.
 __device__ __forceinline__ std::uint32_t low_twice(std::uint32_t pair) {
   std::uint32_t r;
-  asm("{\n\t.reg .b16 l, h;\n\tmov.b32 {l, h}, %1;\n\tmov.b32 %0, {l, l};\n\t}" : "=r"(r) : "r"(pair));
+  asm("{\n\t.reg .b16 l, h;\n\tmov.b32 {l, h}, %1;\n\tmov.b32 %0, {l, l};\n\t}"
+      : "=r"(r)
+      : "r"(pair));
   return r;
 }
 __device__ __forceinline__ std::uint32_t high_twice(std::uint32_t pair) {
   std::uint32_t r;
-  asm("{\n\t.reg .b16 l, h;\n\tmov.b32 {l, h}, %1;\n\tmov.b32 %0, {h, h};\n\t}" : "=r"(r) : "r"(pair));
+  asm("{\n\t.reg .b16 l, h;\n\tmov.b32 {l, h}, %1;\n\tmov.b32 %0, {h, h};\n\t}"
+      : "=r"(r)
+      : "r"(pair));
   return r;
 }
 
@@ -84,8 +88,7 @@ __device__ __forceinline__ std::uint32_t prepared_scale_odd(std::uint32_t word) 
 __device__ __forceinline__ void mma_16x8x16(float (&d)[4], std::uint32_t a0, std::uint32_t a1,
                                             std::uint32_t a2, std::uint32_t a3, std::uint32_t b0,
                                             std::uint32_t b1) {
-  asm(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
       "{%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));

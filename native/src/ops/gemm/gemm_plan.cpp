@@ -14,12 +14,15 @@ constexpr std::int64_t kListedTiles = 1024;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-std::int64_t batch_of(const GemmArgs& args) { return args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups : 1; }
+std::int64_t batch_of(const GemmArgs& args) {
+  return args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups : 1;
+}
 
 // What the kernels of Hopper take.
 bool fast_shape(const CudaDeviceProperties& device, const GemmArgs& args) {
   if (device.major != 9 || device.minor != 0) return false;
-  if (args.w.layout != NVFP4J_SCALE_LAYOUT_PREPARED || !prepared::is_tiled(args.n, args.k)) return false;
+  if (args.w.layout != NVFP4J_SCALE_LAYOUT_PREPARED || !prepared::is_tiled(args.n, args.k))
+    return false;
   if (args.swiglu && args.n % 32 != 0) return false;
   if (args.a.kind != NVFP4J_GEMM_A_NVFP4 &&
       (reinterpret_cast<std::uintptr_t>(args.a.data) % 16 != 0 || args.a.stride % 8 != 0))
@@ -71,7 +74,8 @@ int wgmma_config_of_many(const GemmArgs& args, int sm_count) {
   double least = 0;
   for (const Candidate& c : kCandidates) {
     const WgmmaShape& s = kWgmmaShapes[c.config];
-    const std::int64_t jobs = ceil_div(args.n, 64 * s.wgn * s.cn) * ceil_div(args.m, s.bm) * batch_of(args);
+    const std::int64_t jobs =
+        ceil_div(args.n, 64 * s.wgn * s.cn) * ceil_div(args.m, s.bm) * batch_of(args);
     const double cost = static_cast<double>(ceil_div(jobs, sm_count / s.cn)) * c.unit;
     if (least == 0 || cost < least) {
       least = cost;
@@ -82,12 +86,14 @@ int wgmma_config_of_many(const GemmArgs& args, int sm_count) {
 }
 
 // One order of the sum for every M, and whatever the tokens are.
-int wgmma_basic_config(std::int64_t rows) { return rows <= 32 ? 0 : rows <= 64 ? 1 : rows <= 128 ? 2 : 3; }
+int wgmma_basic_config(std::int64_t rows) {
+  return rows <= 32 ? 0 : rows <= 64 ? 1 : rows <= 128 ? 2 : 3;
+}
 
 int wgmma_config(const CudaDeviceProperties& device, const GemmArgs& args) {
   // (K that cannot be cut, too.)
-  if (args.batch_invariant || args.a.kind == NVFP4J_GEMM_A_NVFP4 || args.op == NVFP4J_OP_GROUPED_GEMM ||
-      args.k < 2 * prepared::kChunkColumns)
+  if (args.batch_invariant || args.a.kind == NVFP4J_GEMM_A_NVFP4 ||
+      args.op == NVFP4J_OP_GROUPED_GEMM || args.k < 2 * prepared::kChunkColumns)
     return wgmma_basic_config(rows_of_group(args));
   return args.m <= 128 ? wgmma_config_of_few(args) : wgmma_config_of_many(args, device.sm_count);
 }
@@ -117,15 +123,18 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args, con
     case NVFP4J_GEMM_PATH_DECODE:
       if (!decodes)
         *refusal =
-            "path is DECODE, which takes compute capability 9.0, prepared weights with n a multiple of 16 (with swiglu of 32) and k of 256 "
-            "from 512 on, rows of a at multiples of 16 bytes and up to 1024 tiles of rows in groups";
+            "path is DECODE, which takes compute capability 9.0, prepared weights with n a "
+            "multiple of 16 (with swiglu of 32) and k of 256 "
+            "from 512 on, rows of a at multiples of 16 bytes and up to 1024 tiles of rows in "
+            "groups";
       else if (args.batch_invariant)
         *refusal = "path is DECODE, whose bits depend on m, and batch_invariant is 1";
       return decode_plan(args, "decode: gemm_decode_sm90, as options.path asks");
     case NVFP4J_GEMM_PATH_WGMMA:
       if (!wgmmas)
         *refusal =
-            "path is WGMMA, which takes compute capability 9.0, prepared weights with n a multiple of 16 (with swiglu of 32) and k of 256, "
+            "path is WGMMA, which takes compute capability 9.0, prepared weights with n a multiple "
+            "of 16 (with swiglu of 32) and k of 256, "
             "rows of a at multiples of 16 bytes and up to 1024 tiles of rows in groups";
       return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, as options.path asks");
     default:
@@ -137,15 +146,24 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args, con
     return generic_plan(args, "generic: gemm_generic, w is not prepared");
   if (!fast)
     return generic_plan(args,
-                        "generic: gemm_generic, n is no multiple of 16 (with swiglu: of 32), k none of 256, or rows of a do not start at "
+                        "generic: gemm_generic, n is no multiple of 16 (with swiglu: of 32), k "
+                        "none of 256, or rows of a do not start at "
                         "multiples of 16 bytes");
   if (args.batch_invariant) {
-    return wgmmas ? wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, batch_invariant")
-                  : generic_plan(args, "generic: gemm_generic, more tiles of rows than the kernels of Hopper list");
+    return wgmmas
+               ? wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, batch_invariant")
+               : generic_plan(
+                     args,
+                     "generic: gemm_generic, more tiles of rows than the kernels of Hopper list");
   }
-  if (decodes && rows_of_group(args) <= 16) return decode_plan(args, "decode: gemm_decode_sm90, at most 16 rows of a to a row of w");
-  if (wgmmas) return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, more than 16 rows of a to a row of w, or k below 512");
-  return generic_plan(args, "generic: gemm_generic, more tiles of rows than the kernels of Hopper list");
+  if (decodes && rows_of_group(args) <= 16)
+    return decode_plan(args, "decode: gemm_decode_sm90, at most 16 rows of a to a row of w");
+  if (wgmmas)
+    return wgmma_plan(
+        device, args,
+        "wgmma: gemm_wgmma_sm90, more than 16 rows of a to a row of w, or k below 512");
+  return generic_plan(args,
+                      "generic: gemm_generic, more tiles of rows than the kernels of Hopper list");
 }
 
 }  // namespace nvfp4j

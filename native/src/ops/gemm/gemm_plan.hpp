@@ -61,9 +61,9 @@ inline constexpr WgmmaShape kWgmmaShapes[kWgmmaConfigs] = {
 
 struct GemmPlan {
   GemmKernel kernel;
-  int config;           // of decode or wgmma
-  int token_tile;       // tokens of a job
-  const char* reason;   // for nvfp4j_gemm_path: "decode: gemm_decode_sm90, ..."
+  int config;          // of decode or wgmma
+  int token_tile;      // tokens of a job
+  const char* reason;  // for nvfp4j_gemm_path: "decode: gemm_decode_sm90, ..."
 };
 
 /// The choice, or what options.path asks for. `refusal` receives NULL, or why that cannot be had: the rest of a sentence that begins with "options."; then the plan means nothing.

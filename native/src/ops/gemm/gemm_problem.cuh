@@ -67,7 +67,8 @@ struct GemmProblem {
     p.a_global_scale_per_row = args.a.global_scale_per_row;
     p.d_is_bf16 = args.d.dtype == NVFP4J_DTYPE_BF16;
     const std::uintptr_t pair = p.d_is_bf16 ? 4 : 8;
-    p.d_pairs_aligned = reinterpret_cast<std::uintptr_t>(p.d) % pair == 0 && p.d_stride % static_cast<std::int64_t>(pair) == 0;
+    p.d_pairs_aligned = reinterpret_cast<std::uintptr_t>(p.d) % pair == 0 &&
+                        p.d_stride % static_cast<std::int64_t>(pair) == 0;
     p.swiglu = args.swiglu;
     p.batched = args.op == NVFP4J_OP_BATCHED_GEMM;
     return p;
@@ -87,8 +88,9 @@ struct TokenTile {
 inline constexpr int kLocateWords = 4;
 
 // Tile number `tile` of the experts' rows cut into tiles of at most `rows`; for a whole thread block. Offsets that are not monotonic are reported, and there is no tile. All threads get the same.
-static __device__ __noinline__ TokenTile locate_grouped_tile(const GemmProblem& p, std::int64_t tile,
-                                                             int rows, std::int64_t* scratch) {
+static __device__ __noinline__ TokenTile locate_grouped_tile(const GemmProblem& p,
+                                                             std::int64_t tile, int rows,
+                                                             std::int64_t* scratch) {
   const int warp = static_cast<int>(threadIdx.x) >> 5;
   const unsigned lane = threadIdx.x & 31u;
   __syncthreads();
@@ -137,7 +139,8 @@ static __device__ __noinline__ TokenTile locate_grouped_tile(const GemmProblem& 
 }
 
 // The same where groups are not rows: of one matrix, or of a batch.
-__device__ __forceinline__ TokenTile plain_tile(const GemmProblem& p, int group, std::int64_t tile, int rows) {
+__device__ __forceinline__ TokenTile plain_tile(const GemmProblem& p, int group, std::int64_t tile,
+                                                int rows) {
   const std::int64_t first = tile * rows;
   const std::int64_t left = p.m - first;
   return {group, first, static_cast<int>(left < rows ? left : rows)};
@@ -149,13 +152,14 @@ __device__ __forceinline__ float alpha_of(const GemmProblem& p, int group, std::
                       : load(p.a_global_scales + (p.a_global_scale_per_row ? m : 0));
   int index = 0;
   if (p.w_global_scale_kind == NVFP4J_GLOBAL_SCALE_GROUP) index = group;
-  if (p.w_global_scale_kind == NVFP4J_GLOBAL_SCALE_HALVES) index = 2 * group + (n >= p.n / 2 ? 1 : 0);
+  if (p.w_global_scale_kind == NVFP4J_GLOBAL_SCALE_HALVES)
+    index = 2 * group + (n >= p.n / 2 ? 1 : 0);
   return __fmul_rn(a, load(p.w_global_scales + index));
 }
 
 // Reads the scales again to find out whose fault a result is that is not finite. Cold, but inline: see report_here().
-__device__ __forceinline__ void report_result(const GemmProblem& p, int group, std::int64_t m, int n,
-                                                  std::int64_t column) {
+__device__ __forceinline__ void report_result(const GemmProblem& p, int group, std::int64_t m,
+                                              int n, std::int64_t column) {
   const int blocks = p.k / 16;
   const bool in_codes = p.w_layout == NVFP4J_SCALE_LAYOUT_PREPARED;
   const std::uint8_t* w = in_codes ? p.w + group * prepared::group_bytes(p.n, p.k) : nullptr;
@@ -177,7 +181,8 @@ __device__ __forceinline__ void report_result(const GemmProblem& p, int group, s
   }
   if (bad) report_here(p.status, p.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, -1, column);
   if (p.a_kind == NVFP4J_GEMM_A_NVFP4) {
-    const std::uint8_t* scales = p.a_scales + m * (p.a_stride / 8) + (p.batched ? group * blocks : 0);
+    const std::uint8_t* scales =
+        p.a_scales + m * (p.a_stride / 8) + (p.batched ? group * blocks : 0);
     bad = false;
     for (int b = 0; b < blocks && !bad; ++b) bad = load(scales + b) >= 0x7Fu;
     if (bad) report_here(p.status, p.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, m, -1);
@@ -193,7 +198,8 @@ __device__ __forceinline__ std::uint32_t bf16_bits(float v) {
   return v != v ? 0x7FC0u : Bf16::pack(v, 0.0f) & 0xFFFFu;
 }
 
-__device__ __forceinline__ void store_result(const GemmProblem& p, std::int64_t m, std::int64_t column, float v) {
+__device__ __forceinline__ void store_result(const GemmProblem& p, std::int64_t m,
+                                             std::int64_t column, float v) {
   char* row = p.d + m * p.d_stride;
   if (p.d_is_bf16) {
     reinterpret_cast<std::uint16_t*>(row)[column] = static_cast<std::uint16_t>(bf16_bits(v));

@@ -20,9 +20,10 @@ inline void run_gemm(nvfp4j_context* context, const char* op, const GemmCall& ca
     if (refusal != nullptr) [[unlikely]]
       fail(NVFP4J_ERROR_NOT_SUPPORTED, "%s: options.%s", op, refusal);
     if (args.m == 0) return;
-    context->cuda->launch(args.op, args.m, args.k,
-                          [&](const CudaLaunch& launch) { return gemm_cuda(launch, args); },
-                          Written::of(args.d.data, args.m * args.d.stride * (args.d.dtype == NVFP4J_DTYPE_BF16 ? 2 : 4)));
+    context->cuda->launch(
+        args.op, args.m, args.k, [&](const CudaLaunch& launch) { return gemm_cuda(launch, args); },
+        Written::of(args.d.data,
+                    args.m * args.d.stride * (args.d.dtype == NVFP4J_DTYPE_BF16 ? 2 : 4)));
     return;
   }
 #endif

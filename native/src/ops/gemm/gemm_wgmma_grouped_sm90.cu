@@ -6,8 +6,8 @@ namespace nvfp4j {
 
 WgmmaKernel wgmma_kernel_grouped(int config, bool swiglu) {
   switch (config) {
-#define NVFP4J_CASE(i, ...)                                                      \
-  case i:                                                                        \
+#define NVFP4J_CASE(i, ...)                                                 \
+  case i:                                                                   \
     return swiglu ? wgmma_kernel_of<WgmmaConfig<__VA_ARGS__>, true, true>() \
                   : wgmma_kernel_of<WgmmaConfig<__VA_ARGS__>, true, false>();
     NVFP4J_GEMM_WGMMA_BASIC(NVFP4J_CASE)

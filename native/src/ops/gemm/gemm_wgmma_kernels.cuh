@@ -8,7 +8,8 @@ namespace nvfp4j {
 
 template <class C, bool GROUPED, bool SWIGLU>
 WgmmaKernel wgmma_kernel_of() {
-  return {reinterpret_cast<const void*>(&device::gemm_wgmma_kernel<C, GROUPED, SWIGLU>), C::kThreads, C::bytes(GROUPED)};
+  return {reinterpret_cast<const void*>(&device::gemm_wgmma_kernel<C, GROUPED, SWIGLU>),
+          C::kThreads, C::bytes(GROUPED)};
 }
 
 }  // namespace nvfp4j

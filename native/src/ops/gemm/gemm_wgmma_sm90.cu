@@ -21,9 +21,9 @@ bool map_tokens(const GemmArgs& args, int box_rows, CUtensorMap* map) {
   const cuuint32_t box[2] = {64, static_cast<cuuint32_t>(box_rows)};
   const cuuint32_t steps[2] = {1, 1};
   return encode_tiled.load(std::memory_order_acquire)(
-             map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<void*>(args.a.data), dims, strides, box, steps,
-             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+             map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<void*>(args.a.data), dims,
+             strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
 WgmmaKernel kernel_of(int config, const GemmVariant& v) {
@@ -54,28 +54,33 @@ int gemm_wgmma_sm90(const CudaLaunch& l, const GemmArgs& args, const GemmPlan& p
   CUtensorMap map = {};
   if (!variant.nvfp4 && !map_tokens(args, shape.bm / shape.cn, &map)) return cudaErrorInvalidValue;
   const int cluster = shape.cn * shape.ck;
-  const int rows = 64 * shape.wgn * shape.cn / (args.swiglu ? 2 : 1);  // of D's columns, a cluster's
+  const int rows =
+      64 * shape.wgn * shape.cn / (args.swiglu ? 2 : 1);  // of D's columns, a cluster's
   const int columns = static_cast<int>(args.swiglu ? args.n / 2 : args.n);
-  device::WgmmaJobs jobs = {(columns + rows - 1) / rows, static_cast<int>((args.m + shape.bm - 1) / shape.bm)};
+  device::WgmmaJobs jobs = {(columns + rows - 1) / rows,
+                            static_cast<int>((args.m + shape.bm - 1) / shape.bm)};
   // Whether W may be read before the kernel before has ended.
-  bool early = l.programmatic && !l.before.touches(args.w.codes, args.groups * prepared::group_bytes(args.n, args.k));
-  std::int64_t clusters = static_cast<std::int64_t>(jobs.row_groups) * jobs.token_tiles * (p.batched ? args.groups : 1);
+  bool early = l.programmatic &&
+               !l.before.touches(args.w.codes, args.groups * prepared::group_bytes(args.n, args.k));
+  std::int64_t clusters =
+      static_cast<std::int64_t>(jobs.row_groups) * jobs.token_tiles * (p.batched ? args.groups : 1);
   const std::int64_t resident = l.device->sm_count / cluster;
   // A cluster that cuts K has one job.
   if (shape.ck == 1 && (variant.grouped || clusters > resident)) clusters = resident;
   void* arguments[] = {&p, &map, &jobs, &early};
-  return launch_clusters(kernel.kernel, l, grid_of(clusters * cluster), kernel.threads, kernel.shared_bytes, cluster,
-                         arguments);
+  return launch_clusters(kernel.kernel, l, grid_of(clusters * cluster), kernel.threads,
+                         kernel.shared_bytes, cluster, arguments);
 }
 
 int gemm_wgmma_sm90_warm_up() {
   void* function = nullptr;
   cudaDriverEntryPointQueryResult found;
-  const cudaError_t error =
-      cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found);
+  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function,
+                                                             12000, cudaEnableDefault, &found);
   if (error != cudaSuccess) return error;
   if (found != cudaDriverEntryPointSuccess) return cudaErrorNotSupported;
-  encode_tiled.store(reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function), std::memory_order_release);
+  encode_tiled.store(reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function),
+                     std::memory_order_release);
   for (int config = 0; config < kWgmmaConfigs; ++config) {
     for (int i = 0; i < 8; ++i) {
       const WgmmaKernel kernel = kernel_of(config, {(i & 1) != 0, (i & 2) != 0, (i & 4) != 0});

@@ -28,7 +28,7 @@ namespace nvfp4j::prepared {
 inline constexpr int kTileRows = 16;
 inline constexpr int kChunkColumns = 256;
 inline constexpr int kChunkUnits = 4;
-inline constexpr int kChunkCodes = 2048;   // bytes
+inline constexpr int kChunkCodes = 2048;  // bytes
 inline constexpr int kChunkBytes = 2304;
 
 NVFP4J_LAYOUT_FUNCTION bool is_tiled(std::int64_t n, std::int64_t k) {

@@ -18,7 +18,7 @@ const char* pack_activations_cuda_refusal(const CudaDeviceProperties& device);
 // Loads the kernels onto the current device. Once per device, before the first launch.
 int pack_activations_cuda_warm_up(const CudaDeviceProperties& device);
 
-std::int64_t pack_activations_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows,
-                                       std::int64_t columns);
+std::int64_t pack_activations_cuda_workspace_bytes(const CudaDeviceProperties& device,
+                                                   std::int64_t rows, std::int64_t columns);
 
 }  // namespace nvfp4j

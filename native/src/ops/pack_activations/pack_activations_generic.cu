@@ -15,7 +15,8 @@ using namespace device;
 
 constexpr int kPackThreads = 256;
 
-__global__ void __launch_bounds__(kPackThreads) pack_activations_kernel(PackActivationsArgs p, DeviceStatus* status) {
+__global__ void __launch_bounds__(kPackThreads)
+    pack_activations_kernel(PackActivationsArgs p, DeviceStatus* status) {
   await_predecessor();
   const std::int64_t start = static_cast<std::int64_t>(blockIdx.x) * kPackThreads + threadIdx.x;
   const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * kPackThreads;
@@ -26,7 +27,8 @@ __global__ void __launch_bounds__(kPackThreads) pack_activations_kernel(PackActi
     const auto* q = reinterpret_cast<const std::uint32_t*>(p.codes + 8 * i);
     const std::uint32_t scale = load(p.scales + i);
     if (scale >= 0x7Fu)
-      report(status, NVFP4J_OP_PACK_ACTIVATIONS, NVFP4J_CAUSE_BAD_BLOCK_SCALE, i / row_blocks, i % row_blocks * 16);
+      report(status, NVFP4J_OP_PACK_ACTIVATIONS, NVFP4J_CAUSE_BAD_BLOCK_SCALE, i / row_blocks,
+             i % row_blocks * 16);
     const std::uint32_t s = scale_pair(scale, scale);
     std::uint32_t words[8];
 #pragma unroll
@@ -35,7 +37,8 @@ __global__ void __launch_bounds__(kPackThreads) pack_activations_kernel(PackActi
       expand_codes(load(q + h), r);
       // The factor 2^-8 of the operands is taken back: 256 in BF16 is 0x4380.
 #pragma unroll
-      for (int j = 0; j < 4; ++j) words[4 * h + j] = multiply_pairs(multiply_pairs(r[j], s), 0x43804380u);
+      for (int j = 0; j < 4; ++j)
+        words[4 * h + j] = multiply_pairs(multiply_pairs(r[j], s), 0x43804380u);
     }
     if (scale >= 0x7Fu) {
 #pragma unroll
@@ -60,7 +63,8 @@ int pack_activations_cuda(const CudaLaunch& launch, const PackActivationsArgs& a
 }
 
 const char* pack_activations_cuda_path(const CudaDeviceProperties& device) {
-  return device.major < 8 ? nullptr : "generic: pack_activations_generic, compute capability 8.0 or newer";
+  return device.major < 8 ? nullptr
+                          : "generic: pack_activations_generic, compute capability 8.0 or newer";
 }
 const char* pack_activations_cuda_refusal(const CudaDeviceProperties& device) {
   return device.major < 8 ? "the CUDA kernels need compute capability 8.0 or newer" : nullptr;
@@ -70,7 +74,8 @@ int pack_activations_cuda_warm_up(const CudaDeviceProperties&) {
   return load_kernel(reinterpret_cast<const void*>(&pack_activations_kernel));
 }
 
-std::int64_t pack_activations_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t, std::int64_t) {
+std::int64_t pack_activations_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t,
+                                                   std::int64_t) {
   return 0;
 }
 

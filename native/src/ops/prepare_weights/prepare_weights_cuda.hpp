@@ -18,7 +18,7 @@ const char* prepare_weights_cuda_refusal(const CudaDeviceProperties& device);
 // Loads the kernels onto the current device. Once per device, before the first launch.
 int prepare_weights_cuda_warm_up(const CudaDeviceProperties& device);
 
-std::int64_t prepare_weights_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows,
-                                       std::int64_t columns);
+std::int64_t prepare_weights_cuda_workspace_bytes(const CudaDeviceProperties& device,
+                                                  std::int64_t rows, std::int64_t columns);
 
 }  // namespace nvfp4j

@@ -27,7 +27,8 @@ struct PrepareTarget {
 namespace device {
 namespace {
 
-__device__ __forceinline__ void copy_global_scales(const float* from, float* to, std::int64_t count) {
+__device__ __forceinline__ void copy_global_scales(const float* from, float* to,
+                                                   std::int64_t count) {
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
        i += static_cast<std::int64_t>(gridDim.x) * blockDim.x)
     to[i] = load(from + i);
@@ -42,7 +43,8 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_weights_tiled(Prepare
   const std::int64_t row_chunks = p.k / prepared::kChunkColumns;
   const std::int64_t chunks = p.rows / prepared::kTileRows * row_chunks;
   const std::int64_t warps = static_cast<std::int64_t>(gridDim.x) * (kPrepareThreads / 32);
-  for (std::int64_t chunk = static_cast<std::int64_t>(blockIdx.x) * (kPrepareThreads / 32) + threadIdx.x / 32;
+  for (std::int64_t chunk =
+           static_cast<std::int64_t>(blockIdx.x) * (kPrepareThreads / 32) + threadIdx.x / 32;
        chunk < chunks; chunk += warps) {
     std::uint8_t* out = p.prepared + chunk * prepared::kChunkBytes;
     const std::int64_t row = chunk / row_chunks * prepared::kTileRows + 2 * r;
@@ -60,7 +62,8 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_weights_tiled(Prepare
           const std::uint32_t scale = load(s + b);
           scales[h][b] = prepared::encode_scale(scale);
           if (scale >= 0x7Fu && t == 0)
-            report(p.status, NVFP4J_OP_PREPARE_WEIGHTS, NVFP4J_CAUSE_BAD_BLOCK_SCALE, row + h, column + 64 * u + 16 * b);
+            report(p.status, NVFP4J_OP_PREPARE_WEIGHTS, NVFP4J_CAUSE_BAD_BLOCK_SCALE, row + h,
+                   column + 64 * u + 16 * b);
           if (scale == 0u) continue;
           const std::uint32_t pair = load(q + 8 * b) | load(q + 8 * b + 4) << 8;
           bytes[b >> 1] |= pair << (16 * (b & 1));
@@ -68,9 +71,12 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_weights_tiled(Prepare
         words[2 * h] = prepared::encode_codes(bytes[0]);
         words[2 * h + 1] = prepared::encode_codes(bytes[1]);
       }
-      reinterpret_cast<uint4*>(out + 512 * u)[lane] = make_uint4(words[0], words[1], words[2], words[3]);
+      reinterpret_cast<uint4*>(out + 512 * u)[lane] =
+          make_uint4(words[0], words[1], words[2], words[3]);
       if (t < 2) {
-        const auto pick = [&](int h, int odd) { return t == 0 ? scales[h][odd] : scales[h][2 + odd]; };
+        const auto pick = [&](int h, int odd) {
+          return t == 0 ? scales[h][odd] : scales[h][2 + odd];
+        };
         reinterpret_cast<std::uint32_t*>(out + prepared::kChunkCodes + 64 * u)[2 * r + t] =
             prepared::pack_scales(pick(0, 0), pick(1, 0), pick(0, 1), pick(1, 1));
       }
@@ -84,8 +90,8 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_weights_linear(Prepar
   copy_global_scales(p.global_scales, p.prepared_global_scales, p.global_scales_count);
   const std::int64_t codes = p.n * p.k / 2, scales = p.n * p.k / 16, group = codes + scales;
   const std::int64_t bytes = p.rows / p.n * group;
-  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kPrepareThreads + threadIdx.x; i < bytes;
-       i += static_cast<std::int64_t>(gridDim.x) * kPrepareThreads) {
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kPrepareThreads + threadIdx.x;
+       i < bytes; i += static_cast<std::int64_t>(gridDim.x) * kPrepareThreads) {
     const std::int64_t g = i / group, at = i % group;
     std::uint32_t byte;
     if (at < codes) {
@@ -94,8 +100,8 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_weights_linear(Prepar
       byte = load(p.scales + g * scales + at - codes);
       if (byte >= 0x7Fu) {
         const std::int64_t blocks = p.k / 16;
-        report(p.status, NVFP4J_OP_PREPARE_WEIGHTS, NVFP4J_CAUSE_BAD_BLOCK_SCALE, g * p.n + (at - codes) / blocks,
-               (at - codes) % blocks * 16);
+        report(p.status, NVFP4J_OP_PREPARE_WEIGHTS, NVFP4J_CAUSE_BAD_BLOCK_SCALE,
+               g * p.n + (at - codes) / blocks, (at - codes) % blocks * 16);
       }
     }
     p.prepared[i] = static_cast<std::uint8_t>(byte);
@@ -106,11 +112,16 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_weights_linear(Prepar
 }  // namespace device
 
 int prepare_weights_cuda(const CudaLaunch& launch, const PrepareWeightsArgs& args) {
-  PrepareTarget p = {args.codes,         args.scales,
-                     args.prepared,      args.global_scales,
-                     args.prepared_global_scales, args.global_scales_count,
-                     args.groups * args.n, args.n,
-                     args.k,             launch.status};
+  PrepareTarget p = {args.codes,
+                     args.scales,
+                     args.prepared,
+                     args.global_scales,
+                     args.prepared_global_scales,
+                     args.global_scales_count,
+                     args.groups * args.n,
+                     args.n,
+                     args.k,
+                     launch.status};
   void* arguments[] = {&p};
   const bool tiled = prepared::is_tiled(args.n, args.k);
   // Enough to keep the memory busy; both kernels go on from there.
@@ -121,19 +132,23 @@ int prepare_weights_cuda(const CudaLaunch& launch, const PrepareWeightsArgs& arg
 }
 
 const char* prepare_weights_cuda_path(const CudaDeviceProperties& device) {
-  return device.major < 8 ? nullptr : "generic: prepare_weights_generic, compute capability 8.0 or newer";
+  return device.major < 8 ? nullptr
+                          : "generic: prepare_weights_generic, compute capability 8.0 or newer";
 }
 const char* prepare_weights_cuda_refusal(const CudaDeviceProperties& device) {
   return device.major < 8 ? "the CUDA kernels need compute capability 8.0 or newer" : nullptr;
 }
 
 int prepare_weights_cuda_warm_up(const CudaDeviceProperties&) {
-  const cudaError_t status = load_kernel(reinterpret_cast<const void*>(&device::prepare_weights_tiled));
-  return status != cudaSuccess ? status
-                               : load_kernel(reinterpret_cast<const void*>(&device::prepare_weights_linear));
+  const cudaError_t status =
+      load_kernel(reinterpret_cast<const void*>(&device::prepare_weights_tiled));
+  return status != cudaSuccess
+             ? status
+             : load_kernel(reinterpret_cast<const void*>(&device::prepare_weights_linear));
 }
 
-std::int64_t prepare_weights_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t, std::int64_t) {
+std::int64_t prepare_weights_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t,
+                                                  std::int64_t) {
   return 0;
 }
 
