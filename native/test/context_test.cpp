@@ -48,7 +48,8 @@ TEST(options_are_checked) {
     CHECK_FAILS(nvfp4j_context_create(&options, &context, error), kInvalid, message);
   };
   refused([](auto& o) { o.struct_size = 12; },
-          "context_create: options.struct_size is 12, expected 32 (ABI version 1)");
+          "context_create: options.struct_size is 12, expected 32 (ABI version " NVFP4J_ABI_TEXT
+          ")");
   refused([](auto& o) { o.device = -2; },
           "context_create: options.device is -2, expected -1 (the CPU) or a CUDA ordinal");
   refused([](auto& o) { o.threads = -1; },
@@ -121,10 +122,13 @@ TEST(a_null_context_is_refused_everywhere) {
               "cpu_graph_launch: graph is NULL, expected a pointer");
   nvfp4j_status_record record = status_record();
   record.struct_size = 3;
-  CHECK_FAILS(nvfp4j_context_synchronize(context, &record, error), kInvalid,
-              "context_synchronize: record.struct_size is 3, expected 544 (ABI version 1)");
+  CHECK_FAILS(
+      nvfp4j_context_synchronize(context, &record, error), kInvalid,
+      "context_synchronize: record.struct_size is 3, expected 544 (ABI version " NVFP4J_ABI_TEXT
+      ")");
   CHECK_FAILS(nvfp4j_context_report(context, &record, error), kInvalid,
-              "context_report: record.struct_size is 3, expected 544 (ABI version 1)");
+              "context_report: record.struct_size is 3, expected 544 (ABI version " NVFP4J_ABI_TEXT
+              ")");
 }
 
 TEST(a_second_thread_is_refused_by_name) {

@@ -104,9 +104,9 @@ TEST(rejections) {
   };
   using T = nvfp4j_tensor&;
   refused([](T s, T) { s.struct_size = 1; },
-          "copy: source.struct_size is 1, expected 88 (ABI version 1)");
+          "copy: source.struct_size is 1, expected 88 (ABI version " NVFP4J_ABI_TEXT ")");
   refused([](T, T d) { d.struct_size = 1; },
-          "copy: destination.struct_size is 1, expected 88 (ABI version 1)");
+          "copy: destination.struct_size is 1, expected 88 (ABI version " NVFP4J_ABI_TEXT ")");
   refused([](T s, T) { s.dtype = 9; },
           "copy: source.dtype is 9, expected 0 to 5 (F32, BF16, F16, U8, I32, I64)");
   refused([](T, T d) { d.memory = 9; },

@@ -188,6 +188,16 @@ TEST(no_op_allocates) {
   const nvfp4j_tensor swizzled = tensor(tiles.data(), NVFP4J_DTYPE_U8, {tiles.size()});
   const nvfp4j_quantize_options options = quantize_options();
   const nvfp4j_swiglu_options swiglu = swiglu_options();
+  const nvfp4j_gemm_options gemm = gemm_options();
+  const nvfp4j_tensor bf16 = tensor(x.data(), NVFP4J_DTYPE_BF16, {rows, columns});
+  const nvfp4j_tensor product = tensor(y.data(), NVFP4J_DTYPE_F32, {rows, 64});
+  const int32_t offset_values[] = {0, 300};
+  const nvfp4j_tensor offsets = tensor(const_cast<int32_t*>(offset_values), NVFP4J_DTYPE_I32, {2});
+  const Nvfp4 w(64, columns);
+  for (const Bytes* b : {&w.codes, &w.scales, &w.global_scales})
+    std::memset(b->data(), 0x11, static_cast<std::size_t>(b->size()));
+  const Nvfp4 prepared(64, columns, NVFP4J_SCALE_LAYOUT_PREPARED);
+  const Nvfp4 packed(64, columns, NVFP4J_SCALE_LAYOUT_PACKED);
   allocations_fail = true;
   const int32_t statuses[] = {
       nvfp4j_quantize(context, &input, nullptr, &options, &q.descriptor, nullptr),
@@ -197,6 +207,12 @@ TEST(no_op_allocates) {
       nvfp4j_swiglu(context, &input, nullptr, &swiglu, &half, nullptr),
       nvfp4j_swiglu_quantize(context, &input, nullptr, &swiglu, &options, &h.descriptor, nullptr),
       nvfp4j_copy(context, &input, &output, nullptr),
+      nvfp4j_gemm(context, &bf16, nullptr, &w.descriptor, nullptr, &gemm, &product, nullptr),
+      nvfp4j_grouped_gemm(context, &bf16, nullptr, &w.descriptor, &offsets, nullptr, &gemm,
+                          &product, nullptr),
+      nvfp4j_batched_gemm(context, &bf16, nullptr, &w.descriptor, &gemm, &product, nullptr),
+      nvfp4j_prepare_weights(context, &w.descriptor, &prepared.descriptor, nullptr),
+      nvfp4j_pack_activations(context, &w.descriptor, &packed.descriptor, nullptr),
       nvfp4j_context_synchronize(context, nullptr, nullptr)};
   allocations_fail = false;
   for (const int32_t status : statuses) CHECK_EQ(status, NVFP4J_OK);
@@ -210,8 +226,18 @@ TEST(library_describes_itself) {
     CHECK(info.find(key) != std::string::npos);
   }
   CHECK(info.front() == '{' && info.back() == '}');
-  const char* names[] = {"quantize", "dequantize",      "swizzle", "unswizzle",
-                         "swiglu",   "swiglu_quantize", "copy"};
+  const char* names[] = {"quantize",
+                         "dequantize",
+                         "swizzle",
+                         "unswizzle",
+                         "swiglu",
+                         "swiglu_quantize",
+                         "copy",
+                         "gemm",
+                         "grouped_gemm",
+                         "batched_gemm",
+                         "prepare_weights",
+                         "pack_activations"};
   for (int32_t op = 0; op < NVFP4J_OP_COUNT; ++op) CHECK_EQ(nvfp4j_op_name(op), names[op]);
   CHECK(nvfp4j_op_name(-1) == nullptr);
   CHECK(nvfp4j_op_name(NVFP4J_OP_COUNT) == nullptr);
@@ -227,10 +253,10 @@ TEST(paths) {
   CHECK_OK(nvfp4j_path(0, NVFP4J_DEVICE_CPU, small, 3, error));
   CHECK_EQ(small, "cp");
   CHECK_EQ(small[3], 'z');
-  CHECK_FAILS(nvfp4j_path(7, -1, text, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
-              "path: op is 7, expected 0 to 6");
+  CHECK_FAILS(nvfp4j_path(12, -1, text, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
+              "path: op is 12, expected 0 to 11");
   CHECK_FAILS(nvfp4j_path(-1, -1, text, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
-              "path: op is -1, expected 0 to 6");
+              "path: op is -1, expected 0 to 11");
   CHECK_FAILS(nvfp4j_path(0, -2, text, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
               "path: device is -2, expected -1 (the CPU) or a CUDA ordinal");
   CHECK_FAILS(nvfp4j_path(0, -1, nullptr, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
@@ -245,24 +271,46 @@ TEST(workspace_bytes) {
     CHECK_OK(nvfp4j_workspace_bytes(op, NVFP4J_DEVICE_CPU, 1000, 1024, &bytes, error));
     CHECK_EQ(bytes, 0);
   }
-  CHECK_FAILS(nvfp4j_workspace_bytes(9, -1, 1, 1, &bytes, error), NVFP4J_ERROR_INVALID_ARGUMENT,
-              "workspace_bytes: op is 9, expected 0 to 6");
+  CHECK_FAILS(nvfp4j_workspace_bytes(12, -1, 1, 1, &bytes, error), NVFP4J_ERROR_INVALID_ARGUMENT,
+              "workspace_bytes: op is 12, expected 0 to 11");
   CHECK_FAILS(nvfp4j_workspace_bytes(0, -1, -1, 1, &bytes, error), NVFP4J_ERROR_INVALID_ARGUMENT,
               "workspace_bytes: rows, columns are -1, 1, expected 0 or more");
   CHECK_FAILS(nvfp4j_workspace_bytes(0, -1, 1, 1, nullptr, error), NVFP4J_ERROR_INVALID_ARGUMENT,
               "workspace_bytes: bytes is NULL, expected a pointer");
 }
 
-TEST(scale_bytes_arguments) {
+TEST(buffer_sizes) {
+  using Function = int32_t (*)(int64_t, int64_t, int32_t, int64_t*, nvfp4j_error*);
+  for (const auto& [name, what, function] :
+       {std::tuple<std::string, std::string, Function>{"scale_bytes", "scales", nvfp4j_scale_bytes},
+        {"codes_bytes", "codes", nvfp4j_codes_bytes}}) {
+    int64_t bytes = -1;
+    CHECK_FAILS(function(-1, 16, 0, &bytes, error), NVFP4J_ERROR_INVALID_ARGUMENT,
+                name + ": rows is -1, expected 0 or more");
+    CHECK_FAILS(function(1, 24, 0, &bytes, error), NVFP4J_ERROR_INVALID_ARGUMENT,
+                name + ": columns is 24, expected a multiple of 16");
+    CHECK_FAILS(function(1, 16, 4, &bytes, error), NVFP4J_ERROR_INVALID_ARGUMENT,
+                name +
+                    ": scale_layout is 4, expected 0 to 3 (LINEAR, SWIZZLED_128X4, PREPARED, "
+                    "PACKED)");
+    CHECK_FAILS(function(1, 16, 0, nullptr, error), NVFP4J_ERROR_INVALID_ARGUMENT,
+                name + ": bytes is NULL, expected a pointer");
+    CHECK_FAILS(function(INT64_MAX, 64, 0, &bytes, error), NVFP4J_ERROR_INVALID_ARGUMENT,
+                name + ": rows, columns are 9223372036854775807, 64: their " + what +
+                    " do not fit the 64-bit address space");
+    CHECK_EQ(bytes, -1);
+  }
   int64_t bytes = -1;
-  CHECK_FAILS(nvfp4j_scale_bytes(-1, 16, 0, &bytes, error), NVFP4J_ERROR_INVALID_ARGUMENT,
-              "scale_bytes: rows is -1, expected 0 or more");
-  CHECK_FAILS(nvfp4j_scale_bytes(1, 24, 0, &bytes, error), NVFP4J_ERROR_INVALID_ARGUMENT,
-              "scale_bytes: columns is 24, expected a multiple of 16");
-  CHECK_FAILS(nvfp4j_scale_bytes(1, 16, 2, &bytes, error), NVFP4J_ERROR_INVALID_ARGUMENT,
-              "scale_bytes: scale_layout is 2, expected 0 to 1 (LINEAR, SWIZZLED_128X4)");
-  CHECK_FAILS(nvfp4j_scale_bytes(1, 16, 0, nullptr, error), NVFP4J_ERROR_INVALID_ARGUMENT,
-              "scale_bytes: bytes is NULL, expected a pointer");
+  CHECK_FAILS(nvfp4j_codes_bytes(1, INT64_MAX / 16 * 16, NVFP4J_SCALE_LAYOUT_PACKED, &bytes, error),
+              NVFP4J_ERROR_INVALID_ARGUMENT,
+              "codes_bytes: rows, columns are 1, 9223372036854775792: their codes do not fit the "
+              "64-bit address space");
+  constexpr int64_t codes[] = {5 * 24, 5 * 24, 5 * 27, 5 * 96};
+  constexpr int64_t scales[] = {5 * 3, 512, 0, 0};
+  for (int32_t layout = 0; layout < 4; ++layout) {
+    CHECK_EQ(codes_bytes(5, 48, layout), codes[layout]);
+    CHECK_EQ(scale_bytes(5, 48, layout), scales[layout]);
+  }
 }
 
 // What a machine without a GPU says; where there is one, this is another test's.

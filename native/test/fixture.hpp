@@ -16,6 +16,11 @@
 #include "check.hpp"
 #include "nvfp4j/nvfp4j.h"
 
+/// NVFP4J_ABI_VERSION as a string literal.
+#define NVFP4J_TEXT_OF(x) #x
+#define NVFP4J_TEXT(x) NVFP4J_TEXT_OF(x)
+#define NVFP4J_ABI_TEXT NVFP4J_TEXT(NVFP4J_ABI_VERSION)
+
 namespace fixture {
 
 /// What a call said.
@@ -165,22 +170,36 @@ inline int64_t scale_bytes(int64_t rows, int64_t columns, int32_t layout) {
   return bytes;
 }
 
+inline int64_t codes_bytes(int64_t rows, int64_t columns, int32_t layout) {
+  int64_t bytes = -1;
+  CHECK_OK(nvfp4j_codes_bytes(rows, columns, layout, &bytes, error));
+  return bytes;
+}
+
+inline int64_t global_scale_count(int32_t kind, int64_t groups, int64_t rows) {
+  return kind == NVFP4J_GLOBAL_SCALE_ROW      ? rows
+         : kind == NVFP4J_GLOBAL_SCALE_GROUP  ? groups
+         : kind == NVFP4J_GLOBAL_SCALE_HALVES ? 2 * groups
+                                              : 1;
+}
+
 /// An NVFP4 tensor with its buffers.
 struct Nvfp4 {
   Nvfp4(int64_t rows, int64_t columns, int32_t layout = NVFP4J_SCALE_LAYOUT_LINEAR,
-        int32_t kind = NVFP4J_GLOBAL_SCALE_TENSOR)
-      : codes(rows * columns / 2),
-        scales(scale_bytes(rows, columns, layout)),
-        global_scales(4 * (kind == NVFP4J_GLOBAL_SCALE_ROW ? rows : 1)) {
+        int32_t kind = NVFP4J_GLOBAL_SCALE_TENSOR, int64_t groups = 1)
+      : codes(codes_bytes(groups * rows, columns, layout)),
+        scales(groups * scale_bytes(rows, columns, layout)),
+        global_scales(4 * global_scale_count(kind, groups, rows)) {
     descriptor.struct_size = sizeof descriptor;
     descriptor.memory = NVFP4J_MEMORY_HOST;
     descriptor.scale_layout = layout;
     descriptor.global_scale_kind = kind;
+    descriptor.groups = groups;
     descriptor.rows = rows;
     descriptor.columns = columns;
     descriptor.codes = codes.data();
     descriptor.codes_bytes = codes.size();
-    descriptor.scales = scales.data();
+    descriptor.scales = scales.size() != 0 ? scales.data() : nullptr;
     descriptor.scales_bytes = scales.size();
     descriptor.global_scales = global_scales.data();
     descriptor.global_scales_count = global_scales.size() / 4;
@@ -205,6 +224,10 @@ inline nvfp4j_quantize_options quantize_options(int32_t global_scale = NVFP4J_GL
 inline nvfp4j_swiglu_options swiglu_options(int32_t columns = NVFP4J_SWIGLU_HALVES,
                                             float limit = 10.0f) {
   return {sizeof(nvfp4j_swiglu_options), columns, limit, 0};
+}
+
+inline nvfp4j_gemm_options gemm_options(bool swiglu = false, float limit = 10.0f) {
+  return {sizeof(nvfp4j_gemm_options), 0, swiglu ? 1 : 0, limit, NVFP4J_GEMM_PATH_AUTO, 0};
 }
 
 inline nvfp4j_status_record status_record() {

@@ -19,6 +19,7 @@ struct GuardedNvfp4 {
     descriptor.struct_size = sizeof descriptor;
     descriptor.scale_layout = layout;
     descriptor.global_scale_kind = kind;
+    descriptor.groups = 1;
     descriptor.rows = rows;
     descriptor.columns = columns;
     descriptor.codes = codes.data();
@@ -130,6 +131,61 @@ TEST(swizzle_and_copy_stay_inside) {
       const GuardedMatrix other(NVFP4J_DTYPE_U8, rows, blocks, blocks + 2, at_end);
       CHECK_OK(nvfp4j_copy(context, &linear.descriptor, &other.descriptor, error));
     }
+  }
+}
+
+TEST(matrix_products_stay_inside) {
+  for (const bool at_end : {false, true}) {
+    const Context context(2);
+    for (const int64_t m : {1, 5}) {
+      for (const int64_t k : {16, 48, 272, 1040, 1152}) {
+        const int64_t n = 16;
+        const GuardedMatrix a(NVFP4J_DTYPE_BF16, m, k, k + 1, at_end);
+        const GuardedNvfp4 q(m, k, NVFP4J_SCALE_LAYOUT_LINEAR, NVFP4J_GLOBAL_SCALE_ROW, at_end);
+        const GuardedNvfp4 w(n, k, NVFP4J_SCALE_LAYOUT_LINEAR, NVFP4J_GLOBAL_SCALE_TENSOR, at_end);
+        const GuardedMatrix d(NVFP4J_DTYPE_F32, m, n, n + 1, at_end);
+        const GuardedMatrix h(NVFP4J_DTYPE_BF16, m, n / 2, n / 2, at_end);
+        const GuardedMatrix weight(NVFP4J_DTYPE_F32, m, 1, 1, at_end);
+        const nvfp4j_tensor factors = tensor(weight.memory.data(), NVFP4J_DTYPE_F32, {m});
+        const GuardedMemory codes(static_cast<std::size_t>(n * k / 16 * 9), at_end);
+        const GuardedMemory unpacked(static_cast<std::size_t>(m * k * 2), at_end);
+        nvfp4j_nvfp4_tensor prepared = w.descriptor;
+        prepared.scale_layout = NVFP4J_SCALE_LAYOUT_PREPARED;
+        prepared.codes = codes.data();
+        prepared.codes_bytes = n * k / 16 * 9;
+        nvfp4j_nvfp4_tensor packed = q.descriptor;
+        packed.scale_layout = NVFP4J_SCALE_LAYOUT_PACKED;
+        packed.codes = unpacked.data();
+        packed.codes_bytes = m * k * 2;
+        for (nvfp4j_nvfp4_tensor* t : {&prepared, &packed}) {
+          t->scales = nullptr;
+          t->scales_bytes = 0;
+        }
+        const GuardedMemory one(4, at_end);
+        const GuardedMemory many(static_cast<std::size_t>(4 * m), at_end);
+        prepared.global_scales = one.data();
+        packed.global_scales = many.data();
+        CHECK_OK(nvfp4j_prepare_weights(context, &w.descriptor, &prepared, error));
+        CHECK_OK(nvfp4j_pack_activations(context, &q.descriptor, &packed, error));
+        const nvfp4j_gemm_options options = gemm_options();
+        const nvfp4j_gemm_options swiglu = gemm_options(true);
+        const GuardedMemory offset_memory(8, at_end);
+        reinterpret_cast<int32_t*>(offset_memory.data())[1] = static_cast<int32_t>(m);
+        const nvfp4j_tensor offsets = tensor(offset_memory.data(), NVFP4J_DTYPE_I32, {2});
+        for (const nvfp4j_nvfp4_tensor* weights :
+             {&w.descriptor, static_cast<const nvfp4j_nvfp4_tensor*>(&prepared)}) {
+          CHECK_OK(nvfp4j_gemm(context, &a.descriptor, nullptr, weights, nullptr, &options,
+                               &d.descriptor, error));
+          CHECK_OK(nvfp4j_gemm(context, nullptr, &q.descriptor, weights, nullptr, &options,
+                               &d.descriptor, error));
+          CHECK_OK(nvfp4j_gemm(context, nullptr, &packed, weights, &factors, &swiglu, &h.descriptor,
+                               error));
+          CHECK_OK(nvfp4j_grouped_gemm(context, nullptr, &q.descriptor, weights, &offsets, nullptr,
+                                       &options, &d.descriptor, error));
+        }
+      }
+    }
+    CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
   }
 }
 

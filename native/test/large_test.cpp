@@ -71,6 +71,7 @@ TEST(quantize_and_dequantize_beyond_2_to_the_31_elements) {
   output.struct_size = sizeof output;
   output.scale_layout = NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4;
   output.global_scale_kind = NVFP4J_GLOBAL_SCALE_ROW;
+  output.groups = 1;
   output.rows = kRows;
   output.columns = kColumns;
   output.codes = codes.data();

@@ -27,7 +27,7 @@ void tensor_argument(const std::string& op, const std::string& name, nvfp4j_tens
       return run(call);
     });
   };
-  spoiled(".struct_size is 80, expected 88 (ABI version 1)",
+  spoiled(".struct_size is 80, expected 88 (ABI version " NVFP4J_ABI_TEXT ")",
           [](nvfp4j_tensor& t) { t.struct_size = 80; });
   spoiled(".dtype is 6, expected 0 to 5 (F32, BF16, F16, U8, I32, I64)",
           [](nvfp4j_tensor& t) { t.dtype = 6; });
@@ -131,12 +131,23 @@ void nvfp4_argument(const std::string& op, const std::string& name, Nvfp4 Call::
       return run(call);
     });
   };
-  spoiled(".struct_size is 0, expected 80 (ABI version 1)", [](auto& t) { t.struct_size = 0; });
+  spoiled(".struct_size is 0, expected 88 (ABI version " NVFP4J_ABI_TEXT ")",
+          [](auto& t) { t.struct_size = 0; });
   spoiled(".memory is -1, expected 0 to 2 (HOST, PINNED, DEVICE)", [](auto& t) { t.memory = -1; });
-  spoiled(".scale_layout is 2, expected 0 to 1 (LINEAR, SWIZZLED_128X4)",
-          [](auto& t) { t.scale_layout = 2; });
-  spoiled(".global_scale_kind is 2, expected 0 to 1 (TENSOR, ROW)",
-          [](auto& t) { t.global_scale_kind = 2; });
+  spoiled(".scale_layout is 2 (PREPARED), expected LINEAR or SWIZZLED_128X4",
+          [](auto& t) { t.scale_layout = NVFP4J_SCALE_LAYOUT_PREPARED; });
+  spoiled(".scale_layout is 3 (PACKED), expected LINEAR or SWIZZLED_128X4",
+          [](auto& t) { t.scale_layout = NVFP4J_SCALE_LAYOUT_PACKED; });
+  spoiled(".scale_layout is -1 (unknown), expected LINEAR or SWIZZLED_128X4",
+          [](auto& t) { t.scale_layout = -1; });
+  spoiled(".global_scale_kind is 2 (GROUP), expected TENSOR or ROW",
+          [](auto& t) { t.global_scale_kind = NVFP4J_GLOBAL_SCALE_GROUP; });
+  spoiled(".global_scale_kind is 3 (HALVES), expected TENSOR or ROW",
+          [](auto& t) { t.global_scale_kind = NVFP4J_GLOBAL_SCALE_HALVES; });
+  spoiled(".global_scale_kind is 4 (unknown), expected TENSOR or ROW",
+          [](auto& t) { t.global_scale_kind = 4; });
+  spoiled(".groups is 2, expected 1", [](auto& t) { t.groups = 2; });
+  spoiled(".groups is 0, expected 1", [](auto& t) { t.groups = 0; });
   spoiled(" is in DEVICE memory, expected HOST or PINNED (the context's device is cpu)",
           [](auto& t) { t.memory = NVFP4J_MEMORY_DEVICE; });
   spoiled(".rows is -1, expected 0 or more", [](auto& t) { t.rows = -1; });
@@ -190,7 +201,7 @@ void quantize_options_argument(const std::string& op, const std::string& name,
       return run(call);
     });
   };
-  spoiled(name + ".struct_size is 20, expected 16 (ABI version 1)",
+  spoiled(name + ".struct_size is 20, expected 16 (ABI version " NVFP4J_ABI_TEXT ")",
           [](auto& o) { o.struct_size = 20; });
   spoiled(name + ".global_scale is 2, expected 0 to 1 (DYNAMIC, GIVEN)",
           [](auto& o) { o.global_scale = 2; });
@@ -208,7 +219,7 @@ void swiglu_options_argument(const std::string& op, const std::string& name,
       return run(call);
     });
   };
-  spoiled(name + ".struct_size is 1, expected 16 (ABI version 1)",
+  spoiled(name + ".struct_size is 1, expected 16 (ABI version " NVFP4J_ABI_TEXT ")",
           [](auto& o) { o.struct_size = 1; });
   spoiled(name + ".columns is 2, expected 0 to 1 (HALVES, INTERLEAVED)",
           [](auto& o) { o.columns = 2; });

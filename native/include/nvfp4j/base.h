@@ -31,7 +31,7 @@ extern "C" {
 
 /** @name ABI version: raised when a struct, a signature or a constant changes its meaning. */
 /**@{*/
-#define NVFP4J_ABI_VERSION 1
+#define NVFP4J_ABI_VERSION 2
 /**@}*/
 
 /** @name Status codes */
@@ -82,8 +82,13 @@ typedef struct nvfp4j_error {
 #define NVFP4J_OP_SWIGLU 4
 #define NVFP4J_OP_SWIGLU_QUANTIZE 5
 #define NVFP4J_OP_COPY 6
+#define NVFP4J_OP_GEMM 7
+#define NVFP4J_OP_GROUPED_GEMM 8
+#define NVFP4J_OP_BATCHED_GEMM 9
+#define NVFP4J_OP_PREPARE_WEIGHTS 10
+#define NVFP4J_OP_PACK_ACTIVATIONS 11
 /** Number of ops of this version. */
-#define NVFP4J_OP_COUNT 7
+#define NVFP4J_OP_COUNT 12
 /**@}*/
 
 /** The device number of the CPU device, wherever a function takes a device. */
@@ -110,7 +115,7 @@ NVFP4J_API const char* nvfp4j_op_name(int32_t op);
  * Which implementation of an op a device gets.
  *
  * On success `text` holds the implementation and its reason, for example `sm_90: quantize_sm90, compute capability 9.0`. When the device has none, the status is NVFP4J_ERROR_NOT_SUPPORTED and the
- * error's message is the reason.
+ * error's message is the reason. What a matrix product of one shape gets, nvfp4j_gemm_path says.
  * @param[in] op one of NVFP4J_OP_*.
  * @param[in] device NVFP4J_DEVICE_CPU, or a CUDA ordinal.
  * @param[out] text caller-owned buffer for a NUL-terminated string.

@@ -29,7 +29,7 @@ typedef struct nvfp4j_context_options {
   int32_t device;
   /** CPU: threads of its pool, 0 = one per available core. CUDA: must be 0. */
   int32_t threads;
-  /** CUDA: 1 = `cuda_stream` is a foreign cudaStream_t that the caller keeps alive (0 is the legacy default stream; cudaStreamPerThread is refused, since contexts change threads) and that belongs to the device's primary context, the one that the CUDA runtime uses; 0 = the context creates its own non-blocking stream. CPU: must be 0. Kernels on an own stream may be launched programmatically (compute capability 9.0): they start while the kernel before runs, and wait for its end before any access to memory; a caller's own kernel there that is launched so too must wait (griddepcontrol.wait) before it ends. On a foreign stream none is. */
+  /** CUDA: 1 = `cuda_stream` is a foreign cudaStream_t that the caller keeps alive (0 is the legacy default stream; cudaStreamPerThread is refused, since contexts change threads) and that belongs to the device's primary context, the one that the CUDA runtime uses; 0 = the context creates its own non-blocking stream. CPU: must be 0. Kernels on an own stream may be launched programmatically (compute capability 9.0): they start while the kernel before runs, and wait for its end before any access to memory; a caller's own kernel there that is launched so too must wait (griddepcontrol.wait) before it ends. A matrix product asks for its weights before the kernel before it has ended, unless that is an op of this context that writes them; where a caller's own kernel on an own stream writes weights, another op or a synchronisation must come between. On a foreign stream none is. */
   int32_t foreign_stream;
   /** The foreign cudaStream_t, or NULL. */
   void* cuda_stream;
@@ -47,6 +47,10 @@ typedef struct nvfp4j_context_options {
 #define NVFP4J_CAUSE_INDEX_OUT_OF_RANGE 2
 /** A block scale byte is NaN (0x7F) or has its sign bit set; it was decoded as E4M3 says. */
 #define NVFP4J_CAUSE_BAD_BLOCK_SCALE 3
+/** A result is NaN or infinite in F32, before it was rounded to the output's type: an operand that is, a global scale that is, or an overflow. It was written as it is. */
+#define NVFP4J_CAUSE_NON_FINITE_RESULT 4
+/** Offsets of groups are not 0 <= o[0] <= o[1] <= ... <= o[E] <= rows; no row was written. */
+#define NVFP4J_CAUSE_BAD_OFFSETS 5
 /**@}*/
 
 /** Words of nvfp4j_status_record::causes; room for ops to come. */

@@ -9,6 +9,7 @@
 #include "nvfp4j/context.h"
 #include "nvfp4j/copy.h"
 #include "nvfp4j/device.h"
+#include "nvfp4j/gemm.h"
 #include "nvfp4j/quantize.h"
 #include "nvfp4j/swiglu.h"
 #include "nvfp4j/swizzle.h"

@@ -66,6 +66,16 @@ typedef struct nvfp4j_tensor {
  * ceil(M/128)*128 * KP*4 bytes, padding zero.
  */
 #define NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4 1
+/**
+ * Weights in the order in which the matrix products read them, codes and scales together in `codes` (M*K/2 + M*K/16 bytes a group, the size of the linear layout); there is no `scales` buffer. Made by
+ * nvfp4j_prepare_weights and read by gemm, grouped_gemm and batched_gemm. The order is the same on every device, so that such tensors can be copied from one to another, but this version's own: never store it.
+ */
+#define NVFP4J_SCALE_LAYOUT_PREPARED 2
+/**
+ * Activations unpacked for the matrix products: `codes` holds the exact products code * block scale as BF16 [M, K], row-major (2*M*K bytes); there is no `scales` buffer. Made by nvfp4j_pack_activations
+ * and read by gemm, grouped_gemm and batched_gemm.
+ */
+#define NVFP4J_SCALE_LAYOUT_PACKED 3
 /**@}*/
 
 /** @name What a global scale covers */
@@ -74,9 +84,16 @@ typedef struct nvfp4j_tensor {
 #define NVFP4J_GLOBAL_SCALE_TENSOR 0
 /** One per row: global_scales[m]. */
 #define NVFP4J_GLOBAL_SCALE_ROW 1
+/** Weights: one per group: global_scales[g]. */
+#define NVFP4J_GLOBAL_SCALE_GROUP 2
+/** Weights: two per group: global_scales[2g] for rows 0..M/2-1, global_scales[2g+1] for rows M/2..M-1 (gate and up of a fused [w1|w3]). M is even. */
+#define NVFP4J_GLOBAL_SCALE_HALVES 3
 /**@}*/
 
-/** An NVFP4 tensor [M, K], K a multiple of 16. All three buffers have the same memory kind and do not overlap. */
+/**
+ * An NVFP4 tensor [M, K], or G of them stacked, [G, M, K] (the weights of G experts); K a multiple of 16. All its buffers have the same memory kind and do not overlap. Where an op does not say that it takes
+ * groups, G is 1, the scale layout is LINEAR or SWIZZLED_128X4, and the global scales are TENSOR or ROW.
+ */
 typedef struct nvfp4j_nvfp4_tensor {
   /** sizeof(nvfp4j_nvfp4_tensor), set by the caller. */
   int32_t struct_size;
@@ -86,25 +103,36 @@ typedef struct nvfp4j_nvfp4_tensor {
   int32_t scale_layout;
   /** One of NVFP4J_GLOBAL_SCALE_*. */
   int32_t global_scale_kind;
+  /** G, 1 for a matrix. */
+  int64_t groups;
   /** M, K in elements. */
   int64_t rows;
   int64_t columns;
-  /** Packed e2m1 codes [M, K/2], contiguous, 16-byte aligned (M*K/2 bytes). */
+  /** Packed e2m1 codes [G, M, K/2], contiguous, 16-byte aligned; what PREPARED and PACKED hold instead is said there. */
   void* codes;
-  /** Size of the buffer behind `codes`, in bytes; exactly M*K/2. */
+  /** Size of the buffer behind `codes`, in bytes; exactly what nvfp4j_codes_bytes says of G*M rows. */
   int64_t codes_bytes;
-  /** E4M3 block scales in `scale_layout`, 16-byte aligned. */
+  /** E4M3 block scales in `scale_layout`, G times one after the other, 16-byte aligned; NULL for PREPARED and PACKED. */
   void* scales;
   /** Size of the buffer behind `scales`, in bytes; exactly what the layout needs. */
   int64_t scales_bytes;
-  /** F32 global scales: 1, or M of them; 4-byte aligned. */
+  /** F32 global scales, 4-byte aligned. */
   void* global_scales;
-  /** Number of global scales; exactly 1 or M as `global_scale_kind` says. */
+  /** Number of global scales; exactly 1, M, G or 2G as `global_scale_kind` says. */
   int64_t global_scales_count;
 } nvfp4j_nvfp4_tensor;
 
 /**
- * Bytes of a block-scale buffer.
+ * Bytes of a buffer of codes.
+ * @param[in] rows,columns shape [M, K] in elements, K a multiple of 16.
+ * @param[in] scale_layout one of NVFP4J_SCALE_LAYOUT_*.
+ * @param[out] bytes receives the size.
+ */
+NVFP4J_API int32_t nvfp4j_codes_bytes(int64_t rows, int64_t columns, int32_t scale_layout,
+                                      int64_t* bytes, nvfp4j_error* error);
+
+/**
+ * Bytes of a block-scale buffer; 0 for the layouts that have none.
  * @param[in] rows,columns shape [M, K] in elements, K a multiple of 16.
  * @param[in] scale_layout one of NVFP4J_SCALE_LAYOUT_*.
  * @param[out] bytes receives the size.

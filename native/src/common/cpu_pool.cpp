@@ -39,7 +39,10 @@ class BlockSignals {
 
 }  // namespace
 
-CpuPool::CpuPool(int threads) : words_(static_cast<std::size_t>(threads)) {
+CpuPool::CpuPool(int threads)
+    : words_(static_cast<std::size_t>(threads)),
+      scratch_(std::make_unique_for_overwrite<std::uint8_t[]>(
+          static_cast<std::size_t>(threads) * kCpuScratchBytes + 64)) {
   workers_.reserve(static_cast<std::size_t>(threads - 1));
   const BlockSignals block;  // new threads inherit the mask
   try {

@@ -5,7 +5,9 @@
 #pragma once
 #include <algorithm>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <type_traits>
@@ -14,6 +16,9 @@
 namespace nvfp4j {
 
 inline constexpr int kMaxCpuThreads = 1024;
+
+/// Of a part's scratch memory: what leaves most of a core's second-level cache to others.
+inline constexpr std::size_t kCpuScratchBytes = std::size_t{192} << 10;
 
 class CpuPool {
  public:
@@ -53,6 +58,14 @@ class CpuPool {
   /// A word of scratch for each part, on a cache line of its own.
   std::uint32_t& word(int part) noexcept { return words_[static_cast<std::size_t>(part)].value; }
 
+  /// kCpuScratchBytes for each part, on cache lines of its own. Memory that nobody uses is reserved
+  /// only.
+  void* scratch(int part) noexcept {
+    const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(scratch_.get());
+    return reinterpret_cast<void*>((begin + 63) / 64 * 64 +
+                                   static_cast<std::size_t>(part) * kCpuScratchBytes);
+  }
+
  private:
   struct Job {
     void (*function)(const void*, int, std::int64_t, std::int64_t) noexcept;
@@ -70,6 +83,7 @@ class CpuPool {
   void stop() noexcept;
 
   std::vector<Word> words_;
+  std::unique_ptr<std::uint8_t[]> scratch_;
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable start_;

@@ -5,6 +5,7 @@
 
 #include "common/context.hpp"
 #include "common/guard.hpp"
+#include "common/names.hpp"
 #include "common/op_table.hpp"
 #include "common/tensor_checks.hpp"
 #include "nvfp4j/nvfp4j.h"
@@ -41,6 +42,32 @@ void check_device(const char* name, std::int32_t device) {
        info.name, device);
 }
 #endif
+
+// What nvfp4j_codes_bytes and nvfp4j_scale_bytes have in common.
+int32_t buffer_bytes(const char* name, const char* what,
+                     bool (*size_of)(std::int64_t, std::int64_t, std::int32_t, std::int64_t*),
+                     std::int64_t rows, std::int64_t columns, std::int32_t scale_layout,
+                     std::int64_t* bytes, nvfp4j_error* error) {
+  return guard(error, name, [&] {
+    if (rows < 0)
+      fail(NVFP4J_ERROR_INVALID_ARGUMENT, "%s: rows is %lld, expected 0 or more", name,
+           static_cast<long long>(rows));
+    if (columns < 0 || columns % 16 != 0) {
+      fail(NVFP4J_ERROR_INVALID_ARGUMENT, "%s: columns is %lld, expected a multiple of 16", name,
+           static_cast<long long>(columns));
+    }
+    check_choice(name, "scale_layout", scale_layout, kScaleLayoutCount,
+                 "LINEAR, SWIZZLED_128X4, PREPARED, PACKED");
+    check_not_null(name, "bytes", bytes);
+    std::int64_t size;
+    if (!size_of(rows, columns, scale_layout, &size)) {
+      fail(NVFP4J_ERROR_INVALID_ARGUMENT,
+           "%s: rows, columns are %lld, %lld: their %s do not fit the 64-bit address space", name,
+           static_cast<long long>(rows), static_cast<long long>(columns), what);
+    }
+    *bytes = size;
+  });
+}
 
 }  // namespace
 
@@ -111,27 +138,16 @@ int32_t nvfp4j_workspace_bytes(int32_t op, int32_t device, int64_t rows, int64_t
   });
 }
 
+int32_t nvfp4j_codes_bytes(int64_t rows, int64_t columns, int32_t scale_layout, int64_t* bytes,
+                           nvfp4j_error* error) {
+  return buffer_bytes("codes_bytes", "codes", codes_bytes, rows, columns, scale_layout, bytes,
+                      error);
+}
+
 int32_t nvfp4j_scale_bytes(int64_t rows, int64_t columns, int32_t scale_layout, int64_t* bytes,
                            nvfp4j_error* error) {
-  constexpr const char* name = "scale_bytes";
-  return guard(error, name, [&] {
-    if (rows < 0)
-      fail(NVFP4J_ERROR_INVALID_ARGUMENT, "%s: rows is %lld, expected 0 or more", name,
-           static_cast<long long>(rows));
-    if (columns < 0 || columns % 16 != 0) {
-      fail(NVFP4J_ERROR_INVALID_ARGUMENT, "%s: columns is %lld, expected a multiple of 16", name,
-           static_cast<long long>(columns));
-    }
-    check_choice(name, "scale_layout", scale_layout, 2, "LINEAR, SWIZZLED_128X4");
-    check_not_null(name, "bytes", bytes);
-    std::int64_t size;
-    if (!scale_bytes(rows, columns, scale_layout, &size)) {
-      fail(NVFP4J_ERROR_INVALID_ARGUMENT,
-           "%s: rows, columns are %lld, %lld: their scales do not fit the 64-bit address space",
-           name, static_cast<long long>(rows), static_cast<long long>(columns));
-    }
-    *bytes = size;
-  });
+  return buffer_bytes("scale_bytes", "scales", scale_bytes, rows, columns, scale_layout, bytes,
+                      error);
 }
 
 }  // extern "C"

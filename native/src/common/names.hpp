@@ -26,24 +26,38 @@ inline const char* memory_name(std::int32_t memory) {
   return memory >= 0 && memory < 3 ? names[memory] : "unknown";
 }
 
+inline constexpr std::int32_t kScaleLayoutCount = 4;
+
 inline const char* scale_layout_name(std::int32_t layout) {
-  constexpr const char* names[] = {"LINEAR", "SWIZZLED_128X4"};
-  return layout >= 0 && layout < 2 ? names[layout] : "unknown";
+  constexpr const char* names[kScaleLayoutCount] = {"LINEAR", "SWIZZLED_128X4", "PREPARED",
+                                                    "PACKED"};
+  return layout >= 0 && layout < kScaleLayoutCount ? names[layout] : "unknown";
 }
 
-inline constexpr std::int32_t kCauseCount = 4;
+inline constexpr std::int32_t kGlobalScaleKindCount = 4;
+
+inline const char* global_scale_kind_name(std::int32_t kind) {
+  constexpr const char* names[kGlobalScaleKindCount] = {"TENSOR", "ROW", "GROUP", "HALVES"};
+  return kind >= 0 && kind < kGlobalScaleKindCount ? names[kind] : "unknown";
+}
+
+inline constexpr std::int32_t kCauseCount = 6;
 
 inline const char* cause_name(std::int32_t cause) {
-  constexpr const char* names[kCauseCount] = {"NON_FINITE_INPUT", "BAD_GLOBAL_SCALE",
-                                              "INDEX_OUT_OF_RANGE", "BAD_BLOCK_SCALE"};
+  constexpr const char* names[kCauseCount] = {"NON_FINITE_INPUT",   "BAD_GLOBAL_SCALE",
+                                              "INDEX_OUT_OF_RANGE", "BAD_BLOCK_SCALE",
+                                              "NON_FINITE_RESULT",  "BAD_OFFSETS"};
   return cause >= 0 && cause < kCauseCount ? names[cause] : "unknown";
 }
 
 inline const char* cause_sentence(std::int32_t cause) {
   constexpr const char* sentences[kCauseCount] = {
       "an input element is NaN or infinite",
-      "a supplied global scale is not finite or not positive", "an index is out of range",
-      "a block scale byte is NaN or has its sign bit set"};
+      "a supplied global scale is not finite or not positive",
+      "an index is out of range",
+      "a block scale byte is NaN or has its sign bit set",
+      "a result is NaN or infinite in F32",
+      "the offsets of the groups do not ascend from 0 or more to the number of rows or less"};
   return cause >= 0 && cause < kCauseCount ? sentences[cause] : "a cause of a later version";
 }
 

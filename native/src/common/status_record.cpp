@@ -57,6 +57,8 @@ void throw_if_reported(const DeviceStatus& status) {
       add(", first seen at row %lld", static_cast<long long>(status.first_row));
     if (status.first_row >= 0 && status.first_column >= 0)
       add(", column %lld", static_cast<long long>(status.first_column));
+    if (status.first_row < 0 && status.first_column >= 0)
+      add(", first seen at column %lld", static_cast<long long>(status.first_column));
   }
   for (std::int32_t op = 0; op < NVFP4J_STATUS_WORDS; ++op) {
     for (std::int32_t cause = 0; cause < 64; ++cause) {

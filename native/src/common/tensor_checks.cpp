@@ -72,7 +72,15 @@ void check_dtype(const char* op, const char* name, const nvfp4j_tensor& tensor, 
        name, shape_text(tensor).chars, dtype_name(tensor.dtype));
 }
 
-// Checks a buffer of `bytes` bytes that begins at `data`.
+}  // namespace
+
+void check_alignment(const char* op, const char* name, const void* data, std::uint64_t alignment) {
+  if ((reinterpret_cast<std::uintptr_t>(data) & (alignment - 1)) != 0) [[unlikely]] {
+    fail(kInvalid, "%s: %s is at address %p, expected a multiple of %llu bytes", op, name, data,
+         static_cast<unsigned long long>(alignment));
+  }
+}
+
 Buffer make_buffer(const char* op, const char* name, const void* data, std::uint64_t bytes,
                    std::uint64_t pitch, std::uint64_t width, std::uint64_t alignment) {
   const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(data);
@@ -87,27 +95,6 @@ Buffer make_buffer(const char* op, const char* name, const void* data, std::uint
          name, data, static_cast<unsigned long long>(bytes));
   }
   return Buffer{name, begin, bytes, pitch, width};
-}
-
-// The names of an NVFP4 tensor's buffers live as long as the program does: sentences point at them.
-struct Nvfp4Names {
-  const char* codes;
-  const char* scales;
-  const char* global_scales;
-};
-
-Nvfp4Names nvfp4_names(const char* name) {
-  if (name[0] == 'i') return {"input.codes", "input.scales", "input.global_scales"};
-  return {"output.codes", "output.scales", "output.global_scales"};
-}
-
-}  // namespace
-
-void check_alignment(const char* op, const char* name, const void* data, std::uint64_t alignment) {
-  if ((reinterpret_cast<std::uintptr_t>(data) & (alignment - 1)) != 0) [[unlikely]] {
-    fail(kInvalid, "%s: %s is at address %p, expected a multiple of %llu bytes", op, name, data,
-         static_cast<unsigned long long>(alignment));
-  }
 }
 
 void check_tensor(const char* op, const char* name, const nvfp4j_tensor* tensor) {
@@ -222,88 +209,6 @@ void check_shape(const char* op, const char* name, const Matrix& matrix, std::in
   }
 }
 
-Nvfp4Buffers check_nvfp4(const Place& place, const char* name, const nvfp4j_nvfp4_tensor* tensor) {
-  const char* op = place.op;
-  check_struct(op, name, tensor);
-  const Nvfp4Names names = nvfp4_names(name);
-  if (static_cast<std::uint32_t>(tensor->memory) > NVFP4J_MEMORY_DEVICE) [[unlikely]] {
-    fail(kInvalid, "%s: %s.memory is %d, expected 0 to 2 (HOST, PINNED, DEVICE)", op, name,
-         tensor->memory);
-  }
-  if (static_cast<std::uint32_t>(tensor->scale_layout) > NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4)
-      [[unlikely]] {
-    fail(kInvalid, "%s: %s.scale_layout is %d, expected 0 to 1 (LINEAR, SWIZZLED_128X4)", op, name,
-         tensor->scale_layout);
-  }
-  if (static_cast<std::uint32_t>(tensor->global_scale_kind) > NVFP4J_GLOBAL_SCALE_ROW)
-      [[unlikely]] {
-    fail(kInvalid, "%s: %s.global_scale_kind is %d, expected 0 to 1 (TENSOR, ROW)", op, name,
-         tensor->global_scale_kind);
-  }
-  check_memory(place, name, tensor->memory);
-  const std::int64_t rows = tensor->rows;
-  const std::int64_t columns = tensor->columns;
-  if (rows < 0) [[unlikely]] {
-    fail(kInvalid, "%s: %s.rows is %lld, expected 0 or more", op, name,
-         static_cast<long long>(rows));
-  }
-  if (columns <= 0 || columns % 16 != 0) [[unlikely]] {
-    fail(kInvalid, "%s: %s.columns is %lld, expected a positive multiple of 16", op, name,
-         static_cast<long long>(columns));
-  }
-  std::int64_t codes;
-  std::int64_t scales;
-  std::int64_t global_scales;
-  if (__builtin_mul_overflow(rows, columns / 2, &codes) ||
-      !scale_bytes(rows, columns, tensor->scale_layout, &scales) ||
-      __builtin_mul_overflow(rows, std::int64_t{4}, &global_scales)) [[unlikely]] {
-    fail(kInvalid, "%s: %s with shape [%lld, %lld] does not fit the 64-bit address space", op, name,
-         static_cast<long long>(rows), static_cast<long long>(columns));
-  }
-  if (tensor->codes_bytes != codes) [[unlikely]] {
-    fail(kInvalid, "%s: %s has %lld bytes, expected %lld (m=%lld, k=%lld: %lld bytes per row)", op,
-         names.codes, static_cast<long long>(tensor->codes_bytes), static_cast<long long>(codes),
-         static_cast<long long>(rows), static_cast<long long>(columns),
-         static_cast<long long>(columns / 2));
-  }
-  if (tensor->scales_bytes != scales) [[unlikely]] {
-    fail(kInvalid,
-         "%s: %s has %lld bytes, expected %lld (m=%lld, k=%lld: %lld scales per row, layout %s)",
-         op, names.scales, static_cast<long long>(tensor->scales_bytes),
-         static_cast<long long>(scales), static_cast<long long>(rows),
-         static_cast<long long>(columns), static_cast<long long>(columns / 16),
-         scale_layout_name(tensor->scale_layout));
-  }
-  const bool per_row = tensor->global_scale_kind == NVFP4J_GLOBAL_SCALE_ROW;
-  const std::int64_t count = per_row ? rows : 1;
-  if (tensor->global_scales_count != count) [[unlikely]] {
-    fail(kInvalid, "%s: %s has %lld elements, expected %lld (%s)", op, names.global_scales,
-         static_cast<long long>(tensor->global_scales_count), static_cast<long long>(count),
-         per_row ? "one per row" : "one for the tensor");
-  }
-  const auto whole = [op](const char* what, const void* data, std::int64_t bytes,
-                          std::uint64_t alignment) {
-    const std::uint64_t size = static_cast<std::uint64_t>(bytes);
-    return make_buffer(op, what, data, size, size, size, alignment);
-  };
-  const Nvfp4Buffers buffers{
-      whole(names.codes, tensor->codes, codes, 16), whole(names.scales, tensor->scales, scales, 16),
-      whole(names.global_scales, tensor->global_scales, per_row ? global_scales : 4, 4)};
-  check_disjoint(op, buffers.scales, buffers.codes);
-  check_disjoint(op, buffers.global_scales, buffers.codes);
-  check_disjoint(op, buffers.global_scales, buffers.scales);
-  return buffers;
-}
-
-void check_nvfp4_shape(const char* op, const char* name, const nvfp4j_nvfp4_tensor* tensor,
-                       std::int64_t rows, std::int64_t columns, const char* why) {
-  if (tensor->rows != rows || tensor->columns != columns) [[unlikely]] {
-    fail(kInvalid, "%s: %s has shape [%lld, %lld], expected [%lld, %lld] (%s)", op, name,
-         static_cast<long long>(tensor->rows), static_cast<long long>(tensor->columns),
-         static_cast<long long>(rows), static_cast<long long>(columns), why);
-  }
-}
-
 void check_disjoint(const char* op, const Buffer& written, const Buffer& other) {
   if (written.bytes == 0 || other.bytes == 0) return;
   const bool before = written.begin + written.bytes <= other.begin;
@@ -325,16 +230,6 @@ void check_disjoint(const char* op, const Buffer& written, const Buffer& other) 
        op, written.name, static_cast<unsigned long long>(written.bytes),
        static_cast<unsigned long long>(written.begin), other.name,
        static_cast<unsigned long long>(other.bytes), static_cast<unsigned long long>(other.begin));
-}
-
-bool scale_bytes(std::int64_t rows, std::int64_t columns, std::int32_t layout,
-                 std::int64_t* bytes) {
-  const std::int64_t blocks = columns / 16;
-  if (layout == NVFP4J_SCALE_LAYOUT_LINEAR) return !__builtin_mul_overflow(rows, blocks, bytes);
-  const std::int64_t row_tiles = rows / 128 + (rows % 128 != 0);
-  const std::int64_t column_tiles = blocks / 4 + (blocks % 4 != 0);
-  return !__builtin_mul_overflow(row_tiles, column_tiles, bytes) &&
-         !__builtin_mul_overflow(*bytes, std::int64_t{512}, bytes);
 }
 
 }  // namespace nvfp4j

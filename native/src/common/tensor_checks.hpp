@@ -54,6 +54,18 @@ constexpr DtypeSet dtype_set(std::initializer_list<std::int32_t> dtypes) {
   return set;
 }
 
+/// What an op takes of NVFP4 tensors.
+struct Nvfp4Accepted {
+  std::uint32_t scale_layouts;       // the bits 1 << NVFP4J_SCALE_LAYOUT_*
+  std::uint32_t global_scale_kinds;  // the bits 1 << NVFP4J_GLOBAL_SCALE_*
+  bool groups;                       // more than one
+};
+
+/// A matrix in one of the layouts of the format itself.
+inline constexpr Nvfp4Accepted kNvfp4Matrix{
+    1u << NVFP4J_SCALE_LAYOUT_LINEAR | 1u << NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4,
+    1u << NVFP4J_GLOBAL_SCALE_TENSOR | 1u << NVFP4J_GLOBAL_SCALE_ROW, false};
+
 /// Where tensors must be: what the context's device can reach.
 struct Place {
   const char* op;
@@ -123,15 +135,39 @@ void check_shape(const char* op, const char* name, const Matrix& matrix, std::in
 /// Where the first element of a buffer must be; `alignment` is a power of two.
 void check_alignment(const char* op, const char* name, const void* data, std::uint64_t alignment);
 
-/// An NVFP4 tensor of the shape that it says it has.
-Nvfp4Buffers check_nvfp4(const Place& place, const char* name, const nvfp4j_nvfp4_tensor* tensor);
+/// A buffer of `bytes` bytes that begins at `data`.
+Buffer make_buffer(const char* op, const char* name, const void* data, std::uint64_t bytes,
+                   std::uint64_t pitch, std::uint64_t width, std::uint64_t alignment);
 
-/// The names of the three buffers of an NVFP4 tensor called `input` or `output`.
+/// An NVFP4 tensor of the shape that it says it has. `name` is one of those in nvfp4_names.
+Nvfp4Buffers check_nvfp4(const Place& place, const char* name, const nvfp4j_nvfp4_tensor* tensor,
+                         const Nvfp4Accepted& accepted = kNvfp4Matrix);
+
+/// A matrix of [rows, columns], as `why` says.
 void check_nvfp4_shape(const char* op, const char* name, const nvfp4j_nvfp4_tensor* tensor,
                        std::int64_t rows, std::int64_t columns, const char* why);
 
 /// No byte of `written` is a byte of `other`. Strided buffers with the same pitch may interleave.
 void check_disjoint(const char* op, const Buffer& written, const Buffer& other);
+
+/// The same groups, rows, columns and kind of global scales as `other`, the argument `other_name`.
+void check_nvfp4_alike(const char* op, const char* name, const nvfp4j_nvfp4_tensor* tensor,
+                       const char* other_name, const nvfp4j_nvfp4_tensor* other);
+
+/// No buffer of `written` overlaps one of `read`.
+void check_disjoint(const char* op, const Nvfp4Buffers& written, const Nvfp4Buffers& read);
+
+/// Bytes of a row of a buffer of codes; `layout` is a known one, `columns` a multiple of 16.
+constexpr std::int64_t code_row_bytes(std::int64_t columns, std::int32_t layout) {
+  const std::int64_t blocks = columns / 16;
+  return layout == NVFP4J_SCALE_LAYOUT_PREPARED ? 9 * blocks
+         : layout == NVFP4J_SCALE_LAYOUT_PACKED ? 32 * blocks
+                                                : 8 * blocks;
+}
+
+/// Bytes of a buffer of codes; false where they do not fit 63 bits.
+[[nodiscard]] bool codes_bytes(std::int64_t rows, std::int64_t columns, std::int32_t layout,
+                               std::int64_t* bytes);
 
 /// Bytes of a block-scale buffer; false where they do not fit 63 bits. `layout` is a known one;
 /// rows, columns >= 0.

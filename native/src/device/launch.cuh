@@ -12,15 +12,15 @@ namespace nvfp4j {
 namespace launch_detail {
 
 inline cudaError_t launch(const void* kernel, const CudaLaunch& l,
-                          const cudaLaunchAttribute* attribute, dim3 grid, int threads,
+                          const cudaLaunchAttribute* attributes, int count, dim3 grid, int threads,
                           int shared_bytes, void** arguments) {
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
   config.stream = l.stream;
-  config.attrs = const_cast<cudaLaunchAttribute*>(attribute);
-  config.numAttrs = attribute != nullptr ? 1 : 0;
+  config.attrs = const_cast<cudaLaunchAttribute*>(attributes);
+  config.numAttrs = static_cast<unsigned>(count);
   return cudaLaunchKernelExC(&config, kernel, arguments);
 }
 
@@ -32,7 +32,7 @@ inline cudaError_t launch_programmatic(const void* kernel, const CudaLaunch& l, 
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
-  return launch_detail::launch(kernel, l, l.programmatic ? &attribute : nullptr, grid, threads,
+  return launch_detail::launch(kernel, l, &attribute, l.programmatic ? 1 : 0, grid, threads,
                                shared_bytes, arguments);
 }
 
@@ -42,7 +42,21 @@ inline cudaError_t launch_cooperative(const void* kernel, const CudaLaunch& l, d
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeCooperative;
   attribute.val.cooperative = 1;
-  return launch_detail::launch(kernel, l, &attribute, grid, threads, shared_bytes, arguments);
+  return launch_detail::launch(kernel, l, &attribute, 1, grid, threads, shared_bytes, arguments);
+}
+
+// As launch_programmatic(), in clusters of `cluster` thread blocks.
+inline cudaError_t launch_clusters(const void* kernel, const CudaLaunch& l, dim3 grid, int threads,
+                                   int shared_bytes, int cluster, void** arguments) {
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeClusterDimension;
+  attributes[0].val.clusterDim.x = static_cast<unsigned>(cluster);
+  attributes[0].val.clusterDim.y = 1;
+  attributes[0].val.clusterDim.z = 1;
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  return launch_detail::launch(kernel, l, attributes, l.programmatic ? 2 : 1, grid, threads,
+                               shared_bytes, arguments);
 }
 
 inline dim3 grid_of(std::int64_t blocks) { return dim3(static_cast<unsigned>(blocks)); }

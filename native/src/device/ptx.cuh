@@ -71,6 +71,18 @@ __device__ __forceinline__ void await_predecessor() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
+// The two apart, for a kernel that reads before it waits what CudaLaunch::before does not touch, or whose successor would take memory from it if it started at once. Each thread that reads or writes waits.
+__device__ __forceinline__ void wait_for_predecessor() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// After that wait; the first thread of a thread block that calls it speaks for the block.
+__device__ __forceinline__ void start_successor() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
@@ -79,6 +91,11 @@ __device__ __forceinline__ void await_predecessor() {
 __device__ __forceinline__ std::uint64_t policy_evict_first() {
   std::uint64_t p;
   asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(p));
+  return p;
+}
+__device__ __forceinline__ std::uint64_t policy_evict_last() {
+  std::uint64_t p;
+  asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(p));
   return p;
 }
 

@@ -5,9 +5,9 @@
 
 namespace nvfp4j::device {
 
-// Cold by construction: kept out of line so that the clean path pays a predicate and nothing else.
-__device__ __noinline__ inline void report(DeviceStatus* status, int op, int cause, long long row,
-                                           long long column) {
+// For code that cannot afford a call: registers that live across one go to memory.
+__device__ __forceinline__ void report_here(DeviceStatus* status, int op, int cause, long long row,
+                                            long long column) {
   atomicOr(&status->causes[op], 1ull << cause);
   if (atomicCAS(&status->claimed, 0u, 1u) == 0u) {
     status->first_op = op;
@@ -15,6 +15,12 @@ __device__ __noinline__ inline void report(DeviceStatus* status, int op, int cau
     status->first_row = row;
     status->first_column = column;
   }
+}
+
+// Cold by construction: kept out of line so that the clean path pays a predicate and nothing else.
+__device__ __noinline__ inline void report(DeviceStatus* status, int op, int cause, long long row,
+                                           long long column) {
+  report_here(status, op, cause, row, column);
 }
 
 }  // namespace nvfp4j::device

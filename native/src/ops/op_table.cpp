@@ -4,6 +4,9 @@
 
 #include "ops/copy/copy_cpu.hpp"
 #include "ops/dequantize/dequantize_cpu.hpp"
+#include "ops/gemm/gemm_cpu.hpp"
+#include "ops/pack_activations/pack_activations_cpu.hpp"
+#include "ops/prepare_weights/prepare_weights_cpu.hpp"
 #include "ops/quantize/quantize_cpu.hpp"
 #include "ops/swiglu/swiglu_cpu.hpp"
 #include "ops/swiglu_quantize/swiglu_quantize_cpu.hpp"
@@ -11,17 +14,22 @@
 #if NVFP4J_WITH_CUDA
 #include "ops/copy/copy_cuda.hpp"
 #include "ops/dequantize/dequantize_cuda.hpp"
+#include "ops/gemm/gemm_cuda.hpp"
+#include "ops/pack_activations/pack_activations_cuda.hpp"
+#include "ops/prepare_weights/prepare_weights_cuda.hpp"
 #include "ops/quantize/quantize_cuda.hpp"
 #include "ops/swiglu/swiglu_cuda.hpp"
 #include "ops/swiglu_quantize/swiglu_quantize_cuda.hpp"
 #include "ops/swizzle/swizzle_cuda.hpp"
-#define NVFP4J_OP(op) \
-  {#op,               \
-   op##_cpu_path,     \
-   op##_cuda_path,    \
-   op##_cuda_refusal, \
-   op##_cuda_warm_up, \
-   op##_cuda_workspace_bytes}
+// `kernels`: the op whose CUDA kernels it runs.
+#define NVFP4J_OP_WITH(op, kernels) \
+  {#op,                             \
+   op##_cpu_path,                   \
+   kernels##_cuda_path,             \
+   kernels##_cuda_refusal,          \
+   kernels##_cuda_warm_up,          \
+   kernels##_cuda_workspace_bytes}
+#define NVFP4J_OP(op) NVFP4J_OP_WITH(op, op)
 #define NVFP4J_COPY_OP                             \
   {"copy",                                         \
    copy_cpu_path,                                  \
@@ -31,18 +39,31 @@
    [](const CudaDeviceProperties&, std::int64_t, std::int64_t) { return std::int64_t{0}; }}
 #else
 #define NVFP4J_OP(op) {#op, op##_cpu_path, nullptr, nullptr, nullptr, nullptr}
+#define NVFP4J_OP_WITH(op, kernels) NVFP4J_OP(op)
 #define NVFP4J_COPY_OP NVFP4J_OP(copy)
 #endif
 
 namespace nvfp4j {
 
 const OpInfo op_table[NVFP4J_OP_COUNT] = {
-    NVFP4J_OP(quantize), NVFP4J_OP(dequantize),      NVFP4J_OP(swizzle), NVFP4J_OP(unswizzle),
-    NVFP4J_OP(swiglu),   NVFP4J_OP(swiglu_quantize), NVFP4J_COPY_OP,
+    NVFP4J_OP(quantize),
+    NVFP4J_OP(dequantize),
+    NVFP4J_OP(swizzle),
+    NVFP4J_OP(unswizzle),
+    NVFP4J_OP(swiglu),
+    NVFP4J_OP(swiglu_quantize),
+    NVFP4J_COPY_OP,
+    NVFP4J_OP(gemm),
+    NVFP4J_OP_WITH(grouped_gemm, gemm),
+    NVFP4J_OP_WITH(batched_gemm, gemm),
+    NVFP4J_OP(prepare_weights),
+    NVFP4J_OP(pack_activations),
 };
 
 static_assert(NVFP4J_OP_QUANTIZE == 0 && NVFP4J_OP_DEQUANTIZE == 1 && NVFP4J_OP_SWIZZLE == 2 &&
               NVFP4J_OP_UNSWIZZLE == 3 && NVFP4J_OP_SWIGLU == 4 && NVFP4J_OP_SWIGLU_QUANTIZE == 5 &&
-              NVFP4J_OP_COPY == 6 && NVFP4J_OP_COUNT == 7);
+              NVFP4J_OP_COPY == 6 && NVFP4J_OP_GEMM == 7 && NVFP4J_OP_GROUPED_GEMM == 8 &&
+              NVFP4J_OP_BATCHED_GEMM == 9 && NVFP4J_OP_PREPARE_WEIGHTS == 10 &&
+              NVFP4J_OP_PACK_ACTIVATIONS == 11 && NVFP4J_OP_COUNT == 12);
 
 }  // namespace nvfp4j

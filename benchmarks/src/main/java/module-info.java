@@ -4,8 +4,9 @@
 /// same card.
 ///
 /// An application, not an API: nothing is exported. Open, because JMH's forked workers reflect on
-/// the generated classes. The native access that [io.github.nvfp4j.benchmarks.CeilingKernels] needs
-/// is this module's own; the library's stays in `io.github.nvfp4j.bindings`.
+/// the generated classes. The native access that [io.github.nvfp4j.benchmarks.CeilingKernels] and
+/// [io.github.nvfp4j.benchmarks.CublasLt] need is this module's own; the library's stays in
+/// `io.github.nvfp4j.bindings`.
 @SuppressWarnings("requires-automatic") // JMH 1.37 has no module descriptor
 open module io.github.nvfp4j.benchmarks {
   requires io.github.nvfp4j;

@@ -11,8 +11,15 @@ public enum Cause {
   BAD_GLOBAL_SCALE(1),
   /// An index is out of range: its row was written as zeros.
   INDEX_OUT_OF_RANGE(2),
-  /// A block scale byte is NaN (0x7F) or has its sign bit set: it was decoded as E4M3 says.
-  BAD_BLOCK_SCALE(3);
+  /// A block scale byte is NaN (0x7F) or has its sign bit set: [Dequantize] decoded it as E4M3
+  /// says, a matrix product took it for NaN.
+  BAD_BLOCK_SCALE(3),
+  /// A result of a matrix product is NaN or infinite in F32, before it was rounded to the output's
+  /// type: an operand that is, a global scale that is, or an overflow. It was written as it is.
+  NON_FINITE_RESULT(4),
+  /// Offsets of groups do not ascend from at least 0 to at most the number of rows: nothing was
+  /// written.
+  BAD_OFFSETS(5);
 
   private final int code;
 

@@ -17,9 +17,9 @@ import org.jspecify.annotations.Nullable;
 /// Where ops run: the CPU, or one CUDA device. The caller chooses; an op that the device cannot run
 /// is refused, never run elsewhere.
 ///
-/// Both have the same surface and, for the ops of this version, give the same bits. On the CPU
-/// device an op is done when it returns, page-locked memory is ordinary memory, an [Event] reads
-/// the clock, and a [Graph] replays calls.
+/// Both have the same surface and give the same bits, but for matrix products whose sum depends on
+/// its order ([Gemm] says when it does not). On the CPU device an op is done when it returns,
+/// page-locked memory is ordinary memory, an [Event] reads the clock, and a [Graph] replays calls.
 ///
 /// A device is a handle: several of the same device may be open, and take each other's tensors.
 /// Thread-safe.
@@ -179,7 +179,7 @@ public final class Device implements AutoCloseable {
   }
 
   /// Which implementation of an op the device gets, and why: for example `sm_90: quantize_sm90,
-  /// compute capability 9.0`.
+  /// compute capability 9.0`. What a matrix product of one shape gets, [Gemm#path] says.
   ///
   /// @throws DeviceNotSupportedException if it has none; the message is the reason
   public String pathFor(Op op) {
@@ -245,14 +245,30 @@ public final class Device implements AutoCloseable {
     return allocateNvfp4(arena, rows, columns, ScaleLayout.LINEAR, GlobalScale.TENSOR);
   }
 
-  /// A new NVFP4 tensor in this device's memory: codes, scales and global scales in one allocation.
-  /// Otherwise as [#allocate].
+  /// A new NVFP4 matrix `[rows, columns]`; otherwise as the form with groups.
+  public Nvfp4Tensor allocateNvfp4(
+      Arena arena, long rows, long columns, ScaleLayout scaleLayout, GlobalScale globalScale) {
+    return allocateNvfp4(arena, 1, rows, columns, scaleLayout, globalScale);
+  }
+
+  /// A new NVFP4 tensor in this device's memory, `groups` matrices `[rows, columns]`: codes, scales
+  /// and global scales in one allocation. Otherwise as [#allocate].
   ///
+  /// @param groups G, at least 1
   /// @param rows M, at least 0
   /// @param columns K in elements, a positive multiple of 16
   /// @throws IllegalArgumentException if the shape is not one
   public Nvfp4Tensor allocateNvfp4(
-      Arena arena, long rows, long columns, ScaleLayout scaleLayout, GlobalScale globalScale) {
+      Arena arena,
+      long groups,
+      long rows,
+      long columns,
+      ScaleLayout scaleLayout,
+      GlobalScale globalScale) {
+    if (groups < 1) {
+      throw new IllegalArgumentException(
+          "allocateNvfp4: groups is " + groups + ", expected at least 1");
+    }
     if (rows < 0) {
       throw new IllegalArgumentException(
           "allocateNvfp4: rows is " + rows + ", expected at least 0");
@@ -261,30 +277,34 @@ public final class Device implements AutoCloseable {
       throw new IllegalArgumentException(
           "allocateNvfp4: columns is " + columns + ", expected a positive multiple of 16");
     }
-    long[] codes = {rows, columns / 2};
-    long scaleBytes = scaleLayout.bytes(rows, columns);
-    long[] scales =
-        scaleLayout == ScaleLayout.LINEAR
-            ? new long[] {rows, columns / 16}
-            : new long[] {scaleBytes};
-    long[] globals = {globalScale.count(rows)};
-    long codeBytes = Extents.bytes(DType.U8, codes);
-    long globalBytes = Extents.bytes(DType.F32, globals);
+    long codeBytes;
+    long scaleBytes;
+    long globals;
+    long globalBytes;
     long total;
     try {
+      codeBytes = scaleLayout.codesBytes(Math.multiplyExact(groups, rows), columns);
+      scaleBytes = Math.multiplyExact(groups, scaleLayout.bytes(rows, columns));
+      globals = globalScale.count(groups, rows);
+      globalBytes = Math.multiplyExact(globals, 4L);
       total = Math.addExact(Math.addExact(aligned(codeBytes), aligned(scaleBytes)), globalBytes);
     } catch (ArithmeticException e) {
+      String shape = (groups == 1 ? "[" : "[" + groups + ", ") + rows + ", " + columns + "]";
       throw new IllegalArgumentException(
-          "allocateNvfp4: [" + rows + ", " + columns + "] needs more than 2^63 - 1 bytes", e);
+          "allocateNvfp4: " + shape + " needs more than 2^63 - 1 bytes", e);
     }
     Memory memory = allocate("allocateNvfp4", arena, total, ALIGNMENT);
     long scalesAt = aligned(codeBytes);
     long globalsAt = scalesAt + aligned(scaleBytes);
-    return Nvfp4Tensor.of(
+    DType codes = scaleLayout == ScaleLayout.PACKED ? DType.BF16 : DType.U8;
+    return Nvfp4Tensor.shaped(
         arena,
-        memory.tensor(arena, 0, codeBytes, DType.U8, codes),
-        memory.tensor(arena, scalesAt, scaleBytes, DType.U8, scales),
-        memory.tensor(arena, globalsAt, globalBytes, DType.F32, globals),
+        groups,
+        rows,
+        columns,
+        memory.tensor(arena, 0, codeBytes, codes, new long[] {codeBytes / codes.bytes()}),
+        memory.tensor(arena, scalesAt, scaleBytes, DType.U8, new long[] {scaleBytes}),
+        memory.tensor(arena, globalsAt, globalBytes, DType.F32, new long[] {globals}),
         scaleLayout,
         globalScale);
   }

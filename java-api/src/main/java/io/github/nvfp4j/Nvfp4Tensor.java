@@ -7,16 +7,20 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
-/// An NVFP4 matrix `[M, K]`: packed e2m1 codes, one E4M3 scale per block of 16 elements of a row,
-/// and one F32 global scale for the tensor or for each row. An element is `e2m1(code) *
+/// An NVFP4 matrix `[M, K]`, or a stack of `G` of them, `[G, M, K]` (the weights of experts):
+/// packed e2m1 codes, one E4M3 scale per block of 16 elements of a row, and F32 global scales, for
+/// the tensor, each row, each matrix of a stack, or the halves of each. An element is `e2m1(code) *
 /// (e4m3(scale) * globalScale)`.
 ///
 /// Byte `j` of a row of codes holds element `2j` in its low and element `2j + 1` in its high
 /// nibble. e2m1 code values are 0, 0.5, 1, 1.5, 2, 3, 4, 6 and, with bit 3 set, their negatives.
 ///
-/// It is a **view** of its three tensors, which are one memory kind on one device, and lives as
-/// long as their arena.
+/// It is a **view** of its tensors, which are one memory kind on one device, and lives as long as
+/// their arena. Operands of matrix products may be in an order of their own
+/// ([ScaleLayout#PREPARED], [ScaleLayout#PACKED]): [Device#allocateNvfp4] makes such tensors,
+/// [PrepareWeights] and [PackActivations] fill them.
 public final class Nvfp4Tensor {
+  private final long groups;
   private final long rows;
   private final long columns;
   private final Tensor codes;
@@ -36,13 +40,17 @@ public final class Nvfp4Tensor {
 
   private Nvfp4Tensor(
       Arena arena,
+      long groups,
+      long rows,
+      long columns,
       Tensor codes,
       Tensor scales,
       Tensor globalScales,
       ScaleLayout scaleLayout,
       GlobalScale globalScale) {
-    this.rows = codes.shape(0);
-    this.columns = codes.shape(1) * 2;
+    this.groups = groups;
+    this.rows = rows;
+    this.columns = columns;
     this.codes = codes;
     this.scales = scales;
     this.globalScales = globalScales;
@@ -59,44 +67,51 @@ public final class Nvfp4Tensor {
             codes.memory,
             scaleLayout.code(),
             globalScale.code(),
+            groups,
             rows,
             columns,
             codes.address(),
             codes.byteSize(),
-            scales.address(),
+            scaleLayout.hasScales() ? scales.address() : 0,
             scales.byteSize(),
             globalScales.address(),
             globalScales.elements());
   }
 
-  /// A view of three tensors; what the global scales cover follows from their number: one is for
-  /// the tensor, `M` of them (M not 1) are for the rows.
+  /// A view of three tensors; what the global scales cover follows from their number. Of a matrix
+  /// `[M, K]`: one is for the tensor, any other number for the rows (two for its halves are named:
+  /// see the longer form). Of a stack `[G, M, K]`: one is for the tensor, `2 * G` are for the
+  /// halves of each matrix, any other number for the matrices.
   ///
   /// @see #of(Arena, Tensor, Tensor, Tensor, ScaleLayout, GlobalScale)
   public static Nvfp4Tensor of(
       Arena arena, Tensor codes, Tensor scales, Tensor globalScales, ScaleLayout scaleLayout) {
-    return of(
-        arena,
-        codes,
-        scales,
-        globalScales,
-        scaleLayout,
-        globalScales.elements() == 1 ? GlobalScale.TENSOR : GlobalScale.ROW);
+    GlobalScale kind = GlobalScale.TENSOR;
+    if (globalScales.elements() != 1) {
+      boolean stack = codes.rank() == 3;
+      boolean halves =
+          stack
+              && globalScales.elements() % 2 == 0
+              && globalScales.elements() / 2 == codes.shape(0);
+      kind = halves ? GlobalScale.HALVES : stack ? GlobalScale.GROUP : GlobalScale.ROW;
+    }
+    return of(arena, codes, scales, globalScales, scaleLayout, kind);
   }
 
-  /// A view of three tensors. Sizes of scales and global scales, and alignment (16 bytes for codes
-  /// and scales), are checked by the ops that use it.
+  /// A view of three tensors, as a checkpoint has them. Sizes of scales and global scales, and
+  /// alignment (16 bytes for codes and scales), are checked by the ops that use it.
   ///
   /// @param arena the arena that all three belong to: a call can only keep the memory open that it
   ///   knows through it
-  /// @param codes U8 `[M, K/2]`, contiguous
-  /// @param scales U8, contiguous, as many bytes as `scaleLayout` needs: `[M, K/16]`, or the
-  ///   swizzled bytes in any shape
-  /// @param globalScales F32, contiguous: one (`[1]` or a scalar), or `[M]`
-  /// @param scaleLayout how the scales lie
+  /// @param codes U8 `[M, K/2]` or `[G, M, K/2]`, contiguous
+  /// @param scales U8, contiguous, as many bytes as `scaleLayout` needs: `[M, K/16]` or `[G, M,
+  ///   K/16]`, or the swizzled bytes in any shape
+  /// @param globalScales F32, contiguous, any shape: one, `M`, `G` or `2 * G`, as `globalScale`
+  ///   says
+  /// @param scaleLayout [ScaleLayout#LINEAR] or [ScaleLayout#SWIZZLED_128X4]
   /// @param globalScale what one global scale covers
-  /// @throws IllegalArgumentException if a type, rank or stride is wrong, the three are not in
-  ///   memory of one kind on one device, or one belongs to another arena
+  /// @throws IllegalArgumentException if a type, rank, stride or layout is wrong, the three are not
+  ///   in memory of one kind on one device, or one belongs to another arena
   public static Nvfp4Tensor of(
       Arena arena,
       Tensor codes,
@@ -104,34 +119,84 @@ public final class Nvfp4Tensor {
       Tensor globalScales,
       ScaleLayout scaleLayout,
       GlobalScale globalScale) {
+    if (!scaleLayout.hasScales()) {
+      throw new IllegalArgumentException(
+          "nvfp4: scaleLayout is "
+              + scaleLayout
+              + ", expected LINEAR or SWIZZLED_128X4: tensors of that layout are made by"
+              + " Device.allocateNvfp4");
+    }
     check(arena, "codes", codes, DType.U8, codes);
     check(arena, "scales", scales, DType.U8, codes);
     check(arena, "globalScales", globalScales, DType.F32, codes);
-    if (codes.rank() != 2) {
+    int rank = codes.rank();
+    if (rank != 2 && rank != 3) {
       throw new IllegalArgumentException(
           "nvfp4: codes has shape "
               + Arrays.toString(codes.shape())
-              + ", expected rank 2: [M, K/2]");
+              + ", expected rank 2: [M, K/2], or rank 3: [G, M, K/2]");
     }
-    if (codes.shape(1) > Long.MAX_VALUE / 2) {
+    if (codes.shape(rank - 1) > Long.MAX_VALUE / 2) {
       throw new IllegalArgumentException(
-          "nvfp4: codes has " + codes.shape(1) + " columns, expected at most 2^62 - 1");
+          "nvfp4: codes has " + codes.shape(rank - 1) + " columns, expected at most 2^62 - 1");
     }
-    // Canonical shapes, so that any two tensors of one kind can be copied into each other. Where a
-    // size is wrong, the op that uses the tensor says so.
-    long rows = codes.shape(0);
-    long blocks = codes.shape(1) / 8;
-    long[] scaleShape =
-        scaleLayout == ScaleLayout.LINEAR
-            ? new long[] {rows, blocks}
-            : new long[] {scales.elements()};
-    return new Nvfp4Tensor(
+    return shaped(
         arena,
+        rank == 3 ? codes.shape(0) : 1,
+        codes.shape(rank - 2),
+        codes.shape(rank - 1) * 2,
         codes,
-        shaped(arena, scales, scaleShape),
-        shaped(arena, globalScales, globalScales.elements()),
+        scales,
+        globalScales,
         scaleLayout,
         globalScale);
+  }
+
+  /// The buffers in canonical shapes, so that any two tensors of one kind can be copied into each
+  /// other. Where a size is wrong, the op that uses the tensor says so.
+  static Nvfp4Tensor shaped(
+      Arena arena,
+      long groups,
+      long rows,
+      long columns,
+      Tensor codes,
+      Tensor scales,
+      Tensor globalScales,
+      ScaleLayout scaleLayout,
+      GlobalScale globalScale) {
+    return new Nvfp4Tensor(
+        arena,
+        groups,
+        rows,
+        columns,
+        shaped(arena, codes, codesShape(scaleLayout, groups, rows, columns, codes.elements())),
+        shaped(arena, scales, scalesShape(scaleLayout, groups, rows, columns, scales.elements())),
+        shaped(
+            arena,
+            globalScales,
+            globalScale == GlobalScale.HALVES && groups != 1
+                ? new long[] {groups, 2}
+                : new long[] {globalScales.elements()}),
+        scaleLayout,
+        globalScale);
+  }
+
+  private static long[] codesShape(
+      ScaleLayout layout, long groups, long rows, long columns, long elements) {
+    return switch (layout) {
+      case LINEAR, SWIZZLED_128X4 -> stack(groups, rows, columns / 2);
+      case PACKED -> stack(groups, rows, columns);
+      case PREPARED -> new long[] {elements};
+    };
+  }
+
+  private static long[] scalesShape(
+      ScaleLayout layout, long groups, long rows, long columns, long elements) {
+    return layout == ScaleLayout.LINEAR ? stack(groups, rows, columns / 16) : new long[] {elements};
+  }
+
+  private static long[] stack(long groups, long rows, long columns) {
+    return groups == 1 ? new long[] {rows, columns} : new long[] {groups, rows, columns};
   }
 
   private static Tensor shaped(Arena arena, Tensor tensor, long... shape) {
@@ -166,7 +231,12 @@ public final class Nvfp4Tensor {
     }
   }
 
-  /// M.
+  /// G: 1 for a matrix.
+  public long groups() {
+    return groups;
+  }
+
+  /// M: the rows of a matrix, or of each matrix of a stack.
   public long rows() {
     return rows;
   }
@@ -176,17 +246,20 @@ public final class Nvfp4Tensor {
     return columns;
   }
 
-  /// The packed codes, U8 `[M, K/2]`: a view.
+  /// The packed codes, U8 `[M, K/2]`, or `[G, M, K/2]` where G is not 1: a view. Where the layout
+  /// is [ScaleLayout#PREPARED], codes and scales in the products' order, U8 `[bytes]`; where it is
+  /// [ScaleLayout#PACKED], the unpacked values without global scale, BF16 `[M, K]`.
   public Tensor codes() {
     return codes;
   }
 
-  /// The block scales, U8: a view, `[M, K/16]` or, swizzled, `[bytes]`.
+  /// The block scales, U8: a view, `[M, K/16]` (`[G, M, K/16]` where G is not 1) or, swizzled,
+  /// `[bytes]`. [ScaleLayout#PREPARED] and [ScaleLayout#PACKED] have none: an empty tensor, `[0]`.
   public Tensor scales() {
     return scales;
   }
 
-  /// The global scales, F32: a view, `[1]` or `[M]`.
+  /// The global scales, F32: a view, `[1]`, `[M]`, `[G]` or `[G, 2]` (`[2]` where G is 1).
   public Tensor globalScales() {
     return globalScales;
   }
@@ -207,12 +280,13 @@ public final class Nvfp4Tensor {
   }
 
   /// Copies codes, scales and global scales into another NVFP4 tensor of the same shape and
-  /// layouts; as [Tensor#copyTo], three copies.
+  /// layouts; as [Tensor#copyTo], a copy for each.
   ///
   /// @throws IllegalArgumentException if shape, scale layout or kind of global scale differ;
   ///   nothing is copied then
   public void copyTo(Stream stream, Nvfp4Tensor destination) {
-    if (destination.rows != rows
+    if (destination.groups != groups
+        || destination.rows != rows
         || destination.columns != columns
         || destination.scaleLayout != scaleLayout
         || destination.globalScale != globalScale) {
@@ -220,7 +294,9 @@ public final class Nvfp4Tensor {
           "copy: destination is " + destination + ", expected the like of the source, " + this);
     }
     Copy.run(stream, codes, destination.codes);
-    Copy.run(stream, scales, destination.scales);
+    if (scaleLayout.hasScales()) {
+      Copy.run(stream, scales, destination.scales);
+    }
     Copy.run(stream, globalScales, destination.globalScales);
   }
 
@@ -235,17 +311,22 @@ public final class Nvfp4Tensor {
   /// @throws OutOfDeviceMemoryException if the device has no room
   public Nvfp4Tensor to(Stream stream, Arena arena) {
     Nvfp4Tensor copy =
-        stream.device().allocateNvfp4(arena, rows, columns, scaleLayout, globalScale);
+        stream.device().allocateNvfp4(arena, groups, rows, columns, scaleLayout, globalScale);
     copyTo(stream, copy);
     return copy;
   }
 
   /// A **copy** of this tensor in ordinary host memory of `arena`. Waits until it is done.
   public Nvfp4Tensor toHost(Stream stream, Arena arena) {
-    return of(
+    return shaped(
         arena,
+        groups,
+        rows,
+        columns,
         codes.toHost(stream, arena),
-        scales.toHost(stream, arena),
+        scaleLayout.hasScales()
+            ? scales.toHost(stream, arena)
+            : Tensor.of(arena, arena.allocate(0), DType.U8, 0),
         globalScales.toHost(stream, arena),
         scaleLayout,
         globalScale);
@@ -264,8 +345,8 @@ public final class Nvfp4Tensor {
         + (ordinal == Tensor.HOST ? "on the host" : "on cuda:" + ordinal);
   }
 
-  /// Type and shape, for example `NVFP4[16, 7168]`.
+  /// Type and shape, for example `NVFP4[16, 7168]` or `NVFP4[8, 512, 7168]`.
   String describe() {
-    return "NVFP4[" + rows + ", " + columns + "]";
+    return "NVFP4[" + (groups == 1 ? "" : groups + ", ") + rows + ", " + columns + "]";
   }
 }

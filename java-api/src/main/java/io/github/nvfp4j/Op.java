@@ -18,7 +18,17 @@ public enum Op {
   /// [SwigluQuantize].
   SWIGLU_QUANTIZE(5),
   /// [Tensor#copyTo] and its relatives.
-  COPY(6);
+  COPY(6),
+  /// [Gemm].
+  GEMM(7),
+  /// [GroupedGemm].
+  GROUPED_GEMM(8),
+  /// [BatchedGemm].
+  BATCHED_GEMM(9),
+  /// [PrepareWeights].
+  PREPARE_WEIGHTS(10),
+  /// [PackActivations].
+  PACK_ACTIVATIONS(11);
 
   private final int code;
   private final String opName = name().toLowerCase(Locale.ROOT);

@@ -380,12 +380,38 @@ public final class Tensor {
         allocation);
   }
 
-  /// The same contiguous elements in another shape of as many: a view.
-  Tensor reshaped(Arena arena, long... dims) {
+  /// The same elements in another shape of as many: a **view** of the same memory. `[T, G, K]`, for
+  /// example, is `[T, G * K]`.
+  ///
+  /// @param arena the arena of this tensor
+  /// @param shape up to 4 dimensions, each at least 0
+  /// @throws IllegalArgumentException if the arena is another one, this tensor is not contiguous,
+  ///   or the shape has another number of elements
+  public Tensor reshaped(Arena arena, long... shape) {
+    long[] dims = shape.clone();
+    Scopes.require("reshaped", arena, descriptor);
+    if (Extents.elements(dims) != elements) {
+      throw new IllegalArgumentException(
+          "reshaped: shape is "
+              + Arrays.toString(dims)
+              + ", expected "
+              + elements
+              + " elements, as many as "
+              + describe()
+              + " has");
+    }
+    if (!isContiguous()) {
+      throw new IllegalArgumentException(
+          "reshaped: tensor has strides "
+              + Arrays.toString(stride)
+              + " for shape "
+              + Arrays.toString(this.shape)
+              + ", expected contiguous memory");
+    }
     return new Tensor(
         arena,
         dtype,
-        dims.clone(),
+        dims,
         Extents.contiguous(dims),
         elements,
         address,

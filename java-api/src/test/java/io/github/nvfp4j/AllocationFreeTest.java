@@ -87,6 +87,18 @@ final class AllocationFreeTest {
       Nvfp4Tensor q = device.allocateNvfp4(arena, 0, 64);
       Nvfp4Tensor q32 = device.allocateNvfp4(arena, 0, 32);
       Swiglu.Options swiglu = Swiglu.Options.DEFAULT;
+      Nvfp4Tensor w = device.allocateNvfp4(arena, 32, 64);
+      Nvfp4Tensor prepared =
+          device.allocateNvfp4(arena, 32, 64, ScaleLayout.PREPARED, GlobalScale.TENSOR);
+      Nvfp4Tensor packed =
+          device.allocateNvfp4(arena, 0, 64, ScaleLayout.PACKED, GlobalScale.TENSOR);
+      Nvfp4Tensor experts =
+          device.allocateNvfp4(arena, 2, 32, 64, ScaleLayout.LINEAR, GlobalScale.HALVES);
+      Nvfp4Tensor slices =
+          device.allocateNvfp4(arena, 2, 16, 32, ScaleLayout.LINEAR, GlobalScale.GROUP);
+      Tensor offsets = device.allocate(arena, DType.I32, 3);
+      Tensor d16 = device.allocate(arena, DType.BF16, 0, 16);
+      Gemm.Options gated = Gemm.Options.DEFAULT.withSwiglu(10);
       Map<String, Runnable> calls = new LinkedHashMap<>();
       calls.put("quantize", () -> Quantize.dynamic(stream, x, q));
       calls.put(
@@ -106,6 +118,12 @@ final class AllocationFreeTest {
           "swiglu_quantize",
           () -> SwigluQuantize.run(stream, x, weight, q32, swiglu, Quantize.Options.DYNAMIC));
       calls.put("copy", () -> x.copyTo(stream, copy));
+      calls.put("gemm of BF16", () -> Gemm.run(stream, x, w, half));
+      calls.put("gemm of NVFP4", () -> Gemm.run(stream, q, prepared, half));
+      calls.put("gemm with SwiGLU", () -> Gemm.run(stream, packed, w, weight, d16, gated));
+      calls.put("grouped_gemm", () -> GroupedGemm.run(stream, q, experts, offsets, half));
+      calls.put("batched_gemm", () -> BatchedGemm.run(stream, x, slices, half));
+      calls.put("pack_activations", () -> PackActivations.run(stream, q, packed));
       calls.forEach((name, call) -> {
         // Until it is compiled by C2, a call may allocate: at most a few rounds are allowed for
         // that.

@@ -22,6 +22,8 @@ final class ConstantsTest {
     check(ScaleLayout.values(), ScaleLayout::code, "SCALE_LAYOUT_");
     check(Recipe.values(), Recipe::code, "RECIPE_");
     check(ZeroScale.values(), ZeroScale::code, "ZERO_SCALE_");
+    check(Gemm.Path.values(), Gemm.Path::code, "GEMM_PATH_");
+    check(Gemm.Activations.values(), Gemm.Activations::code, "GEMM_A_");
     check(SwigluColumns.values(), SwigluColumns::code, "SWIGLU_");
     check(Cause.values(), Cause::code, "CAUSE_");
     check(Status.values(), Status::code, "ERROR_");
@@ -33,6 +35,11 @@ final class ConstantsTest {
     for (Quantize.Source each : Quantize.Source.values()) {
       assertThat(each.code()).isEqualTo(constant("GLOBAL_SCALE_" + each.name()));
     }
+    long constants =
+        Arrays.stream(Nvfp4jConstants.class.getFields())
+            .filter(field -> field.getName().startsWith("GLOBAL_SCALE_"))
+            .count();
+    assertThat(constants).isEqualTo(GlobalScale.values().length + Quantize.Source.values().length);
   }
 
   private static <E extends Enum<E>> void check(E[] values, ToIntFunction<E> code, String prefix)
@@ -81,6 +88,22 @@ final class ConstantsTest {
   }
 
   @Test
+  void gemmOptionsKeepWhatTheyWereGiven() {
+    Gemm.Options all =
+        Gemm.Options.DEFAULT.withSwiglu(7.5f).withPath(Gemm.Path.WGMMA).withBatchInvariant(true);
+    assertThat(all).hasToString("WGMMA batch invariant swiglu limit 7.5");
+    assertThat(all.batchInvariant()).isTrue();
+    assertThat(all.swiglu()).isTrue();
+    assertThat(all.limit()).isEqualTo(7.5f);
+    assertThat(all.path()).isEqualTo(Gemm.Path.WGMMA);
+    int[] fields = all.struct.toArray(ValueLayout.JAVA_INT);
+    assertThat(fields).containsExactly(24, 1, 1, Float.floatToRawIntBits(7.5f), 3, 0);
+    assertThat(Gemm.Options.DEFAULT).hasToString("AUTO");
+    assertThat(Gemm.Options.DEFAULT.struct.toArray(ValueLayout.JAVA_INT))
+        .containsExactly(24, 0, 0, 0, 0, 0);
+  }
+
+  @Test
   void scaleLayoutsHaveTheLibrarysSizes() {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment out = arena.allocate(ValueLayout.JAVA_LONG);
@@ -91,6 +114,10 @@ final class ConstantsTest {
                 Nvfp4jNative.scaleBytes(rows, columns, layout.code(), out, MemorySegment.NULL);
             assertThat(status).isZero();
             assertThat(layout.bytes(rows, columns)).isEqualTo(out.get(ValueLayout.JAVA_LONG, 0));
+            status = Nvfp4jNative.codesBytes(rows, columns, layout.code(), out, MemorySegment.NULL);
+            assertThat(status).isZero();
+            assertThat(layout.codesBytes(rows, columns))
+                .isEqualTo(out.get(ValueLayout.JAVA_LONG, 0));
           }
         }
       }

@@ -97,8 +97,8 @@ final class CopyTest {
     @Test
     void nvfp4TensorsAreCopiedWhole() {
       float[] values = new Values(5).finite(DType.F32, 40, 96);
-      for (ScaleLayout layout : ScaleLayout.values()) {
-        for (GlobalScale globalScale : GlobalScale.values()) {
+      for (ScaleLayout layout : LAYOUTS) {
+        for (GlobalScale globalScale : GLOBAL_SCALES) {
           Nvfp4Tensor q = output(40, 96, layout, globalScale);
           Quantize.dynamic(stream, upload(DType.F32, values, 40, 96), q);
           Nvfp4Tensor host = q.toHost(stream, arena);

@@ -146,7 +146,7 @@ final class HammerTest {
         if (bad) {
           x[random.nextInt(x.length)] = Float.NaN;
         }
-        GlobalScale globalScale = GlobalScale.values()[random.nextInt(2)];
+        GlobalScale globalScale = OnDevice.GLOBAL_SCALES.get(random.nextInt(2));
         try (Stream stream = device.openStream();
             Arena arena = random.nextBoolean() ? Arena.ofConfined() : Arena.ofShared()) {
           MemorySegment memory = arena.allocateFrom(ValueLayout.JAVA_FLOAT, x);

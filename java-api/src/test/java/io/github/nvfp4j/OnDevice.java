@@ -8,6 +8,7 @@ import io.github.nvfp4j.reference.SwizzleReference;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 
@@ -16,6 +17,12 @@ import org.junit.jupiter.api.BeforeEach;
 abstract class OnDevice {
   /// What outputs are filled with before an op: no op writes it everywhere by accident.
   static final byte POISON = (byte) 0xA5;
+
+  /// The global scales that quantisation makes.
+  static final List<GlobalScale> GLOBAL_SCALES = List.of(GlobalScale.TENSOR, GlobalScale.ROW);
+
+  /// The scale layouts that quantisation writes.
+  static final List<ScaleLayout> LAYOUTS = List.of(ScaleLayout.LINEAR, ScaleLayout.SWIZZLED_128X4);
 
   final String id;
   Device device;

@@ -63,10 +63,10 @@ final class QuantizeTest {
     static List<Case> cases() {
       List<Case> cases = new ArrayList<>();
       for (DType dtype : List.of(DType.F32, DType.BF16, DType.F16)) {
-        for (GlobalScale globalScale : GlobalScale.values()) {
+        for (GlobalScale globalScale : GLOBAL_SCALES) {
           for (Recipe recipe : Recipe.values()) {
             for (ZeroScale zeroScale : ZeroScale.values()) {
-              for (ScaleLayout layout : ScaleLayout.values()) {
+              for (ScaleLayout layout : LAYOUTS) {
                 cases.add(new Case(dtype, globalScale, recipe, zeroScale, layout));
               }
             }
@@ -151,7 +151,7 @@ final class QuantizeTest {
     }
 
     @ParameterizedTest
-    @EnumSource
+    @EnumSource(names = {"TENSOR", "ROW"})
     void writesZerosForARowThatDoesNotExist(GlobalScale globalScale) {
       float[] x = new Values(8).finite(DType.BF16, 9, 64);
       int[] rows = {3, -1, 8, 9, Integer.MIN_VALUE, Integer.MAX_VALUE, 0};
@@ -211,9 +211,9 @@ final class QuantizeTest {
     }
 
     @ParameterizedTest
-    @EnumSource
+    @EnumSource(names = {"TENSOR", "ROW"})
     void acceptsNoRows(GlobalScale globalScale) {
-      for (ScaleLayout layout : ScaleLayout.values()) {
+      for (ScaleLayout layout : LAYOUTS) {
         Nvfp4Tensor out = output(0, 64, layout, globalScale);
         Quantize.dynamic(stream, upload(DType.BF16, new float[0], 0, 64), out);
       }

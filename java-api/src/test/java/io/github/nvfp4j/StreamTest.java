@@ -222,7 +222,7 @@ final class StreamTest {
       assertThat(device.toString()).startsWith(id);
       assertThat(Nvfp4j.version()).matches("[0-9]+\\.[0-9]+\\.[0-9]+.*");
       assertThat(Nvfp4j.buildInfo()).startsWith("{").contains("\"compiler\"");
-      assertThat(Nvfp4j.abiVersion()).isEqualTo(1);
+      assertThat(Nvfp4j.abiVersion()).isEqualTo(2);
     }
   }
 }

@@ -102,12 +102,12 @@ final class SwigluTest {
       for (int[] shape : SHAPES) {
         int rows = shape[0];
         int columns = shape[1];
-        for (GlobalScale globalScale : GlobalScale.values()) {
+        for (GlobalScale globalScale : GLOBAL_SCALES) {
           for (Recipe recipe : Recipe.values()) {
             Values values = new Values(++salt);
             float[] x = values.activations(c.dtype, rows, 2 * columns);
             float[] weight = weight(c, values, rows);
-            ScaleLayout layout = ScaleLayout.values()[salt % 2];
+            ScaleLayout layout = LAYOUTS.get(salt % 2);
             Nvfp4Tensor out = output(rows, columns, layout, globalScale);
             SwigluQuantize.run(
                 stream,

@@ -145,6 +145,40 @@ final class TensorRejectionTest {
           () -> q(4, 30));
       row("rows", "-1", "allocateNvfp4: rows is -1, expected at least 0", () -> q(-1, 32));
       row(
+          "groups",
+          "0",
+          "allocateNvfp4: groups is 0, expected at least 1",
+          () -> device.allocateNvfp4(arena, 0, 8, 32, ScaleLayout.LINEAR, GlobalScale.GROUP));
+      row(
+          "groups",
+          "2^40, of 2^40 rows",
+          "allocateNvfp4: [1099511627776, 1099511627776, 32] needs more than 2^63 - 1 bytes",
+          () ->
+              device.allocateNvfp4(
+                  arena, 1L << 40, 1L << 40, 32, ScaleLayout.PREPARED, GlobalScale.GROUP));
+      row(
+          "scaleLayout",
+          "PREPARED",
+          "nvfp4: scaleLayout is PREPARED, expected LINEAR or SWIZZLED_128X4: tensors of that"
+              + " layout are made by Device.allocateNvfp4",
+          () ->
+              Nvfp4Tensor.of(
+                  arena,
+                  t(DType.U8, 8, 16),
+                  t(DType.U8, 0),
+                  t(DType.F32, 1),
+                  ScaleLayout.PREPARED));
+      row(
+          "shape",
+          "of other elements",
+          "reshaped: shape is [3, 5], expected 16 elements, as many as F32[2, 8] has",
+          () -> t(DType.F32, 2, 8).reshaped(arena, 3, 5));
+      row(
+          "tensor",
+          "strided",
+          "reshaped: tensor has strides [16, 1] for shape [2, 8], expected contiguous memory",
+          () -> t(DType.F32, 2, 16).slice(arena, 1, 0, 8).reshaped(arena, 16));
+      row(
           "codes",
           "F32",
           "nvfp4: codes has dtype F32, expected U8",
@@ -169,7 +203,7 @@ final class TensorRejectionTest {
       row(
           "codes",
           "flat",
-          "nvfp4: codes has shape [64], expected rank 2: [M, K/2]",
+          "nvfp4: codes has shape [64], expected rank 2: [M, K/2], or rank 3: [G, M, K/2]",
           () ->
               Nvfp4Tensor.of(
                   arena, t(DType.U8, 64), t(DType.U8, 8), t(DType.F32, 1), ScaleLayout.LINEAR));

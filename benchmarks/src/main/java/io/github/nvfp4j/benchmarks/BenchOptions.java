@@ -16,6 +16,8 @@ import org.jspecify.annotations.Nullable;
 /// @param out folder for the result file, or null for none
 /// @param ceilings `libnvfp4j_bench.so`, or null: no ceilings are measured
 /// @param peers result file of the peers' script, or null
+/// @param cublaslt cuBLASLt's file or a folder that has it, or null: the dynamic linker looks for
+///   it
 /// @param only workloads whose name matches, or null for all
 record BenchOptions(
     String device,
@@ -23,16 +25,22 @@ record BenchOptions(
     @Nullable Path out,
     @Nullable Path ceilings,
     @Nullable Path peers,
+    @Nullable Path cublaslt,
     @Nullable Pattern only) {
 
   static final String USAGE =
       """
       Options:
         --device cpu|cuda:N   what is measured (default cpu)
-        --out FOLDER          writes <card>-<commit>.json there
+        --out FOLDER          writes <card>-<commit>.json there, of matrix products
+                              <card>-<commit>-gemm.json
         --ceilings FILE       libnvfp4j_bench.so: read, write, copy and mixed kernels
         --peers FILE          merges the results of the peers' script
-        --only REGEX          measures what the regular expression finds in "op (variant) TxD"
+        --cublaslt PLACE      matrix products: libcublasLt.so.13 or .12, or a folder that has it (its
+                              own, a CUDA toolkit's, or Python packages); without it the dynamic
+                              linker looks for it
+        --only REGEX          measures what the regular expression finds in "op (variant) TxD", of
+                              matrix products in "op shape M=ROWS (variant)"; status 4 when nothing
         --quick               small shapes, few repetitions: checks that everything runs
       """;
 
@@ -44,6 +52,7 @@ record BenchOptions(
     Path out = null;
     Path ceilings = null;
     Path peers = null;
+    Path cublaslt = null;
     Pattern only = null;
     Deque<String> left = new ArrayDeque<>(List.of(arguments));
     while (!left.isEmpty()) {
@@ -53,12 +62,18 @@ record BenchOptions(
         case "--out" -> out = Path.of(argument(option, left));
         case "--ceilings" -> ceilings = Path.of(argument(option, left));
         case "--peers" -> peers = Path.of(argument(option, left));
+        case "--cublaslt" -> cublaslt = Path.of(argument(option, left));
         case "--only" -> only = regex(argument(option, left));
         case "--quick" -> quick = true;
         default -> throw new IllegalArgumentException("unknown option " + option);
       }
     }
-    return new BenchOptions(device, quick, out, ceilings, peers, only);
+    return new BenchOptions(device, quick, out, ceilings, peers, cublaslt, only);
+  }
+
+  /// @return whether a row is to be measured
+  boolean wants(Object row) {
+    return only == null || only.matcher(row.toString()).find();
   }
 
   private static String argument(String option, Deque<String> left) {

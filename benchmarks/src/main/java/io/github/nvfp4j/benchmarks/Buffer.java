@@ -22,6 +22,8 @@ record Buffer(String name, DType dtype, long rows, long columns, Fill fill) {
     BLOCK_SCALES,
     /// Any byte.
     BYTES,
+    /// Any finite E4M3 number: any byte but 0x7F and 0xFF.
+    E4M3,
     /// 0xA5 throughout: an element that a kernel leaves out is seen.
     POISON
   }

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.github.nvfp4j.benchmarks;
 
+import io.github.nvfp4j.BatchedGemm;
 import io.github.nvfp4j.DType;
 import io.github.nvfp4j.Dequantize;
 import io.github.nvfp4j.Device;
+import io.github.nvfp4j.Gemm;
+import io.github.nvfp4j.GlobalScale;
+import io.github.nvfp4j.GroupedGemm;
 import io.github.nvfp4j.Nvfp4Tensor;
 import io.github.nvfp4j.Nvfp4j;
+import io.github.nvfp4j.PackActivations;
 import io.github.nvfp4j.Quantize;
+import io.github.nvfp4j.ScaleLayout;
 import io.github.nvfp4j.Stream;
 import io.github.nvfp4j.Swiglu;
 import io.github.nvfp4j.SwigluQuantize;
@@ -38,6 +44,7 @@ import org.openjdk.jmh.annotations.Warmup;
 @State(Scope.Thread)
 public class CallOverhead {
   private static final long COLUMNS = 7168;
+  private static final long ROWS = 64;
 
   /// The device; `cuda:0` needs a GPU.
   @Param({"cpu"})
@@ -51,6 +58,12 @@ public class CallOverhead {
   private Tensor linear;
   private Tensor swizzled;
   private Nvfp4Tensor quantized;
+  private Nvfp4Tensor packed;
+  private Nvfp4Tensor weights;
+  private Nvfp4Tensor prepared;
+  private Nvfp4Tensor experts;
+  private Tensor offsets;
+  private Tensor product;
 
   /// Creates empty tensors on the measuring thread, to which their arena belongs.
   @Setup
@@ -63,6 +76,13 @@ public class CallOverhead {
     linear = opened.allocate(arena, DType.U8, 0, COLUMNS / 16);
     swizzled = opened.allocate(arena, DType.U8, 0);
     quantized = opened.allocateNvfp4(arena, 0, COLUMNS);
+    packed = opened.allocateNvfp4(arena, 0, COLUMNS, ScaleLayout.PACKED, GlobalScale.TENSOR);
+    weights = opened.allocateNvfp4(arena, ROWS, COLUMNS);
+    prepared = opened.allocateNvfp4(arena, ROWS, COLUMNS, ScaleLayout.PREPARED, GlobalScale.TENSOR);
+    experts =
+        opened.allocateNvfp4(arena, 2, ROWS, COLUMNS, ScaleLayout.PREPARED, GlobalScale.GROUP);
+    offsets = opened.allocate(arena, DType.I32, 3);
+    product = opened.allocate(arena, DType.BF16, 0, ROWS);
   }
 
   /// Closes in the reverse order.
@@ -113,6 +133,36 @@ public class CallOverhead {
   @Benchmark
   public void swigluQuantize() {
     SwigluQuantize.run(stream, gateUp, null, quantized, Swiglu.Options.DEFAULT, HostCost.DYNAMIC);
+  }
+
+  /// `gemm`, BF16 activations.
+  @Benchmark
+  public void gemmBf16() {
+    Gemm.run(stream, values, weights, product);
+  }
+
+  /// `gemm`, NVFP4 activations and prepared weights.
+  @Benchmark
+  public void gemmNvfp4() {
+    Gemm.run(stream, quantized, prepared, product);
+  }
+
+  /// `grouped_gemm`, NVFP4 activations.
+  @Benchmark
+  public void groupedGemm() {
+    GroupedGemm.run(stream, quantized, experts, offsets, product);
+  }
+
+  /// `batched_gemm`, packed activations of one group.
+  @Benchmark
+  public void batchedGemm() {
+    BatchedGemm.run(stream, packed, weights, product);
+  }
+
+  /// `pack_activations`.
+  @Benchmark
+  public void packActivations() {
+    PackActivations.run(stream, quantized, packed);
   }
 
   /// `copy`.

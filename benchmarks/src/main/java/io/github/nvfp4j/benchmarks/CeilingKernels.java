@@ -16,6 +16,8 @@ import java.lang.foreign.SymbolLookup;
 import java.lang.invoke.MethodHandle;
 import java.nio.file.Path;
 import java.util.EnumMap;
+import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 
@@ -27,11 +29,16 @@ import java.util.Objects;
 final class CeilingKernels implements AutoCloseable {
   private static final String PREFIX = "nvfp4j_bench_";
 
+  /// Readers of different shapes: which one is the fastest depends on the bytes.
+  private static final List<String> READERS =
+      List.of("read", "read_4x512", "read_2x1024", "read_8x256");
+
   private static final FunctionDescriptor SIGNATURE =
       FunctionDescriptor.of(JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS, JAVA_LONG);
 
   private final Arena arena = Arena.ofShared();
   private final Map<Ceiling, MethodHandle> kernels = new EnumMap<>(Ceiling.class);
+  private final Map<String, MethodHandle> readers = new LinkedHashMap<>();
   private final MethodHandle empty;
 
   /// @param library the file
@@ -40,6 +47,9 @@ final class CeilingKernels implements AutoCloseable {
     SymbolLookup lookup = SymbolLookup.libraryLookup(library.toAbsolutePath(), arena);
     for (Ceiling ceiling : Ceiling.values()) {
       kernels.put(ceiling, handle(lookup, PREFIX + ceiling.label()));
+    }
+    for (String reader : READERS) {
+      readers.put(PREFIX + reader, handle(lookup, PREFIX + reader));
     }
     empty = handle(lookup, PREFIX + "empty");
   }
@@ -86,6 +96,25 @@ final class CeilingKernels implements AutoCloseable {
     // The handle is asked for in each call: within a capture it is another one.
     return () ->
         enqueue(name, kernel, pointer(stream.cudaStream()), from, round(reads), to, round(writes));
+  }
+
+  /// @return names of the kernels that only read
+  List<String> readers() {
+    return List.copyOf(readers.keySet());
+  }
+
+  /// Makes the call of a kernel that only reads.
+  ///
+  /// @param reader one of [#readers]
+  /// @param stream where it is enqueued
+  /// @param source at least `bytes` bytes, rounded up to 16
+  /// @param sink 16 bytes
+  /// @param bytes how many are read
+  Runnable read(String reader, Stream stream, Tensor source, Tensor sink, long bytes) {
+    MethodHandle kernel = Objects.requireNonNull(readers.get(reader), reader);
+    MemorySegment from = pointer(source.address());
+    MemorySegment to = pointer(sink.address());
+    return () -> enqueue(reader, kernel, pointer(stream.cudaStream()), from, round(bytes), to, 0);
   }
 
   private static void enqueue(

@@ -55,7 +55,8 @@ public final class DeviceTime {
   }
 
   /// Runs the benchmark and ends the JVM: status 0 when all outputs were right, 1 when one
-  /// differed, 2 for a wrong command line, 3 for a device or library failure.
+  /// differed, 2 for a wrong command line, 3 for a device or library failure, 4 when `--only`
+  /// leaves nothing to measure.
   ///
   /// @param arguments see `--help`
   public static void main(String... arguments) {
@@ -70,6 +71,9 @@ public final class DeviceTime {
     }
     try {
       return run(out, BenchOptions.parse(arguments));
+    } catch (NothingMatches e) {
+      err.println(e.getMessage());
+      return NothingMatches.STATUS;
     } catch (IllegalArgumentException e) {
       err.println(e.getMessage());
       return 2;
@@ -108,7 +112,7 @@ public final class DeviceTime {
     out.println(Measurement.HEADER);
     List<Measurement> measurements = new ArrayList<>();
     for (Workload workload : Workloads.all(options.quick())) {
-      if (options.only() != null && !options.only().matcher(workload.toString()).find()) {
+      if (!options.wants(workload)) {
         continue;
       }
       Measurement measurement = measure(workload);
@@ -116,7 +120,7 @@ public final class DeviceTime {
       out.println(measurement.line(card));
     }
     if (measurements.isEmpty()) {
-      throw new IllegalArgumentException("--only: no workload matches " + options.only());
+      throw new NothingMatches(options);
     }
     if (options.out() != null) {
       out.println("written: " + write(options.out(), emptyNode, measurements));

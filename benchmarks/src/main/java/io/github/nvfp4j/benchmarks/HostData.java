@@ -65,6 +65,12 @@ final class HostData {
           pool.set(ValueLayout.JAVA_BYTE, at, (byte) random.nextInt(0x01, 0x7F));
         }
       }
+      case E4M3 -> {
+        for (long at = 0; at < POOL_BYTES; at++) {
+          int value = random.nextInt(254); // 127 magnitudes of either sign
+          pool.set(ValueLayout.JAVA_BYTE, at, (byte) (value < 127 ? value : value + 1));
+        }
+      }
       case BYTES -> {
         for (long at = 0; at < POOL_BYTES; at += 8) {
           pool.set(ValueLayout.JAVA_LONG, at, random.nextLong());

@@ -14,6 +14,7 @@ record Plan(int buffers, int nodes, int graphs, int replays) {
   private static final int MIN_NODES = 40;
   private static final int MAX_NODES = 1024;
   private static final int MIN_REPLAYS = 21;
+  private static final double LONG_GRAPH_MICROS = 6_000;
 
   /// @return the plan for a CUDA device: calls of one round together touch at least 208 MiB
   static Plan cuda(long bytesPerCall) {
@@ -21,6 +22,26 @@ record Plan(int buffers, int nodes, int graphs, int replays) {
     int nodes = Math.clamp(buffers, MIN_NODES, MAX_NODES);
     int graphs = Math.ceilDiv(buffers, nodes);
     return new Plan(buffers, nodes, graphs, Math.max(MIN_REPLAYS, 2 * graphs));
+  }
+
+  /// The plan for a matrix product on a CUDA device: as above, but graphs of calls that take long
+  /// have fewer, 4 and more.
+  ///
+  /// @param bytesPerCall bytes that a call reads and writes
+  /// @param estimatedMicros about what a call takes
+  static Plan cuda(long bytesPerCall, double estimatedMicros) {
+    Plan plan = cuda(bytesPerCall);
+    if (plan.graphs > 1) {
+      return plan;
+    }
+    int enough = (int) Math.clamp(Math.ceil(LONG_GRAPH_MICROS / estimatedMicros), 4, MIN_NODES);
+    int nodes = Math.max(plan.buffers, Math.min(plan.nodes, enough));
+    return new Plan(plan.buffers, nodes, 1, plan.replays);
+  }
+
+  /// @return how many buffers of so many bytes together exceed the last-level cache by far
+  static int buffers(long bytes) {
+    return cuda(bytes).buffers;
   }
 
   /// @return the plan for the CPU device, whose calls take milliseconds

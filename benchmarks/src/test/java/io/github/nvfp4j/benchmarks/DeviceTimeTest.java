@@ -86,7 +86,7 @@ class DeviceTimeTest {
 
   @Test
   void nothingToMeasureIsRefused() {
-    assertThat(run("--quick", "--only", "gemm")).isEqualTo(2);
+    assertThat(run("--quick", "--only", "gemm")).isEqualTo(NothingMatches.STATUS);
     assertThat(err.toString(StandardCharsets.UTF_8)).contains("no workload matches gemm");
   }
 

@@ -18,4 +18,17 @@ class PlanTest {
     assertThat((long) plan.nodes() * plan.graphs()).isGreaterThanOrEqualTo(plan.buffers());
     assertThat(plan.replays()).isGreaterThanOrEqualTo(Math.max(15, plan.graphs()));
   }
+
+  @ParameterizedTest
+  @ValueSource(doubles = {2, 10, 150, 1_000, 2_500})
+  void graphsOfLongProductsHaveFewerCalls(double micros) {
+    for (long bytes : new long[] {6_300_000, 24_900_000, 150_000_000, 1_600_000_000}) {
+      Plan plan = Plan.cuda(bytes, micros);
+      assertThat(plan.buffers()).isEqualTo(Plan.buffers(bytes));
+      assertThat(plan.nodes()).isBetween(4, 1024).isGreaterThanOrEqualTo(plan.buffers());
+      assertThat(plan.nodes() * micros).isGreaterThanOrEqualTo(Math.min(6_000, 40 * micros));
+      assertThat(plan.graphs()).isOne();
+      assertThat(plan.replays()).isGreaterThanOrEqualTo(21);
+    }
+  }
 }

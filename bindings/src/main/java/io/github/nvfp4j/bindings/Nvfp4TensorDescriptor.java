@@ -5,7 +5,8 @@ import io.github.nvfp4j.bindings.generated.nvfp4j.nvfp4j_nvfp4_tensor;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
 
-/// The struct `nvfp4j_nvfp4_tensor`: codes, block scales and global scales of an `[M, K]` matrix.
+/// The struct `nvfp4j_nvfp4_tensor`: codes, block scales and global scales of a matrix `[M, K]`, or
+/// of a stack of them, `[G, M, K]`.
 ///
 /// The addresses in it keep no arena open: allocate the descriptor in the data's own arena.
 public final class Nvfp4TensorDescriptor {
@@ -20,6 +21,7 @@ public final class Nvfp4TensorDescriptor {
       int memory,
       int scaleLayout,
       int globalScaleKind,
+      long groups,
       long rows,
       long columns,
       long codes,
@@ -34,6 +36,7 @@ public final class Nvfp4TensorDescriptor {
         memory,
         scaleLayout,
         globalScaleKind,
+        groups,
         rows,
         columns,
         codes,
@@ -49,12 +52,14 @@ public final class Nvfp4TensorDescriptor {
   ///
   /// @param memory one of `Nvfp4jConstants.MEMORY_*`, of all three buffers
   /// @param scaleLayout one of `Nvfp4jConstants.SCALE_LAYOUT_*`
-  /// @param globalScaleKind one of `Nvfp4jConstants.GLOBAL_SCALE_TENSOR`, `GLOBAL_SCALE_ROW`
+  /// @param globalScaleKind one of `Nvfp4jConstants.GLOBAL_SCALE_TENSOR`, `GLOBAL_SCALE_ROW`,
+  ///   `GLOBAL_SCALE_GROUP`, `GLOBAL_SCALE_HALVES`
+  /// @param groups G, 1 for a matrix
   /// @param rows M
   /// @param columns K, in elements
   /// @param codes address of the packed codes
   /// @param codesBytes size of the buffer behind it
-  /// @param scales address of the E4M3 block scales
+  /// @param scales address of the E4M3 block scales, 0 where the layout has none
   /// @param scalesBytes size of the buffer behind it
   /// @param globalScales address of the F32 global scales
   /// @param globalScalesCount how many there are
@@ -63,6 +68,7 @@ public final class Nvfp4TensorDescriptor {
       int memory,
       int scaleLayout,
       int globalScaleKind,
+      long groups,
       long rows,
       long columns,
       long codes,
@@ -76,6 +82,7 @@ public final class Nvfp4TensorDescriptor {
     nvfp4j_nvfp4_tensor.memory(descriptor, memory);
     nvfp4j_nvfp4_tensor.scale_layout(descriptor, scaleLayout);
     nvfp4j_nvfp4_tensor.global_scale_kind(descriptor, globalScaleKind);
+    nvfp4j_nvfp4_tensor.groups(descriptor, groups);
     nvfp4j_nvfp4_tensor.rows(descriptor, rows);
     nvfp4j_nvfp4_tensor.columns(descriptor, columns);
     nvfp4j_nvfp4_tensor.codes(descriptor, MemorySegment.ofAddress(codes));

@@ -7,7 +7,7 @@ package io.github.nvfp4j.bindings;
 public final class Nvfp4jConstants {
   // --- ABI, status codes, ops and devices (base.h)
   /// `NVFP4J_ABI_VERSION`.
-  public static final int ABI_VERSION = 1;
+  public static final int ABI_VERSION = 2;
 
   /// `NVFP4J_OK`.
   public static final int OK = 0;
@@ -60,8 +60,23 @@ public final class Nvfp4jConstants {
   /// `NVFP4J_OP_COPY`.
   public static final int OP_COPY = 6;
 
+  /// `NVFP4J_OP_GEMM`.
+  public static final int OP_GEMM = 7;
+
+  /// `NVFP4J_OP_GROUPED_GEMM`.
+  public static final int OP_GROUPED_GEMM = 8;
+
+  /// `NVFP4J_OP_BATCHED_GEMM`.
+  public static final int OP_BATCHED_GEMM = 9;
+
+  /// `NVFP4J_OP_PREPARE_WEIGHTS`.
+  public static final int OP_PREPARE_WEIGHTS = 10;
+
+  /// `NVFP4J_OP_PACK_ACTIVATIONS`.
+  public static final int OP_PACK_ACTIVATIONS = 11;
+
   /// `NVFP4J_OP_COUNT`.
-  public static final int OP_COUNT = 7;
+  public static final int OP_COUNT = 12;
 
   /// `NVFP4J_DEVICE_CPU`.
   public static final int DEVICE_CPU = -1;
@@ -103,11 +118,23 @@ public final class Nvfp4jConstants {
   /// `NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4`.
   public static final int SCALE_LAYOUT_SWIZZLED_128X4 = 1;
 
+  /// `NVFP4J_SCALE_LAYOUT_PREPARED`.
+  public static final int SCALE_LAYOUT_PREPARED = 2;
+
+  /// `NVFP4J_SCALE_LAYOUT_PACKED`.
+  public static final int SCALE_LAYOUT_PACKED = 3;
+
   /// `NVFP4J_GLOBAL_SCALE_TENSOR`.
   public static final int GLOBAL_SCALE_TENSOR = 0;
 
   /// `NVFP4J_GLOBAL_SCALE_ROW`.
   public static final int GLOBAL_SCALE_ROW = 1;
+
+  /// `NVFP4J_GLOBAL_SCALE_GROUP`.
+  public static final int GLOBAL_SCALE_GROUP = 2;
+
+  /// `NVFP4J_GLOBAL_SCALE_HALVES`.
+  public static final int GLOBAL_SCALE_HALVES = 3;
 
   // --- Quantisation (quantize.h)
   /// `NVFP4J_GLOBAL_SCALE_DYNAMIC`.
@@ -135,6 +162,28 @@ public final class Nvfp4jConstants {
   /// `NVFP4J_SWIGLU_INTERLEAVED`.
   public static final int SWIGLU_INTERLEAVED = 1;
 
+  // --- Matrix products (gemm.h)
+  /// `NVFP4J_GEMM_PATH_AUTO`.
+  public static final int GEMM_PATH_AUTO = 0;
+
+  /// `NVFP4J_GEMM_PATH_GENERIC`.
+  public static final int GEMM_PATH_GENERIC = 1;
+
+  /// `NVFP4J_GEMM_PATH_DECODE`.
+  public static final int GEMM_PATH_DECODE = 2;
+
+  /// `NVFP4J_GEMM_PATH_WGMMA`.
+  public static final int GEMM_PATH_WGMMA = 3;
+
+  /// `NVFP4J_GEMM_A_BF16`.
+  public static final int GEMM_A_BF16 = 0;
+
+  /// `NVFP4J_GEMM_A_NVFP4`.
+  public static final int GEMM_A_NVFP4 = 1;
+
+  /// `NVFP4J_GEMM_A_PACKED`.
+  public static final int GEMM_A_PACKED = 2;
+
   // --- Causes that a kernel can report: bit numbers (context.h)
   /// `NVFP4J_CAUSE_NON_FINITE_INPUT`.
   public static final int CAUSE_NON_FINITE_INPUT = 0;
@@ -147,6 +196,12 @@ public final class Nvfp4jConstants {
 
   /// `NVFP4J_CAUSE_BAD_BLOCK_SCALE`.
   public static final int CAUSE_BAD_BLOCK_SCALE = 3;
+
+  /// `NVFP4J_CAUSE_NON_FINITE_RESULT`.
+  public static final int CAUSE_NON_FINITE_RESULT = 4;
+
+  /// `NVFP4J_CAUSE_BAD_OFFSETS`.
+  public static final int CAUSE_BAD_OFFSETS = 5;
 
   /// `NVFP4J_STATUS_WORDS`.
   public static final int STATUS_WORDS = 64;

@@ -169,6 +169,15 @@ public final class Nvfp4jNative {
     return nvfp4j_h.nvfp4j_workspace_bytes(op, device, rows, columns, bytesOut, error);
   }
 
+  /// `nvfp4j_codes_bytes`.
+  ///
+  /// @param bytesOut room for one `int64_t`
+  public static int codesBytes(
+      long rows, long columns, int scaleLayout, MemorySegment bytesOut, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_codes_bytes(rows, columns, scaleLayout, bytesOut, error);
+  }
+
   /// `nvfp4j_scale_bytes`.
   ///
   /// @param bytesOut room for one `int64_t`
@@ -248,5 +257,84 @@ public final class Nvfp4jNative {
     require();
     return nvfp4j_h.nvfp4j_swiglu_quantize(
         context, gateUp, weight, swigluOptions, quantizeOptions, output, error);
+  }
+
+  /// `nvfp4j_gemm`.
+  ///
+  /// @param a a tensor descriptor, or [MemorySegment#NULL]: one of `a` and `aNvfp4` is given
+  /// @param aNvfp4 an NVFP4 tensor descriptor, or [MemorySegment#NULL]
+  /// @param rowWeight a tensor descriptor, or [MemorySegment#NULL]
+  public static int gemm(
+      MemorySegment context,
+      MemorySegment a,
+      MemorySegment aNvfp4,
+      MemorySegment w,
+      MemorySegment rowWeight,
+      MemorySegment options,
+      MemorySegment d,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_gemm(context, a, aNvfp4, w, rowWeight, options, d, error);
+  }
+
+  /// `nvfp4j_grouped_gemm`; `a`, `aNvfp4` and `rowWeight` as for [#gemm].
+  public static int groupedGemm(
+      MemorySegment context,
+      MemorySegment a,
+      MemorySegment aNvfp4,
+      MemorySegment w,
+      MemorySegment offsets,
+      MemorySegment rowWeight,
+      MemorySegment options,
+      MemorySegment d,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_grouped_gemm(
+        context, a, aNvfp4, w, offsets, rowWeight, options, d, error);
+  }
+
+  /// `nvfp4j_batched_gemm`; `a` and `aNvfp4` as for [#gemm].
+  public static int batchedGemm(
+      MemorySegment context,
+      MemorySegment a,
+      MemorySegment aNvfp4,
+      MemorySegment w,
+      MemorySegment options,
+      MemorySegment d,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_batched_gemm(context, a, aNvfp4, w, options, d, error);
+  }
+
+  /// `nvfp4j_prepare_weights`.
+  public static int prepareWeights(
+      MemorySegment context, MemorySegment w, MemorySegment prepared, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_prepare_weights(context, w, prepared, error);
+  }
+
+  /// `nvfp4j_pack_activations`.
+  public static int packActivations(
+      MemorySegment context, MemorySegment a, MemorySegment packed, MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_pack_activations(context, a, packed, error);
+  }
+
+  /// `nvfp4j_gemm_path`; the text's size is the segment's.
+  public static int gemmPath(
+      int op,
+      int device,
+      long groups,
+      long m,
+      long n,
+      long k,
+      int aKind,
+      int wLayout,
+      MemorySegment options,
+      MemorySegment text,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_gemm_path(
+        op, device, groups, m, n, k, aKind, wLayout, options, text, text.byteSize(), error);
   }
 }

@@ -7,6 +7,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.reflect.Field;
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
@@ -27,13 +28,13 @@ class FacadeTest {
     assertThat(facade.keySet()).isEqualTo(expected);
 
     Set<String> texts = Set.of("buildInfo", "opName"); // a String in the place of its pointer
+    Set<String> sizedTexts = Set.of("path", "gemmPath");
     generated.forEach((name, method) -> {
       Method ours = facade.get(camelCase(name.substring("nvfp4j_".length())));
       List<Class<?>> parameters = List.of(method.getParameterTypes());
-      if (ours.getName().equals("path")) { // the text's size is the segment's
-        assertThat(parameters.get(3)).isEqualTo(long.class);
-        parameters =
-            List.of(parameters.get(0), parameters.get(1), parameters.get(2), parameters.get(4));
+      if (sizedTexts.contains(ours.getName())) { // the text's size is the segment's
+        parameters = new ArrayList<>(parameters);
+        assertThat(parameters.remove(parameters.size() - 2)).isEqualTo(long.class);
       }
       assertThat(List.<Class<?>>of(ours.getParameterTypes())).as(name).isEqualTo(parameters);
       assertThat(ours.getReturnType())

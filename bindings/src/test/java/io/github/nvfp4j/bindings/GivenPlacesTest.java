@@ -35,20 +35,20 @@ class GivenPlacesTest {
     List<String> lines = library(good).run("load", "runtime", "cuda");
     assertThat(lines)
         .containsExactly(
-            "loaded 1 " + good,
+            Stubs.LOADED + good,
             "runtime [" + good.resolveSibling("libcudart.so.13") + "]",
             "cuda true null");
   }
 
   @Test
   void aDirectory() throws Exception {
-    assertThat(directory(good.getParent()).line("load")).isEqualTo("loaded 1 " + good);
+    assertThat(directory(good.getParent()).line("load")).isEqualTo(Stubs.LOADED + good);
   }
 
   @Test
   void theFileComesBeforeTheDirectory() throws Exception {
     assertThat(library(good).property("nvfp4j.native.dir", "/nowhere").line("load"))
-        .isEqualTo("loaded 1 " + good);
+        .isEqualTo(Stubs.LOADED + good);
   }
 
   @Test
@@ -56,7 +56,7 @@ class GivenPlacesTest {
     Path file = Stubs.withoutCuda(folder.resolve("without cuda"));
     assertThat(library(file).run("load", "cuda", "again"))
         .contains(
-            "loaded 1 " + file,
+            Stubs.LOADED + file,
             "cuda false cuda: this libnvfp4j was built without CUDA (" + file + ")",
             "UnsupportedOperationException cuda: this libnvfp4j was built without CUDA ("
                 + file
@@ -131,7 +131,10 @@ class GivenPlacesTest {
     Path file = Stubs.ofVersion(folder.resolve("version"), 77);
     assertThat(library(file).line("load"))
         .endsWith(
-            "ABI version mismatch: " + file + " has version 77, these Java classes need version 1");
+            "ABI version mismatch: "
+                + file
+                + " has version 77, these Java classes need version "
+                + Nvfp4jConstants.ABI_VERSION);
   }
 
   @Test

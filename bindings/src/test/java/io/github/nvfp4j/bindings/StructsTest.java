@@ -110,6 +110,7 @@ class StructsTest {
             Nvfp4jConstants.MEMORY_PINNED,
             Nvfp4jConstants.SCALE_LAYOUT_SWIZZLED_128X4,
             Nvfp4jConstants.GLOBAL_SCALE_ROW,
+            7,
             3,
             64,
             100,
@@ -123,6 +124,7 @@ class StructsTest {
     expected.put("memory", 1L);
     expected.put("scale_layout", 1L);
     expected.put("global_scale_kind", 1L);
+    expected.put("groups", 7L);
     expected.put("rows", 3L);
     expected.put("columns", 64L);
     expected.put("codes", 100L);
@@ -169,6 +171,24 @@ class StructsTest {
   void swigluOptions() throws Exception {
     assertThat(fields("nvfp4j_swiglu_options", SwigluOptions.allocate(rubbish, 1, 10.5f)))
         .isEqualTo(Map.of("struct_size", 16L, "columns", 1L, "limit", 10.5f, "reserved", 0L));
+  }
+
+  @Test
+  void gemmOptions() throws Exception {
+    MemorySegment options =
+        GemmOptions.allocate(rubbish, true, false, 10.5f, Nvfp4jConstants.GEMM_PATH_WGMMA);
+    Map<String, Object> expected = new LinkedHashMap<>();
+    expected.put("struct_size", 24L);
+    expected.put("batch_invariant", 1L);
+    expected.put("swiglu", 0L);
+    expected.put("limit", 10.5f);
+    expected.put("path", 3L);
+    expected.put("reserved", 0L);
+    assertThat(fields("nvfp4j_gemm_options", options)).isEqualTo(expected);
+    assertThat(fields("nvfp4j_gemm_options", GemmOptions.allocate(rubbish, false, true, 0, 0)))
+        .containsEntry("batch_invariant", 0L)
+        .containsEntry("swiglu", 1L)
+        .containsEntry("path", 0L);
   }
 
   @Test

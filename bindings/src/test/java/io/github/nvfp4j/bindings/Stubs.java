@@ -27,6 +27,9 @@ import java.util.zip.ZipOutputStream;
 /// Small libraries in the place of libnvfp4j, right and wrong ones, made with the C compiler that
 /// builds the real one; and natives jars with them.
 final class Stubs {
+  /// What [Fork] prints of a library that was loaded, before its file.
+  static final String LOADED = "loaded " + Nvfp4jConstants.ABI_VERSION + " ";
+
   private Stubs() {}
 
   /// Every function of the header.
@@ -37,7 +40,7 @@ final class Stubs {
         names.add(method.getName());
       }
     }
-    assertThat(names).contains("nvfp4j_abi_version", "nvfp4j_quantize");
+    assertThat(names).contains("nvfp4j_abi_version", "nvfp4j_quantize", "nvfp4j_gemm");
     return names;
   }
 

@@ -86,7 +86,7 @@ class UnpackingTest {
     Path unpacked = unpacked();
     assertThat(lines)
         .containsExactly(
-            "loaded 1 " + unpacked.resolve("libnvfp4j.so"),
+            Stubs.LOADED + unpacked.resolve("libnvfp4j.so"),
             "runtime [" + unpacked.resolve("libcudart.so.13") + "]");
     assertThat(unpacked.getFileName().toString()).matches("1\\.2\\.3-[0-9a-f]{16}");
     assertUnpacked(unpacked);
@@ -105,7 +105,7 @@ class UnpackingTest {
               .property("user.home", home)
               .environment("XDG_CACHE_HOME", xdg)
               .line("load");
-      assertThat(line).startsWith("loaded 1 " + home.resolve(".cache/nvfp4j") + "/1.2.3-");
+      assertThat(line).startsWith(Stubs.LOADED + home.resolve(".cache/nvfp4j") + "/1.2.3-");
     }
   }
 
@@ -115,7 +115,7 @@ class UnpackingTest {
     Path library = unpacked().resolve("libnvfp4j.so");
     Object inode = Files.getAttribute(library, "unix:ino");
     FileTime time = Files.getLastModifiedTime(library);
-    assertThat(fork(jar).line("load")).isEqualTo("loaded 1 " + library);
+    assertThat(fork(jar).line("load")).isEqualTo(Stubs.LOADED + library);
     assertThat(Files.getAttribute(library, "unix:ino")).isEqualTo(inode);
     assertThat(Files.getLastModifiedTime(library)).isEqualTo(time);
   }
@@ -138,13 +138,13 @@ class UnpackingTest {
     byte[] bytes = Files.readAllBytes(library);
     bytes[bytes.length / 2] ^= 1; // one bit of the library
     Files.write(library, bytes);
-    assertThat(fork(jar).line("load")).isEqualTo("loaded 1 " + library);
+    assertThat(fork(jar).line("load")).isEqualTo(Stubs.LOADED + library);
     assertUnpacked(unpacked);
 
     Files.write(runtime, new byte[0]); // as a full disk leaves it
     Files.delete(library);
     Files.createSymbolicLink(library, Path.of("/nowhere"));
-    assertThat(fork(jar).line("load")).isEqualTo("loaded 1 " + library);
+    assertThat(fork(jar).line("load")).isEqualTo(Stubs.LOADED + library);
     assertUnpacked(unpacked);
   }
 
@@ -155,7 +155,11 @@ class UnpackingTest {
       processes.add(fork(jar).start("load"));
     }
     for (Process process : processes) {
-      assertThat(Fork.await(process)).hasSize(1).first().asString().startsWith("loaded 1 " + cache);
+      assertThat(Fork.await(process))
+          .hasSize(1)
+          .first()
+          .asString()
+          .startsWith(Stubs.LOADED + cache);
     }
     assertUnpacked(unpacked());
   }
@@ -167,9 +171,9 @@ class UnpackingTest {
     // One file under several names, so the process has it once.
     assertThat(lines)
         .containsExactly(
-            "loaded 1 " + library,
-            "loaded 1 " + library,
-            "loaded 1 " + library,
+            Stubs.LOADED + library,
+            Stubs.LOADED + library,
+            Stubs.LOADED + library,
             "maps [" + library + "]");
     assertUnpacked(unpacked());
   }
@@ -178,7 +182,7 @@ class UnpackingTest {
   void severalClassLoadersWithoutACache() throws Exception {
     cache = Path.of("/proc/nvfp4j-cannot-write-here");
     assertThat(fork(jar).run("loaders").subList(0, 3))
-        .allSatisfy(line -> assertThat(line).startsWith("loaded 1 " + temporary));
+        .allSatisfy(line -> assertThat(line).startsWith(Stubs.LOADED + temporary));
     assertThat(
             list(temporary).stream()
                 .filter(file -> file.getFileName().toString().contains("nvfp4j")))
@@ -193,7 +197,7 @@ class UnpackingTest {
                 .property("nvfp4j.library", library)
                 .run("loaders")
                 .subList(0, 3))
-        .containsOnly("loaded 1 " + library);
+        .containsOnly(Stubs.LOADED + library);
     assertThat(list(libraries)).hasSize(2);
   }
 
@@ -227,7 +231,7 @@ class UnpackingTest {
   @Test
   void aCacheThatCannotBeWritten() throws Exception {
     cache = Path.of("/proc/nvfp4j-cannot-write-here");
-    assertThat(fork(jar).line("load")).startsWith("loaded 1 " + temporary.resolve("nvfp4j-"));
+    assertThat(fork(jar).line("load")).startsWith(Stubs.LOADED + temporary.resolve("nvfp4j-"));
     assertThat(
             list(temporary).stream()
                 .filter(file -> file.getFileName().toString().contains("nvfp4j")))
@@ -238,7 +242,7 @@ class UnpackingTest {
   void noHome() throws Exception {
     Fork fork =
         Fork.onClassPath(jar).property("user.home", "?").property("java.io.tmpdir", temporary);
-    assertThat(fork.line("load")).startsWith("loaded 1 " + temporary.resolve("nvfp4j-"));
+    assertThat(fork.line("load")).startsWith(Stubs.LOADED + temporary.resolve("nvfp4j-"));
   }
 
   @Test
@@ -273,7 +277,7 @@ class UnpackingTest {
     fork(jar).line("load");
     Path unpacked = unpacked();
     Files.setPosixFilePermissions(unpacked, PosixFilePermissions.fromString("rwxrwx---"));
-    assertThat(fork(jar).line("load")).startsWith("loaded 1 " + temporary);
+    assertThat(fork(jar).line("load")).startsWith(Stubs.LOADED + temporary);
     temporary = Path.of("/proc/nvfp4j-nor-here");
     assertThat(fork(jar).line("load"))
         .contains(unpacked + " has mode rwxrwx---: other users can write to it");
@@ -306,7 +310,7 @@ class UnpackingTest {
   void aCacheThatForbidsExecution() throws Exception {
     Files.createDirectory(cache);
     String[] noexec = mounted("mount -t tmpfs -o noexec tmpfs \"$0\"", cache);
-    assertThat(fork(jar).prefix(noexec).line("load")).startsWith("loaded 1 " + temporary);
+    assertThat(fork(jar).prefix(noexec).line("load")).startsWith(Stubs.LOADED + temporary);
     temporary = Path.of("/proc/nvfp4j-nor-here");
     assertThat(fork(jar).prefix(noexec).line("load"))
         .startsWith("failed libnvfp4j.so could not be loaded: cache " + cache)
@@ -322,7 +326,7 @@ class UnpackingTest {
     String[] readOnly = mounted(READ_ONLY, home);
     Fork fork = Fork.onClassPath(jar).prefix(readOnly).property("user.home", home);
     assertThat(fork.property("java.io.tmpdir", temporary).line("load"))
-        .startsWith("loaded 1 " + temporary);
+        .startsWith(Stubs.LOADED + temporary);
     assertThat(fork.property("java.io.tmpdir", home).line("load"))
         .contains(
             "cache "
@@ -338,7 +342,7 @@ class UnpackingTest {
     Path library = libraries.resolve("libnvfp4j.so");
     String[] readOnly = mounted(READ_ONLY, libraries);
     Fork fork = isolated(Fork.onClassPath()).prefix(readOnly).property("nvfp4j.library", library);
-    assertThat(fork.run("loaders").subList(0, 3)).containsOnly("loaded 1 " + library);
+    assertThat(fork.run("loaders").subList(0, 3)).containsOnly(Stubs.LOADED + library);
     assertThat(
             list(temporary).stream()
                 .filter(file -> file.getFileName().toString().contains("nvfp4j")))
@@ -377,7 +381,7 @@ class UnpackingTest {
     Files.setLastModifiedTime(other, old);
     Path left = folderOf(ours, ".removed-5", old);
     Files.setLastModifiedTime(used, old); // In use nevertheless: a use counts.
-    assertThat(fork(jar).line("load")).isEqualTo("loaded 1 " + used.resolve("libnvfp4j.so"));
+    assertThat(fork(jar).line("load")).isEqualTo(Stubs.LOADED + used.resolve("libnvfp4j.so"));
     assertThat(list(ours)).containsExactlyInAnyOrder(used, fresh, build, other);
     assertThat(stale).doesNotExist();
     assertThat(left).doesNotExist();
@@ -460,7 +464,7 @@ class UnpackingTest {
         processes.add(fork(other).start("load"));
       }
       for (Process process : processes) {
-        assertThat(Fork.await(process).getFirst()).startsWith("loaded 1 ");
+        assertThat(Fork.await(process).getFirst()).startsWith(Stubs.LOADED);
       }
     }
   }
@@ -528,7 +532,7 @@ class UnpackingTest {
   void onTheModulePath() throws Exception {
     assertThat(isolated(Fork.onModulePath(jar)).run("module", "load"))
         .containsExactly(
-            "module io.github.nvfp4j.bindings", "loaded 1 " + unpacked().resolve("libnvfp4j.so"));
+            "module io.github.nvfp4j.bindings", Stubs.LOADED + unpacked().resolve("libnvfp4j.so"));
     assertThat(isolated(Fork.onModulePath(jar)).withoutNativeAccess().line("load"))
         .endsWith("run java with --enable-native-access=io.github.nvfp4j.bindings");
   }
@@ -553,6 +557,6 @@ class UnpackingTest {
     assertThat(process.waitFor()).as(output).isZero();
     assertThat(isolated(Fork.linked(image)).run("module", "load"))
         .containsExactly(
-            "module io.github.nvfp4j.bindings", "loaded 1 " + unpacked().resolve("libnvfp4j.so"));
+            "module io.github.nvfp4j.bindings", Stubs.LOADED + unpacked().resolve("libnvfp4j.so"));
   }
 }

@@ -36,6 +36,7 @@ final class OpRequest {
       List.of(SafetensorsDType.BF16, SafetensorsDType.F16, SafetensorsDType.F32);
   static final List<SafetensorsDType> BF16_F32 =
       List.of(SafetensorsDType.BF16, SafetensorsDType.F32);
+  static final List<SafetensorsDType> BF16 = List.of(SafetensorsDType.BF16);
   static final List<SafetensorsDType> F32 = List.of(SafetensorsDType.F32);
   static final List<SafetensorsDType> I32 = List.of(SafetensorsDType.I32);
   static final List<SafetensorsDType> U8 = List.of(SafetensorsDType.U8);
@@ -52,6 +53,11 @@ final class OpRequest {
     this.op = op;
     this.file = file;
     this.parameters = parameters;
+  }
+
+  /// The op's name.
+  String op() {
+    return op;
   }
 
   /// A tensor of one of these dtypes and of rank 2.
@@ -111,6 +117,11 @@ final class OpRequest {
           "parameter " + name + " is " + value + ", expected " + String.join(" or ", words));
     }
     return value;
+  }
+
+  /// Whether a parameter was given.
+  boolean has(String name) {
+    return parameters.containsKey(name);
   }
 
   /// `true` or `false`; false by default.

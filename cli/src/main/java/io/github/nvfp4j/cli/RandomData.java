@@ -84,6 +84,19 @@ record RandomData(RandomGenerator random) {
     return new Nvfp4Matrix(rows, columns, bytes(rows * columns / 2), scales, global, gs);
   }
 
+  /// Any codes, block scales from `low` to `high`, global scales about 2^-8.
+  Nvfp4Matrix operand(int rows, int columns, int low, int high, GlobalScale global) {
+    byte[] scales = new byte[rows * columns / BLOCK];
+    for (int i = 0; i < scales.length; i++) {
+      scales[i] = (byte) (low + random.nextInt(high - low + 1));
+    }
+    float[] gs = new float[(int) global.count(rows)];
+    for (int i = 0; i < gs.length; i++) {
+      gs[i] = Math.scalb(1f + random.nextFloat(), -8);
+    }
+    return new Nvfp4Matrix(rows, columns, bytes(rows * columns / 2), scales, global, gs);
+  }
+
   /// The bits of values in a type.
   static MemorySegment encode(float[] x, DType dtype) {
     return switch (dtype) {

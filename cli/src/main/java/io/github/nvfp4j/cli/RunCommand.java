@@ -45,7 +45,9 @@ final class RunCommand implements Callable<Integer> {
   @Parameters(
       index = "0",
       paramLabel = "OP",
-      description = "quantize, dequantize, swizzle, unswizzle, swiglu or swiglu_quantize.")
+      description =
+          "quantize, dequantize, swizzle, unswizzle, swiglu, swiglu_quantize, gemm, grouped_gemm"
+              + " or batched_gemm.")
   private String op;
 
   @Parameters(index = "1", paramLabel = "IN", description = "The op's tensors, by name.")

@@ -58,6 +58,9 @@ final class RunOps {
     ALL.put(Op.UNSWIZZLE.opName(), RunOps::unswizzle);
     ALL.put(Op.SWIGLU.opName(), RunOps::swiglu);
     ALL.put(Op.SWIGLU_QUANTIZE.opName(), RunOps::swigluQuantize);
+    ALL.put(Op.GEMM.opName(), RunGemm::gemm);
+    ALL.put(Op.GROUPED_GEMM.opName(), RunGemm::groupedGemm);
+    ALL.put(Op.BATCHED_GEMM.opName(), RunGemm::batchedGemm);
   }
 
   private RunOps() {}
@@ -75,7 +78,7 @@ final class RunOps {
     };
   }
 
-  private static Tensor upload(Workbench bench, Input input) {
+  static Tensor upload(Workbench bench, Input input) {
     return bench.upload(input.data(), dtype(input.entry().dtype()), input.entry().shape());
   }
 
@@ -268,7 +271,7 @@ final class RunOps {
   }
 
   /// Copies a file's bytes into a tensor of the same size, whatever shape each has.
-  private static void copyInto(Workbench bench, MemorySegment bytes, Tensor destination) {
+  static void copyInto(Workbench bench, MemorySegment bytes, Tensor destination) {
     destination.copyFrom(
         bench.stream(), bench.upload(bytes, destination.dtype(), destination.shape()));
   }

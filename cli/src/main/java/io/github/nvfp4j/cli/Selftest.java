@@ -45,6 +45,10 @@ final class Selftest {
   private static final DType[] FLOATS = {DType.BF16, DType.F16, DType.F32};
   private static final DType[] SWIGLU_FLOATS = {DType.BF16, DType.F32};
 
+  // What quantisation makes of each.
+  private static final GlobalScale[] GLOBAL_SCALES = {GlobalScale.TENSOR, GlobalScale.ROW};
+  private static final ScaleLayout[] LAYOUTS = {ScaleLayout.LINEAR, ScaleLayout.SWIZZLED_128X4};
+
   private final long seed;
   private final List<Case> cases = new ArrayList<>();
 
@@ -54,6 +58,7 @@ final class Selftest {
     addDequantize();
     addSwizzle();
     addSwiglu();
+    SelftestGemm.add(this::add);
     addCopy();
     addFaults();
   }
@@ -72,8 +77,8 @@ final class Selftest {
   private void addQuantize() {
     for (int[] shape : SHAPES) {
       for (DType dtype : FLOATS) {
-        for (GlobalScale global : GlobalScale.values()) {
-          for (ScaleLayout layout : ScaleLayout.values()) {
+        for (GlobalScale global : GLOBAL_SCALES) {
+          for (ScaleLayout layout : LAYOUTS) {
             for (Recipe recipe : Recipe.values()) {
               for (Quantize.Source source : Quantize.Source.values()) {
                 ZeroScale zero = cases.size() % 3 == 0 ? ZeroScale.FLUSH : ZeroScale.MIN;
@@ -171,8 +176,8 @@ final class Selftest {
   private void addDequantize() {
     for (int[] shape : SHAPES) {
       for (DType dtype : FLOATS) {
-        for (GlobalScale global : GlobalScale.values()) {
-          for (ScaleLayout layout : ScaleLayout.values()) {
+        for (GlobalScale global : GLOBAL_SCALES) {
+          for (ScaleLayout layout : LAYOUTS) {
             add(
                 name("dequantize", shape, dtype, global, layout),
                 (b, r) -> dequantize(b, r, shape, dtype, global, layout));
@@ -239,7 +244,7 @@ final class Selftest {
             SelftestSwiglu.Variant v =
                 new SelftestSwiglu.Variant(shape, dtype, layout, limit, weighted, strided);
             add(name("swiglu", v.words()), (b, r) -> SelftestSwiglu.swiglu(b, r, v));
-            for (GlobalScale global : GlobalScale.values()) {
+            for (GlobalScale global : GLOBAL_SCALES) {
               for (Quantize.Source source : Quantize.Source.values()) {
                 ScaleLayout scales =
                     cases.size() % 3 == 0 ? ScaleLayout.SWIZZLED_128X4 : ScaleLayout.LINEAR;

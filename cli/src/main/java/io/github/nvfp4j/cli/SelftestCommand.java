@@ -24,7 +24,8 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "selftest",
     description = {
-      "Run every op on random data and compare each bit with the reference implementation.",
+      "Run every op on random data and compare each bit with the reference implementation (where"
+          + " the sum of a matrix product depends on its order: the distance, with the bound).",
       "Prints what fails, then `N passed, N failed`."
     },
     mixinStandardHelpOptions = true,

@@ -48,7 +48,12 @@ record Workbench(Stream stream, Arena arena, byte pattern) {
 
   /// Room for a quantised result.
   Nvfp4Tensor result(long rows, long columns, ScaleLayout layout, GlobalScale global) {
-    Nvfp4Tensor tensor = device().allocateNvfp4(arena, rows, columns, layout, global);
+    return result(1, rows, columns, layout, global);
+  }
+
+  /// Room for a quantised stack of matrices.
+  Nvfp4Tensor result(long groups, long rows, long columns, ScaleLayout layout, GlobalScale global) {
+    Nvfp4Tensor tensor = device().allocateNvfp4(arena, groups, rows, columns, layout, global);
     fill(tensor.codes());
     fill(tensor.scales());
     fill(tensor.globalScales());

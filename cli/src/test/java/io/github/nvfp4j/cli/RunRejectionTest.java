@@ -327,11 +327,11 @@ class RunRejectionTest {
             "swiglu_quantize: tensor rows is unknown, expected gate_up, weight, gs"),
         // ops of other versions
         Arguments.of(
-            "gemm",
-            tensors("a", x),
+            "sinkhorn",
+            tensors("logits", x),
             "",
-            "run: OP is gemm, expected one of quantize, dequantize, swizzle, unswizzle, swiglu,"
-                + " swiglu_quantize"));
+            "run: OP is sinkhorn, expected one of quantize, dequantize, swizzle, unswizzle, swiglu,"
+                + " swiglu_quantize, gemm, grouped_gemm, batched_gemm"));
   }
 
   @ParameterizedTest

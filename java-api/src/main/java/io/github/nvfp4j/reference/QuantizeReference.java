@@ -66,6 +66,7 @@ public final class QuantizeReference {
       Recipe recipe,
       ZeroScale zeroScale) {
     check(x, rows, columns);
+    check(globalScale);
     float[] amax = new float[(int) globalScale.count(rows)];
     for (int m = 0; m < rows; m++) {
       int g = globalScale == GlobalScale.ROW ? m : 0;
@@ -97,6 +98,7 @@ public final class QuantizeReference {
       Recipe recipe,
       ZeroScale zeroScale) {
     check(x, rows, columns);
+    check(globalScale);
     if (globalScales.length != globalScale.count(rows)) {
       throw new IllegalArgumentException(
           "quantize: globalScales has "
@@ -219,6 +221,13 @@ public final class QuantizeReference {
       }
     }
     return amax;
+  }
+
+  private static void check(GlobalScale globalScale) {
+    if (globalScale != GlobalScale.TENSOR && globalScale != GlobalScale.ROW) {
+      throw new IllegalArgumentException(
+          "quantize: globalScale is " + globalScale + ", expected TENSOR or ROW");
+    }
   }
 
   private static void check(float[] x, int rows, int columns) {

@@ -111,6 +111,13 @@ final class Golden {
     return x;
   }
 
+  long[] longs(String tensor) {
+    Entry e = expect(tensor, "I64");
+    long[] x = new long[e.data().capacity() / 8];
+    e.data().asLongBuffer().get(0, x);
+    return x;
+  }
+
   byte[] bytes(String tensor) {
     Entry e = expect(tensor, "U8");
     byte[] x = new byte[e.data().capacity()];

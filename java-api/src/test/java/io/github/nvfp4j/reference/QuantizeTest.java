@@ -9,6 +9,7 @@ import io.github.nvfp4j.GlobalScale;
 import io.github.nvfp4j.Recipe;
 import io.github.nvfp4j.ZeroScale;
 import java.util.Arrays;
+import java.util.List;
 import java.util.random.RandomGenerator;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -42,7 +43,7 @@ class QuantizeTest {
   // ----------------------------------------------------------------------------------
 
   @ParameterizedTest
-  @EnumSource(GlobalScale.class)
+  @EnumSource(names = {"TENSOR", "ROW"})
   void gaussianSignalToNoise(GlobalScale kind) {
     float[] x = Seeds.gaussian(random, 1 << 18);
     for (Recipe recipe : Recipe.values()) {
@@ -146,7 +147,7 @@ class QuantizeTest {
   @Test
   void decodedMatricesQuantiseToThemselves() {
     float[] x = Seeds.gaussian(random, 1 << 16);
-    for (GlobalScale kind : GlobalScale.values()) {
+    for (GlobalScale kind : List.of(GlobalScale.TENSOR, GlobalScale.ROW)) {
       Nvfp4Matrix q = exact(x, 64, kind);
       float[] y = DequantizeReference.dequantize(q, DType.F32);
       Nvfp4Matrix again =
@@ -398,7 +399,7 @@ class QuantizeTest {
 
   @Test
   void emptyMatrices() {
-    for (GlobalScale kind : GlobalScale.values()) {
+    for (GlobalScale kind : List.of(GlobalScale.TENSOR, GlobalScale.ROW)) {
       Nvfp4Matrix noRows =
           QuantizeReference.dynamic(new float[0], 0, 32, kind, Recipe.EXACT, ZeroScale.MIN);
       assertThat(noRows.codes()).isEmpty();

@@ -23,10 +23,10 @@ public class nvfp4j_h extends nvfp4j_h$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int NVFP4J_ABI_VERSION = (int)1L;
+    private static final int NVFP4J_ABI_VERSION = (int)2L;
     /**
      * {@snippet lang=c :
-     * #define NVFP4J_ABI_VERSION 1
+     * #define NVFP4J_ABI_VERSION 2
      * }
      */
     public static int NVFP4J_ABI_VERSION() {
@@ -185,10 +185,55 @@ public class nvfp4j_h extends nvfp4j_h$shared {
     public static int NVFP4J_OP_COPY() {
         return NVFP4J_OP_COPY;
     }
-    private static final int NVFP4J_OP_COUNT = (int)7L;
+    private static final int NVFP4J_OP_GEMM = (int)7L;
     /**
      * {@snippet lang=c :
-     * #define NVFP4J_OP_COUNT 7
+     * #define NVFP4J_OP_GEMM 7
+     * }
+     */
+    public static int NVFP4J_OP_GEMM() {
+        return NVFP4J_OP_GEMM;
+    }
+    private static final int NVFP4J_OP_GROUPED_GEMM = (int)8L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_GROUPED_GEMM 8
+     * }
+     */
+    public static int NVFP4J_OP_GROUPED_GEMM() {
+        return NVFP4J_OP_GROUPED_GEMM;
+    }
+    private static final int NVFP4J_OP_BATCHED_GEMM = (int)9L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_BATCHED_GEMM 9
+     * }
+     */
+    public static int NVFP4J_OP_BATCHED_GEMM() {
+        return NVFP4J_OP_BATCHED_GEMM;
+    }
+    private static final int NVFP4J_OP_PREPARE_WEIGHTS = (int)10L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_PREPARE_WEIGHTS 10
+     * }
+     */
+    public static int NVFP4J_OP_PREPARE_WEIGHTS() {
+        return NVFP4J_OP_PREPARE_WEIGHTS;
+    }
+    private static final int NVFP4J_OP_PACK_ACTIVATIONS = (int)11L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_PACK_ACTIVATIONS 11
+     * }
+     */
+    public static int NVFP4J_OP_PACK_ACTIVATIONS() {
+        return NVFP4J_OP_PACK_ACTIVATIONS;
+    }
+    private static final int NVFP4J_OP_COUNT = (int)12L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_COUNT 12
      * }
      */
     public static int NVFP4J_OP_COUNT() {
@@ -229,6 +274,24 @@ public class nvfp4j_h extends nvfp4j_h$shared {
      */
     public static int NVFP4J_CAUSE_BAD_BLOCK_SCALE() {
         return NVFP4J_CAUSE_BAD_BLOCK_SCALE;
+    }
+    private static final int NVFP4J_CAUSE_NON_FINITE_RESULT = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_CAUSE_NON_FINITE_RESULT 4
+     * }
+     */
+    public static int NVFP4J_CAUSE_NON_FINITE_RESULT() {
+        return NVFP4J_CAUSE_NON_FINITE_RESULT;
+    }
+    private static final int NVFP4J_CAUSE_BAD_OFFSETS = (int)5L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_CAUSE_BAD_OFFSETS 5
+     * }
+     */
+    public static int NVFP4J_CAUSE_BAD_OFFSETS() {
+        return NVFP4J_CAUSE_BAD_OFFSETS;
     }
     private static final int NVFP4J_STATUS_WORDS = (int)64L;
     /**
@@ -347,6 +410,24 @@ public class nvfp4j_h extends nvfp4j_h$shared {
     public static int NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4() {
         return NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4;
     }
+    private static final int NVFP4J_SCALE_LAYOUT_PREPARED = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_SCALE_LAYOUT_PREPARED 2
+     * }
+     */
+    public static int NVFP4J_SCALE_LAYOUT_PREPARED() {
+        return NVFP4J_SCALE_LAYOUT_PREPARED;
+    }
+    private static final int NVFP4J_SCALE_LAYOUT_PACKED = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_SCALE_LAYOUT_PACKED 3
+     * }
+     */
+    public static int NVFP4J_SCALE_LAYOUT_PACKED() {
+        return NVFP4J_SCALE_LAYOUT_PACKED;
+    }
     private static final int NVFP4J_GLOBAL_SCALE_TENSOR = (int)0L;
     /**
      * {@snippet lang=c :
@@ -364,6 +445,87 @@ public class nvfp4j_h extends nvfp4j_h$shared {
      */
     public static int NVFP4J_GLOBAL_SCALE_ROW() {
         return NVFP4J_GLOBAL_SCALE_ROW;
+    }
+    private static final int NVFP4J_GLOBAL_SCALE_GROUP = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_GLOBAL_SCALE_GROUP 2
+     * }
+     */
+    public static int NVFP4J_GLOBAL_SCALE_GROUP() {
+        return NVFP4J_GLOBAL_SCALE_GROUP;
+    }
+    private static final int NVFP4J_GLOBAL_SCALE_HALVES = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_GLOBAL_SCALE_HALVES 3
+     * }
+     */
+    public static int NVFP4J_GLOBAL_SCALE_HALVES() {
+        return NVFP4J_GLOBAL_SCALE_HALVES;
+    }
+    private static final int NVFP4J_GEMM_PATH_AUTO = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_GEMM_PATH_AUTO 0
+     * }
+     */
+    public static int NVFP4J_GEMM_PATH_AUTO() {
+        return NVFP4J_GEMM_PATH_AUTO;
+    }
+    private static final int NVFP4J_GEMM_PATH_GENERIC = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_GEMM_PATH_GENERIC 1
+     * }
+     */
+    public static int NVFP4J_GEMM_PATH_GENERIC() {
+        return NVFP4J_GEMM_PATH_GENERIC;
+    }
+    private static final int NVFP4J_GEMM_PATH_DECODE = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_GEMM_PATH_DECODE 2
+     * }
+     */
+    public static int NVFP4J_GEMM_PATH_DECODE() {
+        return NVFP4J_GEMM_PATH_DECODE;
+    }
+    private static final int NVFP4J_GEMM_PATH_WGMMA = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_GEMM_PATH_WGMMA 3
+     * }
+     */
+    public static int NVFP4J_GEMM_PATH_WGMMA() {
+        return NVFP4J_GEMM_PATH_WGMMA;
+    }
+    private static final int NVFP4J_GEMM_A_BF16 = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_GEMM_A_BF16 0
+     * }
+     */
+    public static int NVFP4J_GEMM_A_BF16() {
+        return NVFP4J_GEMM_A_BF16;
+    }
+    private static final int NVFP4J_GEMM_A_NVFP4 = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_GEMM_A_NVFP4 1
+     * }
+     */
+    public static int NVFP4J_GEMM_A_NVFP4() {
+        return NVFP4J_GEMM_A_NVFP4;
+    }
+    private static final int NVFP4J_GEMM_A_PACKED = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_GEMM_A_PACKED 2
+     * }
+     */
+    public static int NVFP4J_GEMM_A_PACKED() {
+        return NVFP4J_GEMM_A_PACKED;
     }
     private static final int NVFP4J_GLOBAL_SCALE_DYNAMIC = (int)0L;
     /**
@@ -1481,6 +1643,70 @@ public class nvfp4j_h extends nvfp4j_h$shared {
         }
     }
 
+    private static class nvfp4j_codes_bytes {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_LONG,
+            nvfp4j_h.C_LONG,
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_codes_bytes");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_codes_bytes(int64_t rows, int64_t columns, int32_t scale_layout, int64_t *bytes, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_codes_bytes$descriptor() {
+        return nvfp4j_codes_bytes.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_codes_bytes(int64_t rows, int64_t columns, int32_t scale_layout, int64_t *bytes, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_codes_bytes$handle() {
+        return nvfp4j_codes_bytes.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_codes_bytes(int64_t rows, int64_t columns, int32_t scale_layout, int64_t *bytes, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_codes_bytes$address() {
+        return nvfp4j_codes_bytes.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_codes_bytes(int64_t rows, int64_t columns, int32_t scale_layout, int64_t *bytes, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_codes_bytes(long rows, long columns, int scale_layout, MemorySegment bytes, MemorySegment error) {
+        var mh$ = nvfp4j_codes_bytes.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_codes_bytes", rows, columns, scale_layout, bytes, error);
+            }
+            return (int)mh$.invokeExact(rows, columns, scale_layout, bytes, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class nvfp4j_scale_bytes {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             nvfp4j_h.C_INT,
@@ -1725,6 +1951,404 @@ public class nvfp4j_h extends nvfp4j_h$shared {
                 traceDowncall("nvfp4j_device_leave", device, former, error);
             }
             return (int)mh$.invokeExact(device, former, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_gemm {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_gemm");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_gemm(nvfp4j_context *context, const nvfp4j_tensor *a, const nvfp4j_nvfp4_tensor *a_nvfp4, const nvfp4j_nvfp4_tensor *w, const nvfp4j_tensor *row_weight, const nvfp4j_gemm_options *options, const nvfp4j_tensor *d, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_gemm$descriptor() {
+        return nvfp4j_gemm.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_gemm(nvfp4j_context *context, const nvfp4j_tensor *a, const nvfp4j_nvfp4_tensor *a_nvfp4, const nvfp4j_nvfp4_tensor *w, const nvfp4j_tensor *row_weight, const nvfp4j_gemm_options *options, const nvfp4j_tensor *d, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_gemm$handle() {
+        return nvfp4j_gemm.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_gemm(nvfp4j_context *context, const nvfp4j_tensor *a, const nvfp4j_nvfp4_tensor *a_nvfp4, const nvfp4j_nvfp4_tensor *w, const nvfp4j_tensor *row_weight, const nvfp4j_gemm_options *options, const nvfp4j_tensor *d, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_gemm$address() {
+        return nvfp4j_gemm.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_gemm(nvfp4j_context *context, const nvfp4j_tensor *a, const nvfp4j_nvfp4_tensor *a_nvfp4, const nvfp4j_nvfp4_tensor *w, const nvfp4j_tensor *row_weight, const nvfp4j_gemm_options *options, const nvfp4j_tensor *d, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_gemm(MemorySegment context, MemorySegment a, MemorySegment a_nvfp4, MemorySegment w, MemorySegment row_weight, MemorySegment options, MemorySegment d, MemorySegment error) {
+        var mh$ = nvfp4j_gemm.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_gemm", context, a, a_nvfp4, w, row_weight, options, d, error);
+            }
+            return (int)mh$.invokeExact(context, a, a_nvfp4, w, row_weight, options, d, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_grouped_gemm {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_grouped_gemm");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_grouped_gemm(nvfp4j_context *context, const nvfp4j_tensor *a, const nvfp4j_nvfp4_tensor *a_nvfp4, const nvfp4j_nvfp4_tensor *w, const nvfp4j_tensor *offsets, const nvfp4j_tensor *row_weight, const nvfp4j_gemm_options *options, const nvfp4j_tensor *d, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_grouped_gemm$descriptor() {
+        return nvfp4j_grouped_gemm.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_grouped_gemm(nvfp4j_context *context, const nvfp4j_tensor *a, const nvfp4j_nvfp4_tensor *a_nvfp4, const nvfp4j_nvfp4_tensor *w, const nvfp4j_tensor *offsets, const nvfp4j_tensor *row_weight, const nvfp4j_gemm_options *options, const nvfp4j_tensor *d, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_grouped_gemm$handle() {
+        return nvfp4j_grouped_gemm.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_grouped_gemm(nvfp4j_context *context, const nvfp4j_tensor *a, const nvfp4j_nvfp4_tensor *a_nvfp4, const nvfp4j_nvfp4_tensor *w, const nvfp4j_tensor *offsets, const nvfp4j_tensor *row_weight, const nvfp4j_gemm_options *options, const nvfp4j_tensor *d, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_grouped_gemm$address() {
+        return nvfp4j_grouped_gemm.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_grouped_gemm(nvfp4j_context *context, const nvfp4j_tensor *a, const nvfp4j_nvfp4_tensor *a_nvfp4, const nvfp4j_nvfp4_tensor *w, const nvfp4j_tensor *offsets, const nvfp4j_tensor *row_weight, const nvfp4j_gemm_options *options, const nvfp4j_tensor *d, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_grouped_gemm(MemorySegment context, MemorySegment a, MemorySegment a_nvfp4, MemorySegment w, MemorySegment offsets, MemorySegment row_weight, MemorySegment options, MemorySegment d, MemorySegment error) {
+        var mh$ = nvfp4j_grouped_gemm.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_grouped_gemm", context, a, a_nvfp4, w, offsets, row_weight, options, d, error);
+            }
+            return (int)mh$.invokeExact(context, a, a_nvfp4, w, offsets, row_weight, options, d, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_batched_gemm {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_batched_gemm");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_batched_gemm(nvfp4j_context *context, const nvfp4j_tensor *a, const nvfp4j_nvfp4_tensor *a_nvfp4, const nvfp4j_nvfp4_tensor *w, const nvfp4j_gemm_options *options, const nvfp4j_tensor *d, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_batched_gemm$descriptor() {
+        return nvfp4j_batched_gemm.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_batched_gemm(nvfp4j_context *context, const nvfp4j_tensor *a, const nvfp4j_nvfp4_tensor *a_nvfp4, const nvfp4j_nvfp4_tensor *w, const nvfp4j_gemm_options *options, const nvfp4j_tensor *d, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_batched_gemm$handle() {
+        return nvfp4j_batched_gemm.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_batched_gemm(nvfp4j_context *context, const nvfp4j_tensor *a, const nvfp4j_nvfp4_tensor *a_nvfp4, const nvfp4j_nvfp4_tensor *w, const nvfp4j_gemm_options *options, const nvfp4j_tensor *d, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_batched_gemm$address() {
+        return nvfp4j_batched_gemm.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_batched_gemm(nvfp4j_context *context, const nvfp4j_tensor *a, const nvfp4j_nvfp4_tensor *a_nvfp4, const nvfp4j_nvfp4_tensor *w, const nvfp4j_gemm_options *options, const nvfp4j_tensor *d, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_batched_gemm(MemorySegment context, MemorySegment a, MemorySegment a_nvfp4, MemorySegment w, MemorySegment options, MemorySegment d, MemorySegment error) {
+        var mh$ = nvfp4j_batched_gemm.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_batched_gemm", context, a, a_nvfp4, w, options, d, error);
+            }
+            return (int)mh$.invokeExact(context, a, a_nvfp4, w, options, d, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_prepare_weights {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_prepare_weights");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_prepare_weights(nvfp4j_context *context, const nvfp4j_nvfp4_tensor *w, const nvfp4j_nvfp4_tensor *prepared, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_prepare_weights$descriptor() {
+        return nvfp4j_prepare_weights.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_prepare_weights(nvfp4j_context *context, const nvfp4j_nvfp4_tensor *w, const nvfp4j_nvfp4_tensor *prepared, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_prepare_weights$handle() {
+        return nvfp4j_prepare_weights.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_prepare_weights(nvfp4j_context *context, const nvfp4j_nvfp4_tensor *w, const nvfp4j_nvfp4_tensor *prepared, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_prepare_weights$address() {
+        return nvfp4j_prepare_weights.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_prepare_weights(nvfp4j_context *context, const nvfp4j_nvfp4_tensor *w, const nvfp4j_nvfp4_tensor *prepared, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_prepare_weights(MemorySegment context, MemorySegment w, MemorySegment prepared, MemorySegment error) {
+        var mh$ = nvfp4j_prepare_weights.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_prepare_weights", context, w, prepared, error);
+            }
+            return (int)mh$.invokeExact(context, w, prepared, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_pack_activations {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_pack_activations");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_pack_activations(nvfp4j_context *context, const nvfp4j_nvfp4_tensor *a, const nvfp4j_nvfp4_tensor *packed, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_pack_activations$descriptor() {
+        return nvfp4j_pack_activations.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_pack_activations(nvfp4j_context *context, const nvfp4j_nvfp4_tensor *a, const nvfp4j_nvfp4_tensor *packed, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_pack_activations$handle() {
+        return nvfp4j_pack_activations.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_pack_activations(nvfp4j_context *context, const nvfp4j_nvfp4_tensor *a, const nvfp4j_nvfp4_tensor *packed, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_pack_activations$address() {
+        return nvfp4j_pack_activations.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_pack_activations(nvfp4j_context *context, const nvfp4j_nvfp4_tensor *a, const nvfp4j_nvfp4_tensor *packed, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_pack_activations(MemorySegment context, MemorySegment a, MemorySegment packed, MemorySegment error) {
+        var mh$ = nvfp4j_pack_activations.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_pack_activations", context, a, packed, error);
+            }
+            return (int)mh$.invokeExact(context, a, packed, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_gemm_path {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_LONG,
+            nvfp4j_h.C_LONG,
+            nvfp4j_h.C_LONG,
+            nvfp4j_h.C_LONG,
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_LONG,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_gemm_path");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_gemm_path(int32_t op, int32_t device, int64_t groups, int64_t m, int64_t n, int64_t k, int32_t a_kind, int32_t w_layout, const nvfp4j_gemm_options *options, char *text, int64_t text_bytes, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_gemm_path$descriptor() {
+        return nvfp4j_gemm_path.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_gemm_path(int32_t op, int32_t device, int64_t groups, int64_t m, int64_t n, int64_t k, int32_t a_kind, int32_t w_layout, const nvfp4j_gemm_options *options, char *text, int64_t text_bytes, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_gemm_path$handle() {
+        return nvfp4j_gemm_path.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_gemm_path(int32_t op, int32_t device, int64_t groups, int64_t m, int64_t n, int64_t k, int32_t a_kind, int32_t w_layout, const nvfp4j_gemm_options *options, char *text, int64_t text_bytes, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_gemm_path$address() {
+        return nvfp4j_gemm_path.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_gemm_path(int32_t op, int32_t device, int64_t groups, int64_t m, int64_t n, int64_t k, int32_t a_kind, int32_t w_layout, const nvfp4j_gemm_options *options, char *text, int64_t text_bytes, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_gemm_path(int op, int device, long groups, long m, long n, long k, int a_kind, int w_layout, MemorySegment options, MemorySegment text, long text_bytes, MemorySegment error) {
+        var mh$ = nvfp4j_gemm_path.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_gemm_path", op, device, groups, m, n, k, a_kind, w_layout, options, text, text_bytes, error);
+            }
+            return (int)mh$.invokeExact(op, device, groups, m, n, k, a_kind, w_layout, options, text, text_bytes, error);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

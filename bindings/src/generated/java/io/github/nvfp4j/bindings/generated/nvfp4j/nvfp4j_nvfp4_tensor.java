@@ -19,6 +19,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t memory;
  *     int32_t scale_layout;
  *     int32_t global_scale_kind;
+ *     int64_t groups;
  *     int64_t rows;
  *     int64_t columns;
  *     void *codes;
@@ -41,6 +42,7 @@ public class nvfp4j_nvfp4_tensor {
         nvfp4j_h.C_INT.withName("memory"),
         nvfp4j_h.C_INT.withName("scale_layout"),
         nvfp4j_h.C_INT.withName("global_scale_kind"),
+        nvfp4j_h.C_LONG.withName("groups"),
         nvfp4j_h.C_LONG.withName("rows"),
         nvfp4j_h.C_LONG.withName("columns"),
         nvfp4j_h.C_POINTER.withName("codes"),
@@ -232,6 +234,50 @@ public class nvfp4j_nvfp4_tensor {
      */
     public static void global_scale_kind(MemorySegment struct, int fieldValue) {
         struct.set(global_scale_kind$LAYOUT, global_scale_kind$OFFSET, fieldValue);
+    }
+
+    private static final OfLong groups$LAYOUT = (OfLong)$LAYOUT.select(groupElement("groups"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t groups
+     * }
+     */
+    public static final OfLong groups$layout() {
+        return groups$LAYOUT;
+    }
+
+    private static final long groups$OFFSET = $LAYOUT.byteOffset(groupElement("groups"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t groups
+     * }
+     */
+    public static final long groups$offset() {
+        return groups$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t groups
+     * }
+     */
+    public static long groups(MemorySegment struct) {
+        return struct.get(groups$LAYOUT, groups$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t groups
+     * }
+     */
+    public static void groups(MemorySegment struct, long fieldValue) {
+        struct.set(groups$LAYOUT, groups$OFFSET, fieldValue);
     }
 
     private static final OfLong rows$LAYOUT = (OfLong)$LAYOUT.select(groupElement("rows"));

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// The matrix products on a CUDA device, for host code: no CUDA header. Integers returned are cudaError_t, 0 is success.
+#pragma once
+#include <cstdint>
+
+#include "common/cuda_launch.hpp"
+#include "ops/gemm/gemm_args.hpp"
+#include "ops/gemm/gemm_shape.hpp"
+
+namespace nvfp4j {
+
+// Enqueues one kernel; none where there are no rows. The device of `launch` is current, gemm_cuda_path_refusal gave nullptr.
+int gemm_cuda(const CudaLaunch& launch, const GemmArgs& args);
+
+// Why options.path cannot be had ("path is DECODE, which ..."), or nullptr. Follows no pointer of `args`.
+const char* gemm_cuda_path_refusal(const CudaDeviceProperties& device, const GemmArgs& args);
+
+// What a product of that shape gets and why, rows of A aligned; options.path can be had.
+const char* gemm_cuda_describe(const CudaDeviceProperties& device, const GemmShape& shape);
+
+// The implementation that a device gets and why, or nullptr; then gemm_cuda_refusal says why not.
+const char* gemm_cuda_path(const CudaDeviceProperties& device);
+const char* gemm_cuda_refusal(const CudaDeviceProperties& device);
+
+// Loads the kernels onto the current device. Once per device, before the first launch.
+int gemm_cuda_warm_up(const CudaDeviceProperties& device);
+
+std::int64_t gemm_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows,
+                                       std::int64_t columns);
+
+}  // namespace nvfp4j

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Between the .cu files of gemm.
+#pragma once
+#include "nvfp4j/gemm.h"
+#include "ops/gemm/gemm_cuda.hpp"
+#include "ops/gemm/gemm_plan.hpp"
+
+namespace nvfp4j {
+
+/// What a product asks of a kernel besides its configuration.
+struct GemmVariant {
+  bool grouped;
+  bool swiglu;
+  bool nvfp4;  // tokens
+};
+inline GemmVariant variant_of(const GemmArgs& args) {
+  return {args.op == NVFP4J_OP_GROUPED_GEMM, args.swiglu, args.a.kind == NVFP4J_GEMM_A_NVFP4};
+}
+
+int gemm_decode_sm90(const CudaLaunch& launch, const GemmArgs& args, const GemmPlan& plan);
+int gemm_decode_sm90_warm_up();
+
+int gemm_wgmma_sm90(const CudaLaunch& launch, const GemmArgs& args, const GemmPlan& plan);
+int gemm_wgmma_sm90_warm_up();
+
+/// A kernel of gemm_wgmma.cuh, whichever file it is compiled in.
+struct WgmmaKernel {
+  const void* kernel;
+  int threads;
+  int shared_bytes;
+};
+WgmmaKernel wgmma_kernel(int config);  // BF16 tokens
+WgmmaKernel wgmma_kernel_swiglu(int config);
+WgmmaKernel wgmma_kernel_grouped(int config, bool swiglu);              // the basic configurations
+WgmmaKernel wgmma_kernel_nvfp4(int config, bool grouped, bool swiglu);  // the basic configurations
+
+}  // namespace nvfp4j

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Codes and block scales to BF16 in registers, exactly: a code becomes e2m1 * 2^-126, a scale s * 2^118, their product e2m1 * s * 2^-8 (at most 6 significant bits, at least 2^-18). The 2^8 is taken back in F32 (kOperandScale).
+#pragma once
+#include <cstdint>
+
+#include "device/block.cuh"
+
+namespace nvfp4j::device {
+
+/// What one decoded operand's factor 2^-8 is taken back with.
+inline constexpr float kOperandScale = 256.0f;
+
+__device__ __forceinline__ std::uint32_t multiply_pairs(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t r;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+#else
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(0x80008000u));
+#endif
+  return r;
+}
+
+// One scale for both halves: the low or the high one of `pair`. HMUL2 reads it so without an instruction of its own.
+__device__ __forceinline__ std::uint32_t low_twice(std::uint32_t pair) {
+  std::uint32_t r;
+  asm("{\n\t.reg .b16 l, h;\n\tmov.b32 {l, h}, %1;\n\tmov.b32 %0, {l, l};\n\t}"
+      : "=r"(r)
+      : "r"(pair));
+  return r;
+}
+__device__ __forceinline__ std::uint32_t high_twice(std::uint32_t pair) {
+  std::uint32_t r;
+  asm("{\n\t.reg .b16 l, h;\n\tmov.b32 {l, h}, %1;\n\tmov.b32 %0, {h, h};\n\t}"
+      : "=r"(r)
+      : "r"(pair));
+  return r;
+}
+
+// (a & b) | c in one instruction, which the compiler makes two of when it sees two constants.
+__device__ __forceinline__ std::uint32_t and_or(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+  std::uint32_t r;
+  asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+  return r;
+}
+
+// Eight codes in the order of a checkpoint: pair j is codes 2j and 2j + 1, the low half first.
+__device__ __forceinline__ void expand_codes(std::uint32_t w, std::uint32_t (&r)[4]) {
+  // Of each BF16 the high byte is s000000e1 and the low byte e0 m 000000; codes 0 2 4 6 first, then 1 3 5 7.
+  const std::uint32_t low_even = (w << 6) & 0xC0C0C0C0u;
+  const std::uint32_t high_even = and_or(w << 4, 0x80808080u, (w >> 2) & 0x01010101u);
+  const std::uint32_t low_odd = (w << 2) & 0xC0C0C0C0u;
+  const std::uint32_t high_odd = and_or(w, 0x80808080u, (w >> 6) & 0x01010101u);
+  const std::uint32_t even01 = __byte_perm(low_even, high_even, 0x5140u);
+  const std::uint32_t even23 = __byte_perm(low_even, high_even, 0x7362u);
+  const std::uint32_t odd01 = __byte_perm(low_odd, high_odd, 0x5140u);
+  const std::uint32_t odd23 = __byte_perm(low_odd, high_odd, 0x7362u);
+  r[0] = __byte_perm(even01, odd01, 0x5410u);
+  r[1] = __byte_perm(even01, odd01, 0x7632u);
+  r[2] = __byte_perm(even23, odd23, 0x5410u);
+  r[3] = __byte_perm(even23, odd23, 0x7632u);
+}
+
+// A coded word of prepared_layout.hpp.
+__device__ __forceinline__ void expand_prepared(std::uint32_t w, std::uint32_t (&r)[4]) {
+  constexpr std::uint32_t kMask = 0x81C081C0u;
+  r[0] = w & kMask;
+  r[1] = ((w << 3) ^ (w << 2)) & kMask;
+  r[2] = (w << 6) & kMask;
+  r[3] = ((w >> 4) ^ (w << 1)) & kMask;
+}
+
+// Two E4M3 bytes, low and high half; a bad one gives NaN. b << 4 is the scale * 2^-120 in BF16, subnormal where the scale is.
+__device__ __forceinline__ std::uint32_t scale_pair(std::uint32_t low, std::uint32_t high) {
+  const std::uint32_t l = low >= 0x7Fu ? 0x7FFFu : low << 4;
+  const std::uint32_t h = high >= 0x7Fu ? 0x7FFFu : high << 4;
+  return multiply_pairs(multiply_pairs(l | h << 16, 0x7B807B80u), 0x7A807A80u);  // 2^120, 2^118
+}
+
+// The scales of blocks 2i (even) and 2i + 1 (odd) of a word of prepared scales; halves: rows 2r, 2r + 1.
+__device__ __forceinline__ std::uint32_t prepared_scale_even(std::uint32_t word) {
+  return and_or(word, 0x0FF00FF0u, 0x70007000u);
+}
+__device__ __forceinline__ std::uint32_t prepared_scale_odd(std::uint32_t word) {
+  return and_or(__byte_perm(word, 0u, 0x2301u), 0x0FF00FF0u, 0x70007000u);
+}
+
+// D += A B: A 16 x 16 of W's rows, B 16 x 8 of tokens, D of lane 4g + t: rows g (0, 1) and g + 8 (2, 3) of A, tokens 2t and 2t + 1.
+__device__ __forceinline__ void mma_16x8x16(float (&d)[4], std::uint32_t a0, std::uint32_t a1,
+                                            std::uint32_t a2, std::uint32_t a3, std::uint32_t b0,
+                                            std::uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// A unit of prepared weights, 16 rows x 64 columns, in the registers of four steps of 16 columns: a[4s] to a[4s + 3] are those of mma_16x8x16.
+__device__ __forceinline__ void expand_unit(uint4 codes, uint2 scales, std::uint32_t (&a)[16]) {
+  std::uint32_t low0[4], low1[4], high0[4], high1[4];
+  expand_prepared(codes.x, low0);
+  expand_prepared(codes.y, low1);
+  expand_prepared(codes.z, high0);
+  expand_prepared(codes.w, high1);
+  const std::uint32_t s[4] = {prepared_scale_even(scales.x), prepared_scale_odd(scales.x),
+                              prepared_scale_even(scales.y), prepared_scale_odd(scales.y)};
+#pragma unroll
+  for (int step = 0; step < 4; ++step) {
+    const std::uint32_t sl = low_twice(s[step]);
+    const std::uint32_t sh = high_twice(s[step]);
+    const int j = 2 * (step & 1);
+    a[4 * step] = multiply_pairs(step < 2 ? low0[j] : low1[j], sl);
+    a[4 * step + 1] = multiply_pairs(step < 2 ? high0[j] : high1[j], sh);
+    a[4 * step + 2] = multiply_pairs(step < 2 ? low0[j + 1] : low1[j + 1], sl);
+    a[4 * step + 3] = multiply_pairs(step < 2 ? high0[j + 1] : high1[j + 1], sh);
+  }
+}
+
+}  // namespace nvfp4j::device

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/gemm/gemm_plan.hpp"
+
+#include <algorithm>
+
+#include "nvfp4j/gemm.h"
+#include "ops/gemm/prepared_layout.hpp"
+
+namespace nvfp4j {
+namespace {
+
+// Tiles of tokens that a thread block lists at most (gemm_decode.cuh, gemm_wgmma.cuh).
+constexpr std::int64_t kListedTiles = 1024;
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+std::int64_t batch_of(const GemmArgs& args) {
+  return args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups : 1;
+}
+
+// What the kernels of Hopper take.
+bool fast_shape(const CudaDeviceProperties& device, const GemmArgs& args) {
+  if (device.major != 9 || device.minor != 0) return false;
+  if (args.w.layout != NVFP4J_SCALE_LAYOUT_PREPARED || !prepared::is_tiled(args.n, args.k))
+    return false;
+  if (args.swiglu && args.n % 32 != 0) return false;
+  if (args.a.kind != NVFP4J_GEMM_A_NVFP4 &&
+      (reinterpret_cast<std::uintptr_t>(args.a.data) % 16 != 0 || args.a.stride % 8 != 0))
+    return false;
+  return true;
+}
+
+// Tiles of tokens are counted in 32 bits, and those of groups listed in shared memory.
+bool tiles_fit(const GemmArgs& args, std::int64_t rows) {
+  const std::int64_t tiles = ceil_div(args.m, rows);
+  if (args.op == NVFP4J_OP_GROUPED_GEMM) return args.groups + tiles <= kListedTiles;
+  return tiles <= INT32_MAX / (args.n / 16) / batch_of(args);
+}
+
+// Rows of A that meet the same weights. What the offsets say the host does not know.
+std::int64_t rows_of_group(const GemmArgs& args) {
+  return args.op == NVFP4J_OP_GROUPED_GEMM ? ceil_div(args.m, args.groups) : args.m;
+}
+
+// A row of few tokens is read by the thread block of its tile alone: enough thread blocks, and enough warps in each.
+int decode_config(const GemmArgs& args, bool two_eights) {
+  const std::int64_t chunks = args.k / prepared::kChunkColumns;
+  const std::int64_t tiles = args.n / 16 * batch_of(args);
+  if (chunks < 4 || (chunks <= 8 && tiles >= 1024)) return two_eights ? 6 : 3;
+  if (two_eights) return tiles <= 264 ? 4 : 5;
+  if (tiles <= 132 && chunks >= 8 && !args.swiglu && args.op != NVFP4J_OP_GROUPED_GEMM) return 0;
+  if (args.op == NVFP4J_OP_GROUPED_GEMM) return 2;
+  return args.m <= 4 || tiles <= 264 ? 1 : 2;
+}
+
+// Few tokens: as many thread blocks as W has rows for, cutting K where those are few.
+int wgmma_config_of_few(const GemmArgs& args) {
+  const std::int64_t sixties = args.n / 64 * batch_of(args);
+  const bool wide = args.m > 32;
+  if (args.m > 64) return 10;
+  if (sixties <= 66) return wide ? 8 : 5;
+  if (wide) return args.k >= 6144 ? 9 : 7;
+  return args.k >= 8192 ? 6 : 4;
+}
+
+// Many tokens: the configuration whose waves of thread blocks cost least. Microseconds that a unit of 64 columns takes, measured on an H100 80GB HBM3.
+int wgmma_config_of_many(const GemmArgs& args, int sm_count) {
+  struct Candidate {
+    int config;
+    double unit;
+  };
+  constexpr Candidate kCandidates[] = {{11, 0.46}, {12, 0.28}, {3, 0.88}, {13, 0.90}};
+  int best = 3;
+  double least = 0;
+  for (const Candidate& c : kCandidates) {
+    const WgmmaShape& s = kWgmmaShapes[c.config];
+    const std::int64_t jobs =
+        ceil_div(args.n, 64 * s.wgn * s.cn) * ceil_div(args.m, s.bm) * batch_of(args);
+    const double cost = static_cast<double>(ceil_div(jobs, sm_count / s.cn)) * c.unit;
+    if (least == 0 || cost < least) {
+      least = cost;
+      best = c.config;
+    }
+  }
+  return best;
+}
+
+// One order of the sum for every M, and whatever the tokens are.
+int wgmma_basic_config(std::int64_t rows) {
+  return rows <= 32 ? 0 : rows <= 64 ? 1 : rows <= 128 ? 2 : 3;
+}
+
+int wgmma_config(const CudaDeviceProperties& device, const GemmArgs& args) {
+  // (K that cannot be cut, too.)
+  if (args.batch_invariant || args.a.kind == NVFP4J_GEMM_A_NVFP4 ||
+      args.op == NVFP4J_OP_GROUPED_GEMM || args.k < 2 * prepared::kChunkColumns)
+    return wgmma_basic_config(rows_of_group(args));
+  return args.m <= 128 ? wgmma_config_of_few(args) : wgmma_config_of_many(args, device.sm_count);
+}
+
+GemmPlan generic_plan(const GemmArgs& args, const char* reason) {
+  return {GemmKernel::kGeneric, 0, rows_of_group(args) <= 8 ? 8 : 32, reason};
+}
+GemmPlan decode_plan(const GemmArgs& args, const char* reason) {
+  const int config = decode_config(args, rows_of_group(args) > 8);
+  return {GemmKernel::kDecode, config, 8 * kDecodeShapes[config].nt, reason};
+}
+GemmPlan wgmma_plan(const CudaDeviceProperties& device, const GemmArgs& args, const char* reason) {
+  const int config = wgmma_config(device, args);
+  return {GemmKernel::kWgmma, config, kWgmmaShapes[config].bm, reason};
+}
+
+}  // namespace
+
+GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args, const char** refusal) {
+  *refusal = nullptr;
+  const bool fast = fast_shape(device, args);
+  const bool decodes = fast && args.k >= 2 * prepared::kChunkColumns && tiles_fit(args, 8);
+  const bool wgmmas = fast && tiles_fit(args, 32);
+  switch (args.path) {
+    case NVFP4J_GEMM_PATH_GENERIC:
+      return generic_plan(args, "generic: gemm_generic, as options.path asks");
+    case NVFP4J_GEMM_PATH_DECODE:
+      if (!decodes)
+        *refusal =
+            "path is DECODE, which takes compute capability 9.0, prepared weights with n a "
+            "multiple of 16 (with swiglu of 32) and k of 256 "
+            "from 512 on, rows of a at multiples of 16 bytes and up to 1024 tiles of rows in "
+            "groups";
+      else if (args.batch_invariant)
+        *refusal = "path is DECODE, whose bits depend on m, and batch_invariant is 1";
+      return decode_plan(args, "decode: gemm_decode_sm90, as options.path asks");
+    case NVFP4J_GEMM_PATH_WGMMA:
+      if (!wgmmas)
+        *refusal =
+            "path is WGMMA, which takes compute capability 9.0, prepared weights with n a multiple "
+            "of 16 (with swiglu of 32) and k of 256, "
+            "rows of a at multiples of 16 bytes and up to 1024 tiles of rows in groups";
+      return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, as options.path asks");
+    default:
+      break;
+  }
+  if (device.major != 9 || device.minor != 0)
+    return generic_plan(args, "generic: gemm_generic, not compute capability 9.0");
+  if (args.w.layout != NVFP4J_SCALE_LAYOUT_PREPARED)
+    return generic_plan(args, "generic: gemm_generic, w is not prepared");
+  if (!fast)
+    return generic_plan(args,
+                        "generic: gemm_generic, n is no multiple of 16 (with swiglu: of 32), k "
+                        "none of 256, or rows of a do not start at "
+                        "multiples of 16 bytes");
+  if (args.batch_invariant) {
+    return wgmmas
+               ? wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, batch_invariant")
+               : generic_plan(
+                     args,
+                     "generic: gemm_generic, more tiles of rows than the kernels of Hopper list");
+  }
+  if (decodes && rows_of_group(args) <= 16)
+    return decode_plan(args, "decode: gemm_decode_sm90, at most 16 rows of a to a row of w");
+  if (wgmmas)
+    return wgmma_plan(
+        device, args,
+        "wgmma: gemm_wgmma_sm90, more than 16 rows of a to a row of w, or k below 512");
+  return generic_plan(args,
+                      "generic: gemm_generic, more tiles of rows than the kernels of Hopper list");
+}
+
+}  // namespace nvfp4j

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which kernel a matrix product gets on a CUDA device, as a function of its shape, so that it is tested without a GPU.
+#pragma once
+#include <cstdint>
+
+#include "common/cuda_launch.hpp"
+#include "ops/gemm/gemm_args.hpp"
+
+namespace nvfp4j {
+
+enum class GemmKernel { kGeneric, kDecode, kWgmma };
+
+/// A configuration of gemm_decode_sm90: WN tiles of 16 rows of W by WK warps each, 8 NT tokens (gemm_decode.cuh).
+struct DecodeShape {
+  int wn, wk, nt;
+};
+#define NVFP4J_GEMM_DECODE_CONFIGS(X) \
+  X(0, 1, 8, 1, 2, 4)                 \
+  X(1, 2, 4, 1, 2, 3)                 \
+  X(2, 4, 4, 1, 2, 3)                 \
+  X(3, 4, 2, 1, 2, 3)                 \
+  X(4, 2, 4, 2, 2, 3)                 \
+  X(5, 4, 4, 2, 2, 3)                 \
+  X(6, 4, 2, 2, 2, 3)
+inline constexpr int kDecodeConfigs = 7;
+inline constexpr DecodeShape kDecodeShapes[kDecodeConfigs] = {
+#define NVFP4J_SHAPE(i, wn, wk, nt, stages, pieces) {wn, wk, nt},
+    NVFP4J_GEMM_DECODE_CONFIGS(NVFP4J_SHAPE)
+#undef NVFP4J_SHAPE
+};
+
+/// A configuration of gemm_wgmma_sm90: BM tokens, 64 WGN rows of W, WGK warpgroups to a row, clusters of CN or CK (gemm_wgmma.cuh).
+struct WgmmaShape {
+  int bm, wgn, wgk, cn, ck;
+};
+// 0 to 3 alone know NVFP4 tokens and groups of rows, and add up K in one go, so that they agree on every bit.
+#define NVFP4J_GEMM_WGMMA_BASIC(X) \
+  X(0, 32, 2, 1, 1, 1, 16, 3)      \
+  X(1, 64, 2, 1, 1, 1, 12, 3)      \
+  X(2, 128, 2, 1, 1, 1, 8, 3)      \
+  X(3, 256, 2, 1, 1, 1, 4, 2)
+#define NVFP4J_GEMM_WGMMA_CONFIGS(X) \
+  NVFP4J_GEMM_WGMMA_BASIC(X)         \
+  X(4, 32, 1, 2, 1, 1, 16, 4)        \
+  X(5, 32, 1, 4, 1, 2, 16, 4)        \
+  X(6, 32, 2, 1, 1, 2, 16, 3)        \
+  X(7, 64, 1, 2, 1, 1, 12, 4)        \
+  X(8, 64, 1, 4, 1, 2, 12, 3)        \
+  X(9, 64, 2, 1, 1, 2, 12, 3)        \
+  X(10, 128, 2, 1, 1, 2, 6, 3)       \
+  X(11, 128, 2, 1, 2, 1, 8, 2)       \
+  X(12, 128, 1, 2, 2, 1, 8, 3)       \
+  X(13, 256, 2, 1, 2, 1, 5, 2)
+inline constexpr int kWgmmaConfigs = 14;
+inline constexpr int kWgmmaBasicConfigs = 4;
+inline constexpr WgmmaShape kWgmmaShapes[kWgmmaConfigs] = {
+#define NVFP4J_SHAPE(i, bm, wgn, wgk, cn, ck, a, w) {bm, wgn, wgk, cn, ck},
+    NVFP4J_GEMM_WGMMA_CONFIGS(NVFP4J_SHAPE)
+#undef NVFP4J_SHAPE
+};
+
+struct GemmPlan {
+  GemmKernel kernel;
+  int config;          // of decode or wgmma
+  int token_tile;      // tokens of a job
+  const char* reason;  // for nvfp4j_gemm_path: "decode: gemm_decode_sm90, ..."
+};
+
+/// The choice, or what options.path asks for. `refusal` receives NULL, or why that cannot be had: the rest of a sentence that begins with "options."; then the plan means nothing.
+GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args, const char** refusal);
+
+}  // namespace nvfp4j

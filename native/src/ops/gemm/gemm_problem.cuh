@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every kernel of the matrix products shares: their arguments, where a tile of tokens lies, and what becomes of a sum.
+#pragma once
+#include <cmath>
+#include <cstdint>
+
+#include "device/ptx.cuh"
+#include "device/status.cuh"
+#include "nvfp4j/gemm.h"
+#include "ops/gemm/gemm_args.hpp"
+#include "ops/gemm/prepared_layout.hpp"
+#include "ops/swiglu/swiglu_math.cuh"
+
+namespace nvfp4j {
+
+struct GemmProblem {
+  const char* a;
+  const std::uint8_t* a_scales;
+  const float* a_global_scales;
+  std::int64_t a_stride;  // bytes
+  const std::uint8_t* w;
+  const std::uint8_t* w_scales;
+  const float* w_global_scales;
+  char* d;
+  std::int64_t d_stride;  // bytes
+  const std::int32_t* offsets;
+  const float* row_weight;
+  DeviceStatus* status;
+  std::int64_t m;
+  int n;
+  int k;
+  int groups;
+  int a_kind;
+  int w_layout;
+  int w_global_scale_kind;
+  int op;
+  float limit;  // of SwiGLU; infinity: none
+  bool a_global_scale_per_row;
+  bool d_is_bf16;
+  bool d_pairs_aligned;  // two neighbours of D from an even column on can be written at once
+  bool swiglu;
+  bool batched;
+
+  static GemmProblem of(const GemmArgs& args, DeviceStatus* status) {
+    GemmProblem p = {};
+    p.a = static_cast<const char*>(args.a.data);
+    p.a_scales = args.a.scales;
+    p.a_global_scales = args.a.global_scales;
+    p.a_stride = args.a.kind == NVFP4J_GEMM_A_NVFP4 ? args.a.stride / 2 : args.a.stride * 2;
+    p.w = args.w.codes;
+    p.w_scales = args.w.scales;
+    p.w_global_scales = args.w.global_scales;
+    p.d = static_cast<char*>(args.d.data);
+    p.d_stride = args.d.stride * (args.d.dtype == NVFP4J_DTYPE_BF16 ? 2 : 4);
+    p.offsets = args.offsets;
+    p.row_weight = args.row_weight;
+    p.status = status;
+    p.m = args.m;
+    p.n = static_cast<int>(args.n);
+    p.k = static_cast<int>(args.k);
+    p.groups = static_cast<int>(args.groups);
+    p.a_kind = args.a.kind;
+    p.w_layout = args.w.layout;
+    p.w_global_scale_kind = args.w.global_scale_kind;
+    p.op = args.op;
+    p.limit = args.limit > 0.0f ? args.limit : INFINITY;
+    p.a_global_scale_per_row = args.a.global_scale_per_row;
+    p.d_is_bf16 = args.d.dtype == NVFP4J_DTYPE_BF16;
+    const std::uintptr_t pair = p.d_is_bf16 ? 4 : 8;
+    p.d_pairs_aligned = reinterpret_cast<std::uintptr_t>(p.d) % pair == 0 &&
+                        p.d_stride % static_cast<std::int64_t>(pair) == 0;
+    p.swiglu = args.swiglu;
+    p.batched = args.op == NVFP4J_OP_BATCHED_GEMM;
+    return p;
+  }
+};
+
+namespace device {
+
+// The rows of A and D that a thread block works on, and whose weights they meet.
+struct TokenTile {
+  int group;  // -1: there is nothing to do
+  std::int64_t first;
+  int count;
+};
+
+// Words of shared memory that locate_grouped_tile needs.
+inline constexpr int kLocateWords = 4;
+
+// Tile number `tile` of the experts' rows cut into tiles of at most `rows`; for a whole thread block. Offsets that are not monotonic are reported, and there is no tile. All threads get the same.
+static __device__ __noinline__ TokenTile locate_grouped_tile(const GemmProblem& p,
+                                                             std::int64_t tile, int rows,
+                                                             std::int64_t* scratch) {
+  const int warp = static_cast<int>(threadIdx.x) >> 5;
+  const unsigned lane = threadIdx.x & 31u;
+  __syncthreads();
+  if (threadIdx.x == 0) scratch[0] = -1;
+  __syncthreads();
+  if (warp == 0) {
+    std::int64_t before = 0;
+    bool bad = false;
+    for (int base = 0; base < p.groups; base += 32) {
+      const int e = base + static_cast<int>(lane);
+      std::int64_t begin = 0, end = 0;
+      if (e < p.groups) {
+        begin = load(p.offsets + e);
+        end = load(p.offsets + e + 1);
+        bad = bad || begin < 0 || end < begin || end > p.m;
+      }
+      const int tiles = bad || end <= begin ? 0 : static_cast<int>((end - begin + rows - 1) / rows);
+      int prefix = tiles;
+#pragma unroll
+      for (int step = 1; step < 32; step <<= 1) {
+        const int other = __shfl_up_sync(0xffffffffu, prefix, step);
+        if (static_cast<int>(lane) >= step) prefix += other;
+      }
+      const std::int64_t from = before + prefix - tiles;
+      if (tile >= from && tile < from + tiles) {
+        scratch[0] = e;
+        scratch[1] = begin + (tile - from) * rows;
+        scratch[2] = end;
+      }
+      before += __shfl_sync(0xffffffffu, prefix, 31);
+    }
+    if (__any_sync(0xffffffffu, bad)) {
+      if (lane == 0) {
+        scratch[0] = -1;
+        report(p.status, p.op, NVFP4J_CAUSE_BAD_OFFSETS, -1, -1);
+      }
+    }
+  }
+  __syncthreads();
+  TokenTile t;
+  t.group = static_cast<int>(scratch[0]);
+  t.first = scratch[1];
+  const std::int64_t left = scratch[2] - scratch[1];
+  t.count = t.group < 0 ? 0 : static_cast<int>(left < rows ? left : rows);
+  return t;
+}
+
+// The same where groups are not rows: of one matrix, or of a batch.
+__device__ __forceinline__ TokenTile plain_tile(const GemmProblem& p, int group, std::int64_t tile,
+                                                int rows) {
+  const std::int64_t first = tile * rows;
+  const std::int64_t left = p.m - first;
+  return {group, first, static_cast<int>(left < rows ? left : rows)};
+}
+
+__device__ __forceinline__ float alpha_of(const GemmProblem& p, int group, std::int64_t m, int n) {
+  const float a = p.a_global_scales == nullptr
+                      ? 1.0f
+                      : load(p.a_global_scales + (p.a_global_scale_per_row ? m : 0));
+  int index = 0;
+  if (p.w_global_scale_kind == NVFP4J_GLOBAL_SCALE_GROUP) index = group;
+  if (p.w_global_scale_kind == NVFP4J_GLOBAL_SCALE_HALVES)
+    index = 2 * group + (n >= p.n / 2 ? 1 : 0);
+  return __fmul_rn(a, load(p.w_global_scales + index));
+}
+
+// Reads the scales again to find out whose fault a result is that is not finite. Cold, but inline: see report_here().
+__device__ __forceinline__ void report_result(const GemmProblem& p, int group, std::int64_t m,
+                                              int n, std::int64_t column) {
+  const int blocks = p.k / 16;
+  const bool in_codes = p.w_layout == NVFP4J_SCALE_LAYOUT_PREPARED;
+  const std::uint8_t* w = in_codes ? p.w + group * prepared::group_bytes(p.n, p.k) : nullptr;
+  const bool tiled = in_codes && prepared::is_tiled(p.n, p.k);
+  bool bad = false;
+  for (int b = 0; b < blocks && !bad; ++b) {
+    if (tiled) {
+      const std::uint8_t* chunk =
+          w + (static_cast<std::int64_t>(n / 16) * (p.k / 256) + b / 16) * prepared::kChunkBytes;
+      const std::uint32_t word = load(reinterpret_cast<const std::uint32_t*>(
+          chunk + prepared::kChunkCodes + ((b % 16) / 4) * 64 + (n % 16 / 2) * 8 + (b & 2) * 2));
+      bad = prepared::unpack_scale(word, n & 1, b & 1) == prepared::kBadScale;
+    } else {
+      const std::uint8_t* scales =
+          in_codes ? w + static_cast<std::int64_t>(p.n) * (p.k / 2)
+                   : p.w_scales + static_cast<std::int64_t>(group) * p.n * blocks;
+      bad = load(scales + static_cast<std::int64_t>(n) * blocks + b) >= 0x7Fu;
+    }
+  }
+  if (bad) report_here(p.status, p.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, -1, column);
+  if (p.a_kind == NVFP4J_GEMM_A_NVFP4) {
+    const std::uint8_t* scales =
+        p.a_scales + m * (p.a_stride / 8) + (p.batched ? group * blocks : 0);
+    bad = false;
+    for (int b = 0; b < blocks && !bad; ++b) bad = load(scales + b) >= 0x7Fu;
+    if (bad) report_here(p.status, p.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, m, -1);
+  }
+  report_here(p.status, p.op, NVFP4J_CAUSE_NON_FINITE_RESULT, m, column);
+}
+
+__device__ __forceinline__ bool is_finite(float x) {
+  return (__float_as_uint(x) & 0x7F800000u) != 0x7F800000u;
+}
+
+__device__ __forceinline__ std::uint32_t bf16_bits(float v) {
+  return v != v ? 0x7FC0u : Bf16::pack(v, 0.0f) & 0xFFFFu;
+}
+
+__device__ __forceinline__ void store_result(const GemmProblem& p, std::int64_t m,
+                                             std::int64_t column, float v) {
+  char* row = p.d + m * p.d_stride;
+  if (p.d_is_bf16) {
+    reinterpret_cast<std::uint16_t*>(row)[column] = static_cast<std::uint16_t>(bf16_bits(v));
+  } else {
+    reinterpret_cast<float*>(row)[column] = math::canonical_nan(v);
+  }
+}
+
+// SwiGLU of two F32 results, in the operations of swiglu.h. Inline, without a call: what is live around it must not go to memory.
+__device__ __forceinline__ float swiglu_result(float gate, float up, float limit, float weight) {
+  const float g = min_nan(gate, limit);
+  const float u = max_nan(min_nan(up, limit), -limit);
+  return __fmul_rn(__fmul_rn(__fdiv_rn(g, __fadd_rn(1.0f, math::exp(-g))), u), weight);
+}
+
+}  // namespace device
+}  // namespace nvfp4j

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// A validated matrix product on its context's device: what gemm, grouped_gemm and batched_gemm share.
+#pragma once
+#include "common/context.hpp"
+#include "common/guard.hpp"
+#include "ops/gemm/gemm_checks.hpp"
+#include "ops/gemm/gemm_cpu.hpp"
+#if NVFP4J_WITH_CUDA
+#include "ops/gemm/gemm_cuda.hpp"
+#endif
+
+namespace nvfp4j {
+
+inline void run_gemm(nvfp4j_context* context, const char* op, const GemmCall& call) {
+  const GemmArgs args = check_gemm(place_of(op, context), call);
+  const Use use(*context, op);
+#if NVFP4J_WITH_CUDA
+  if (context->cuda != nullptr) {
+    const char* refusal = gemm_cuda_path_refusal(context->cuda->device().properties, args);
+    if (refusal != nullptr) [[unlikely]]
+      fail(NVFP4J_ERROR_NOT_SUPPORTED, "%s: options.%s", op, refusal);
+    if (args.m == 0) return;
+    context->cuda->launch(
+        args.op, args.m, args.k, [&](const CudaLaunch& launch) { return gemm_cuda(launch, args); },
+        Written::of(args.d.data,
+                    args.m * args.d.stride * (args.d.dtype == NVFP4J_DTYPE_BF16 ? 2 : 4)));
+    return;
+  }
+#endif
+  if (args.m == 0) return;
+  context->cpu->run([args](CpuPool& pool, DeviceStatus& status) { gemm_cpu(pool, status, args); });
+}
+
+}  // namespace nvfp4j

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// For the files that instantiate gemm_wgmma.cuh.
+#pragma once
+#include "ops/gemm/gemm_cuda_impl.hpp"
+#include "ops/gemm/gemm_wgmma.cuh"
+
+namespace nvfp4j {
+
+template <class C, bool GROUPED, bool SWIGLU>
+WgmmaKernel wgmma_kernel_of() {
+  return {reinterpret_cast<const void*>(&device::gemm_wgmma_kernel<C, GROUPED, SWIGLU>),
+          C::kThreads, C::bytes(GROUPED)};
+}
+
+}  // namespace nvfp4j
