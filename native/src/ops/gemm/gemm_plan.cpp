@@ -30,10 +30,11 @@ bool fast_shape(const CudaDeviceProperties& device, const GemmArgs& args) {
   return true;
 }
 
-// Tiles of tokens are counted in 32 bits, and those of groups listed in shared memory.
+// Tiles of tokens are counted in 32 bits, times those of W too, and those of groups listed in shared memory.
 bool tiles_fit(const GemmArgs& args, std::int64_t rows) {
   const std::int64_t tiles = ceil_div(args.m, rows);
-  if (args.op == NVFP4J_OP_GROUPED_GEMM) return args.groups + tiles <= kListedTiles;
+  if (args.op == NVFP4J_OP_GROUPED_GEMM)
+    return args.groups + tiles <= kListedTiles && args.n / 16 <= INT32_MAX / kListedTiles;
   return tiles <= INT32_MAX / (args.n / 16) / batch_of(args);
 }
 
@@ -69,7 +70,7 @@ int wgmma_config_of_many(const GemmArgs& args, int sm_count) {
     int config;
     double unit;
   };
-  constexpr Candidate kCandidates[] = {{11, 0.46}, {12, 0.28}, {3, 0.88}, {13, 0.90}};
+  constexpr Candidate kCandidates[] = {{11, 0.46}, {12, 0.28}, {3, 0.80}, {13, 0.79}};
   int best = 3;
   double least = 0;
   for (const Candidate& c : kCandidates) {

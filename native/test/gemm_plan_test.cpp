@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which kernel a matrix product gets on a CUDA device: a function of device, shape and alignment, so no GPU is needed.
+#include "ops/gemm/gemm_plan.hpp"
+
+#include <set>
+#include <utility>
+
+#include "check.hpp"
+#include "nvfp4j/gemm.h"
+#include "ops/gemm/prepared_layout.hpp"
+
+using namespace nvfp4j;
+
+namespace {
+
+constexpr CudaDeviceProperties kH100 = {0, 9, 0, 132, 232448, 233472, 52428800, 1, 0};
+constexpr CudaDeviceProperties kH100Pcie = {0, 9, 0, 114, 232448, 233472, 52428800, 1, 0};
+constexpr CudaDeviceProperties kA100 = {0, 8, 0, 108, 166912, 167936, 41943040, 1, 0};
+constexpr CudaDeviceProperties kB200 = {0, 10, 0, 148, 232448, 233472, 132644864, 1, 0};
+constexpr CudaDeviceProperties kThor = {0, 9, 1, 20, 232448, 233472, 33554432, 1, 0};
+
+// Addresses that nobody may follow: they are not mapped.
+template <class T>
+T* address(std::uintptr_t value) {
+  return reinterpret_cast<T*>(value);
+}
+
+GemmArgs product(std::int64_t m, std::int64_t n, std::int64_t k, int op = NVFP4J_OP_GEMM,
+                 std::int64_t groups = 1) {
+  const bool batched = op == NVFP4J_OP_BATCHED_GEMM;
+  GemmArgs args{};
+  args.op = op;
+  args.groups = groups;
+  args.m = m;
+  args.n = n;
+  args.k = k;
+  args.a.kind = NVFP4J_GEMM_A_BF16;
+  args.a.data = address<void>(0x100);
+  args.a.stride = batched ? groups * k : k;
+  args.w = {NVFP4J_SCALE_LAYOUT_PREPARED, address<std::uint8_t>(0x200), nullptr,
+            address<float>(0x300), NVFP4J_GLOBAL_SCALE_TENSOR};
+  args.d = {address<void>(0x400), NVFP4J_DTYPE_BF16, batched ? groups * n : n};
+  if (op == NVFP4J_OP_GROUPED_GEMM) args.offsets = address<std::int32_t>(0x500);
+  return args;
+}
+
+bool contains(const char* text, const char* part) {
+  return text != nullptr && std::strstr(text, part) != nullptr;
+}
+
+GemmPlan plan(const GemmArgs& args, const CudaDeviceProperties& device = kH100) {
+  const char* refusal = "untouched";
+  const GemmPlan p = plan_gemm(device, args, &refusal);
+  CHECK(refusal == nullptr);
+  return p;
+}
+
+const char* refusal_of(GemmArgs args, int path, const CudaDeviceProperties& device = kH100) {
+  args.path = path;
+  const char* refusal = "untouched";
+  plan_gemm(device, args, &refusal);
+  return refusal;
+}
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// What every plan must keep, whatever it chose. The jobs are those of the launchers (gemm_decode_sm90.cu, gemm_wgmma_sm90.cu).
+void check_plan(const CudaDeviceProperties& device, const GemmArgs& args, const GemmPlan& p) {
+  const bool grouped = args.op == NVFP4J_OP_GROUPED_GEMM;
+  const bool nvfp4 = args.a.kind == NVFP4J_GEMM_A_NVFP4;
+  const std::int64_t chunks = args.k / prepared::kChunkColumns;
+  CHECK(p.reason != nullptr);
+  if (p.kernel == GemmKernel::kGeneric) {
+    CHECK(contains(p.reason, "generic: gemm_generic"));
+    CHECK(p.token_tile == 8 || p.token_tile == 32);
+    return;
+  }
+  CHECK(device.major == 9 && device.minor == 0);
+  CHECK_EQ(args.w.layout, NVFP4J_SCALE_LAYOUT_PREPARED);
+  CHECK(prepared::is_tiled(args.n, args.k));
+  CHECK(p.config >= 0);
+  std::int64_t row_blocks;
+  std::int64_t step;  // what the thread blocks' loops add to the number of a job
+  if (p.kernel == GemmKernel::kDecode) {
+    CHECK(contains(p.reason, "decode: gemm_decode_sm90"));
+    CHECK(!args.batch_invariant);
+    CHECK(p.config < kDecodeConfigs);
+    if (p.config < 0 || p.config >= kDecodeConfigs) return;
+    const DecodeShape& s = kDecodeShapes[p.config];
+    CHECK_EQ(p.token_tile, 8 * s.nt);
+    CHECK(s.wk <= chunks);
+    // A thread block with one tile of W has no place for gate and up, and is not made for groups.
+    CHECK(s.wn % 2 == 0 || (!args.swiglu && !grouped));
+    row_blocks = ceil_div(args.n / (args.swiglu ? 32 : 16), s.wn / (args.swiglu ? 2 : 1));
+    step = 2 * device.sm_count;
+  } else {
+    CHECK(contains(p.reason, "wgmma: gemm_wgmma_sm90"));
+    CHECK(p.config < kWgmmaConfigs);
+    if (p.config < 0 || p.config >= kWgmmaConfigs) return;
+    const WgmmaShape& s = kWgmmaShapes[p.config];
+    CHECK_EQ(p.token_tile, s.bm);
+    CHECK(s.ck <= chunks);
+    if (args.batch_invariant || nvfp4 || grouped) {
+      CHECK(p.config < kWgmmaBasicConfigs);
+      CHECK_EQ(s.wgk, 1);
+      CHECK_EQ(s.ck, 1);
+    }
+    row_blocks = ceil_div(args.n, 64 * s.wgn * s.cn);
+    step = device.sm_count;
+    if (s.ck > 1) {
+      // As many clusters as jobs, whatever that makes.
+      const std::int64_t jobs = row_blocks * ceil_div(args.m, s.bm) * args.groups;
+      CHECK(jobs * s.ck <= INT32_MAX);
+    }
+  }
+  const std::int64_t tiles = ceil_div(args.m, p.token_tile);
+  const std::int64_t listed = grouped ? args.groups + tiles : tiles * args.groups;
+  if (grouped) CHECK(listed <= 1024);
+  CHECK(row_blocks * listed + step <= INT32_MAX);
+}
+
+// Decode's and wgmma's configurations share numbers.
+std::pair<int, int> chosen(const GemmPlan& p) { return {static_cast<int>(p.kernel), p.config}; }
+
+}  // namespace
+
+TEST(gemm_kernels_by_shape) {
+  constexpr std::int64_t kM[] = {1, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 1024, 65536};
+  struct Row {
+    std::int64_t n, k;
+    int config[13];  // the first four of decode, the others of wgmma
+  };
+  constexpr Row kRows[] = {
+      {6144, 7168, {1, 2, 5, 5, 4, 4, 9, 9, 10, 10, 11, 11, 13}},
+      {7168, 3072, {1, 2, 5, 5, 4, 4, 7, 7, 10, 10, 11, 13, 13}},
+      {1536, 7168, {0, 0, 4, 4, 5, 5, 8, 8, 10, 10, 12, 11, 13}},
+      {65536, 1536, {3, 3, 6, 6, 4, 4, 7, 7, 10, 10, 13, 13, 13}},
+      {7168, 16384, {1, 2, 5, 5, 6, 6, 9, 9, 10, 10, 11, 13, 13}},
+      {4096, 4096, {1, 1, 4, 4, 5, 5, 8, 8, 10, 10, 12, 13, 13}},
+  };
+  for (const Row& row : kRows) {
+    for (int i = 0; i < 13; ++i) {
+      const GemmArgs args = product(kM[i], row.n, row.k);
+      const GemmPlan p = plan(args);
+      check_plan(kH100, args, p);
+      const std::string name = std::to_string(kM[i]) + " x " + std::to_string(row.n) + " x " +
+                               std::to_string(row.k);
+      check::equal(__FILE__, __LINE__, ("kernel of " + name).c_str(), static_cast<int>(p.kernel),
+                   static_cast<int>(kM[i] <= 16 ? GemmKernel::kDecode : GemmKernel::kWgmma));
+      check::equal(__FILE__, __LINE__, ("configuration of " + name).c_str(), p.config,
+                   row.config[i]);
+      // PACKED is BF16 with a global scale, to all kernels.
+      GemmArgs packed = args;
+      packed.a.kind = NVFP4J_GEMM_A_PACKED;
+      CHECK(chosen(plan(packed)) == chosen(p));
+    }
+  }
+  // K that cannot be cut, and rows of one expert on average.
+  CHECK(chosen(plan(product(1, 4096, 256))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
+  CHECK(chosen(plan(product(300, 4096, 256))) ==
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 3));
+  CHECK(chosen(plan(product(1024, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
+        std::pair(static_cast<int>(GemmKernel::kDecode), 2));
+  CHECK(chosen(plan(product(8192, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
+  CHECK(chosen(plan(product(8192, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 64))) ==
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 2));
+}
+
+TEST(gemm_generic_takes_the_rest) {
+  const auto is_generic = [](const GemmArgs& args, const char* why,
+                             const CudaDeviceProperties& device = kH100) {
+    for (const bool batch_invariant : {false, true}) {
+      GemmArgs call = args;
+      call.batch_invariant = batch_invariant;
+      const GemmPlan p = plan(call, device);
+      CHECK_EQ(static_cast<int>(p.kernel), static_cast<int>(GemmKernel::kGeneric));
+      CHECK(contains(p.reason, why));
+      // What AUTO does not take cannot be forced either.
+      CHECK(contains(refusal_of(call, NVFP4J_GEMM_PATH_DECODE, device), "path is DECODE"));
+      CHECK(contains(refusal_of(call, NVFP4J_GEMM_PATH_WGMMA, device), "path is WGMMA"));
+      CHECK(refusal_of(call, NVFP4J_GEMM_PATH_GENERIC, device) == nullptr);
+    }
+  };
+  for (const std::int64_t m : {1, 16, 17, 64, 128, 1024}) {
+    for (const CudaDeviceProperties& device : {kA100, kB200, kThor})
+      is_generic(product(m, 4096, 4096), "not compute capability 9.0", device);
+    GemmArgs args = product(m, 4096, 4096);
+    args.w.layout = NVFP4J_SCALE_LAYOUT_LINEAR;
+    is_generic(args, "w is not prepared");
+    is_generic(product(m, 4104, 4096), "n is no multiple of 16");
+    is_generic(product(m, 4096, 4096 + 128), "k none of 256");
+    args = product(m, 4096, 4096);
+    args.a.data = address<void>(0x108);
+    is_generic(args, "multiples of 16 bytes");
+    args.a.kind = NVFP4J_GEMM_A_PACKED;
+    is_generic(args, "multiples of 16 bytes");
+    args.a.kind = NVFP4J_GEMM_A_NVFP4;  // whose rows are checked elsewhere
+    CHECK(plan(args).kernel != GemmKernel::kGeneric);
+    args = product(m, 4096, 4096);
+    args.a.stride = 4100;
+    is_generic(args, "multiples of 16 bytes");
+    args.a.stride = 4104;
+    CHECK(plan(args).kernel != GemmKernel::kGeneric);
+    args = product(m, 4096 + 16, 4096);
+    CHECK(plan(args).kernel != GemmKernel::kGeneric);
+    args.swiglu = true;
+    is_generic(args, "with swiglu: of 32");
+  }
+  // Tiles of groups: those of 32 rows end at 1024.
+  is_generic(product(32 * 512 + 1, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, 512), "more tiles of rows");
+  CHECK(plan(product(32 * 512, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, 512)).kernel ==
+        GemmKernel::kWgmma);
+  CHECK(plan(product(8 * 512, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, 512)).kernel ==
+        GemmKernel::kDecode);
+  CHECK(plan(product(8 * 512 + 1, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, 512)).kernel ==
+        GemmKernel::kWgmma);
+  is_generic(product(1, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, 1024), "more tiles of rows");
+  // 2^31 tiles of tokens and W, and of groups times W.
+  is_generic(product(std::int64_t{1} << 36, 1 << 14, 256), "more tiles of rows");
+  is_generic(product(32 * 1000, std::int64_t{1} << 27, 256, NVFP4J_OP_GROUPED_GEMM, 1),
+             "more tiles of rows");
+  // Few rows to a group take the small tile.
+  GemmArgs args = product(8, 4104, 4096);
+  CHECK_EQ(plan(args).token_tile, 8);
+  args.m = 9;
+  CHECK_EQ(plan(args).token_tile, 32);
+  args = product(800, 4104, 4096, NVFP4J_OP_GROUPED_GEMM, 100);
+  CHECK_EQ(plan(args).token_tile, 8);
+}
+
+TEST(gemm_batch_invariance_is_one_order_for_every_m) {
+  for (std::int64_t m = 1; m <= 1 << 20; m += 1 + m / 3) {
+    for (const std::int64_t n : {16, 64, 1536, 7168, 65536}) {
+      for (const std::int64_t k : {256, 512, 7168, 16384}) {
+        GemmArgs args = product(m, n, k);
+        args.batch_invariant = true;
+        const GemmPlan p = plan(args);
+        check_plan(kH100, args, p);
+        CHECK_EQ(static_cast<int>(p.kernel), static_cast<int>(GemmKernel::kWgmma));
+        CHECK(p.config < kWgmmaBasicConfigs);
+        CHECK(contains(p.reason, "batch_invariant"));
+        const char* refusal = refusal_of(args, NVFP4J_GEMM_PATH_DECODE);
+        CHECK(contains(refusal, "path is DECODE"));
+        if (k >= 512 && m < 1000) CHECK(contains(refusal, "batch_invariant is 1"));
+        args.path = NVFP4J_GEMM_PATH_WGMMA;
+        CHECK(chosen(plan(args)) == chosen(p));
+      }
+    }
+  }
+}
+
+// Over a sweep of calls; and none of the configurations is there for nothing.
+TEST(gemm_plans_hold_for_many_calls_and_reach_every_configuration) {
+  std::set<std::pair<int, int>> reached;
+  constexpr std::int64_t kM[] = {1,   2,    4,    5,     8,       9,       16,      17,     32,
+                                 33,  64,   65,   128,   129,     256,     257,     512,    1000,
+                                 4096, 8192, 65536, 1 << 20, 1 << 28, 1ll << 33};
+  constexpr std::int64_t kN[] = {16,   32,   48,    64,    512,    1536,   2112,    2128,    4224,
+                                 4240, 6144, 16384, 65536, 129280, 1 << 20, 1 << 24, 1 << 27};
+  constexpr std::int64_t kK[] = {256, 512, 768, 1024, 1280, 2048, 2304, 6144, 7168, 8192, 16384};
+  struct Kind {
+    int op;
+    std::int64_t groups;
+  };
+  constexpr Kind kKinds[] = {{NVFP4J_OP_GEMM, 1},           {NVFP4J_OP_GROUPED_GEMM, 1},
+                             {NVFP4J_OP_GROUPED_GEMM, 256}, {NVFP4J_OP_BATCHED_GEMM, 3},
+                             {NVFP4J_OP_BATCHED_GEMM, 128}};
+  for (const CudaDeviceProperties& device : {kH100, kH100Pcie, kA100}) {
+    for (const Kind& kind : kKinds) {
+      for (const std::int64_t m : kM) {
+        for (const std::int64_t n : kN) {
+          for (const std::int64_t k : kK) {
+            for (int mask = 0; mask < 8; ++mask) {
+              GemmArgs args = product(m, n, k, kind.op, kind.groups);
+              args.swiglu = (mask & 1) != 0;
+              if (args.swiglu && kind.op == NVFP4J_OP_BATCHED_GEMM) continue;
+              if ((mask & 2) != 0) args.a.kind = NVFP4J_GEMM_A_NVFP4;
+              args.batch_invariant = (mask & 4) != 0;
+              for (int path = 0; path < 4; ++path) {
+                args.path = path;
+                const char* refusal = nullptr;
+                const GemmPlan p = plan_gemm(device, args, &refusal);
+                if (refusal == nullptr) {
+                  check_plan(device, args, p);
+                  if (device.sm_count == kH100.sm_count && path == 0) reached.insert(chosen(p));
+                } else {
+                  CHECK(path >= NVFP4J_GEMM_PATH_DECODE);
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  for (int config = 0; config < kDecodeConfigs; ++config)
+    check::equal(__FILE__, __LINE__, ("reach of decode " + std::to_string(config)).c_str(),
+                 reached.count({static_cast<int>(GemmKernel::kDecode), config}) != 0, true);
+  for (int config = 0; config < kWgmmaConfigs; ++config)
+    check::equal(__FILE__, __LINE__, ("reach of wgmma " + std::to_string(config)).c_str(),
+                 reached.count({static_cast<int>(GemmKernel::kWgmma), config}) != 0, true);
+}
+
+TEST(gemm_forced_paths) {
+  GemmArgs args = product(4096, 4096, 4096);
+  args.path = NVFP4J_GEMM_PATH_DECODE;
+  CHECK(contains(plan(args).reason, "decode: gemm_decode_sm90, as options.path asks"));
+  args = product(1, 4096, 4096);
+  args.path = NVFP4J_GEMM_PATH_WGMMA;
+  CHECK(contains(plan(args).reason, "wgmma: gemm_wgmma_sm90, as options.path asks"));
+  args.path = NVFP4J_GEMM_PATH_GENERIC;
+  CHECK(contains(plan(args).reason, "generic: gemm_generic, as options.path asks"));
+  args.w.layout = NVFP4J_SCALE_LAYOUT_LINEAR;
+  CHECK(contains(plan(args).reason, "generic: gemm_generic, as options.path asks"));
+  // One chunk of K is too short for decode alone.
+  CHECK(contains(refusal_of(product(1, 4096, 256), NVFP4J_GEMM_PATH_DECODE), "from 512 on"));
+  CHECK(refusal_of(product(1, 4096, 256), NVFP4J_GEMM_PATH_WGMMA) == nullptr);
+  CHECK(refusal_of(product(1, 4096, 512), NVFP4J_GEMM_PATH_DECODE) == nullptr);
+  for (const int path : {NVFP4J_GEMM_PATH_DECODE, NVFP4J_GEMM_PATH_WGMMA}) {
+    for (const char* part : {"compute capability 9.0", "prepared weights", "n a multiple of 16",
+                             "swiglu of 32", "k of 256", "multiples of 16 bytes", "1024 tiles"})
+      CHECK(contains(refusal_of(product(1, 8, 16), path), part));
+  }
+}
+
+TEST(gemm_plans_read_nothing_but_the_call) {
+  for (const std::int64_t m : {1, 40, 1024}) {
+    for (const int op : {NVFP4J_OP_GEMM, NVFP4J_OP_GROUPED_GEMM}) {
+      const GemmArgs args = product(m, 4096, 4096, op, op == NVFP4J_OP_GEMM ? 1 : 8);
+      GemmArgs other = args;  // pointers, and what only the epilogue sees
+      other.a.data = address<void>(~std::uintptr_t{15});
+      other.a.scales = address<std::uint8_t>(0x11);
+      other.a.global_scales = address<float>(0x13);
+      other.a.global_scale_per_row = true;
+      other.w.codes = nullptr;
+      other.w.scales = address<std::uint8_t>(0x17);
+      other.w.global_scales = nullptr;
+      other.d = {address<void>(0x19), NVFP4J_DTYPE_F32, 5000};
+      other.offsets = address<std::int32_t>(0x1B);
+      other.row_weight = address<float>(0x1D);
+      other.limit = 7.0f;
+      const GemmPlan one = plan(args), two = plan(other);
+      CHECK(chosen(one) == chosen(two));
+      CHECK_EQ(one.token_tile, two.token_tile);
+      CHECK(one.reason == two.reason);
+    }
+  }
+}
+
+int main(int count, char** arguments) { return check::main(count, arguments); }
