@@ -143,8 +143,8 @@ TEST(gemm_kernels_by_shape) {
       const GemmArgs args = product(kM[i], row.n, row.k);
       const GemmPlan p = plan(args);
       check_plan(kH100, args, p);
-      const std::string name = std::to_string(kM[i]) + " x " + std::to_string(row.n) + " x " +
-                               std::to_string(row.k);
+      const std::string name =
+          std::to_string(kM[i]) + " x " + std::to_string(row.n) + " x " + std::to_string(row.k);
       check::equal(__FILE__, __LINE__, ("kernel of " + name).c_str(), static_cast<int>(p.kernel),
                    static_cast<int>(kM[i] <= 16 ? GemmKernel::kDecode : GemmKernel::kWgmma));
       check::equal(__FILE__, __LINE__, ("configuration of " + name).c_str(), p.config,
@@ -253,18 +253,20 @@ TEST(gemm_batch_invariance_is_one_order_for_every_m) {
 // Over a sweep of calls; and none of the configurations is there for nothing.
 TEST(gemm_plans_hold_for_many_calls_and_reach_every_configuration) {
   std::set<std::pair<int, int>> reached;
-  constexpr std::int64_t kM[] = {1,   2,    4,    5,     8,       9,       16,      17,     32,
-                                 33,  64,   65,   128,   129,     256,     257,     512,    1000,
-                                 4096, 8192, 65536, 1 << 20, 1 << 28, 1ll << 33};
-  constexpr std::int64_t kN[] = {16,   32,   48,    64,    512,    1536,   2112,    2128,    4224,
+  constexpr std::int64_t kM[] = {1,   2,    4,    5,    8,     9,       16,      17,
+                                 32,  33,   64,   65,   128,   129,     256,     257,
+                                 512, 1000, 4096, 8192, 65536, 1 << 20, 1 << 28, 1ll << 33};
+  constexpr std::int64_t kN[] = {16,   32,   48,    64,    512,    1536,    2112,    2128,   4224,
                                  4240, 6144, 16384, 65536, 129280, 1 << 20, 1 << 24, 1 << 27};
   constexpr std::int64_t kK[] = {256, 512, 768, 1024, 1280, 2048, 2304, 6144, 7168, 8192, 16384};
   struct Kind {
     int op;
     std::int64_t groups;
   };
-  constexpr Kind kKinds[] = {{NVFP4J_OP_GEMM, 1},           {NVFP4J_OP_GROUPED_GEMM, 1},
-                             {NVFP4J_OP_GROUPED_GEMM, 256}, {NVFP4J_OP_BATCHED_GEMM, 3},
+  constexpr Kind kKinds[] = {{NVFP4J_OP_GEMM, 1},
+                             {NVFP4J_OP_GROUPED_GEMM, 1},
+                             {NVFP4J_OP_GROUPED_GEMM, 256},
+                             {NVFP4J_OP_BATCHED_GEMM, 3},
                              {NVFP4J_OP_BATCHED_GEMM, 128}};
   for (const CudaDeviceProperties& device : {kH100, kH100Pcie, kA100}) {
     for (const Kind& kind : kKinds) {

@@ -18,10 +18,13 @@ namespace nvfp4j::test {
 namespace {
 
 // f(begin, end) over [0, n), on as many cores as n items of that many steps are worth.
-void share(std::int64_t n, std::int64_t steps, const std::function<void(std::int64_t, std::int64_t)>& f) {
+void share(std::int64_t n, std::int64_t steps,
+           const std::function<void(std::int64_t, std::int64_t)>& f) {
   const std::int64_t parts = std::max<std::int64_t>(
       1, std::min<std::int64_t>({n, n * steps >> 18, std::thread::hardware_concurrency()}));
-  parallel(16 * parts, [&](std::int64_t from, std::int64_t to) { f(n * from / (16 * parts), n * to / (16 * parts)); });
+  parallel(16 * parts, [&](std::int64_t from, std::int64_t to) {
+    f(n * from / (16 * parts), n * to / (16 * parts));
+  });
 }
 
 constexpr const char* kPathNames[] = {"AUTO", "GENERIC", "DECODE", "WGMMA"};
@@ -382,7 +385,8 @@ class Expected {
   }
   // NVFP4 as integers: codes in units of 2^-1, scales of 2^-9, those of bad ones 0.
   struct Integers {
-    Integers(const std::vector<std::uint8_t>& code_bytes, const std::vector<std::uint8_t>& scale_bytes)
+    Integers(const std::vector<std::uint8_t>& code_bytes,
+             const std::vector<std::uint8_t>& scale_bytes)
         : codes(2 * code_bytes.size()), scales(scale_bytes.size()) {
       std::int16_t code[16];
       for (unsigned c = 0; c < 16; ++c) code[c] = static_cast<std::int16_t>(2.0f * e2m1_to_f32(c));
