@@ -45,12 +45,14 @@ class CudaContext {
     const OpInfo& info = op_table[op];
     check_op(info, rows, columns);
     const DeviceGuard guard(info.name, device_);
-    const int error = launcher(
-        CudaLaunch{stream_, status_, workspace_, workspace_bytes_, &device_.properties,
-                   own_stream_ && device_.properties.programmatic_launch != 0, last_written_});
-    last_written_ = written;
+    const Written before = last_written_;
+    last_written_ = Written::anything();
+    const int error =
+        launcher(CudaLaunch{stream_, status_, workspace_, workspace_bytes_, &device_.properties,
+                            own_stream_ && device_.properties.programmatic_launch != 0, before});
     if (error != 0) [[unlikely]]
       fail_cuda_call(info.name, "the launch", device_, error);
+    last_written_ = written;
   }
 
   CudaDevice& device() const noexcept { return device_; }

@@ -51,8 +51,7 @@ struct CudaLaunch {
   const CudaDeviceProperties* device;
   // Whether a kernel may start before the one before it in the stream has ended, and wait itself. Not on a foreign stream: there, that one need not have waited for its own predecessor.
   bool programmatic;
-  // What the launch before on this context writes. A kernel that is launched programmatically may read anything else before it waits: all launches but that one have ended then, since each lets its successor start only after
-  // its own wait.
+  // What the launch before on this context writes. Not all that precedes in the stream is one: a capture or the launch of a graph may have come between.
   Written before;
 };
 
