@@ -11,6 +11,7 @@
 //
 // The lanes are those of the codes: 64 bytes are 16 words, and nibble i of word l is k = 8 l + i.
 // W is decoded in registers; A is decoded into memory, in that order: a step is 8 vectors of 16 lanes.
+// (The baseline has no fma: with BF16 rows its sums may differ from the others' in the last place.)
 #pragma once
 #include <cstdint>
 
