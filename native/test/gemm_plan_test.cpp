@@ -49,17 +49,14 @@ bool contains(const char* text, const char* part) {
 }
 
 GemmPlan plan(const GemmArgs& args, const CudaDeviceProperties& device = kH100) {
-  const char* refusal = "untouched";
-  const GemmPlan p = plan_gemm(device, args, &refusal);
-  CHECK(refusal == nullptr);
+  const GemmPlan p = plan_gemm(device, args);
+  CHECK(p.refusal == nullptr);
   return p;
 }
 
 const char* refusal_of(GemmArgs args, int path, const CudaDeviceProperties& device = kH100) {
   args.path = path;
-  const char* refusal = "untouched";
-  plan_gemm(device, args, &refusal);
-  return refusal;
+  return plan_gemm(device, args).refusal;
 }
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -168,11 +165,17 @@ TEST(gemm_kernels_by_shape) {
 }
 
 TEST(gemm_generic_takes_the_rest) {
-  const auto is_generic = [](const GemmArgs& args, const char* why,
+  // `always`: for every M, so that a batch-invariant product may have it too.
+  const auto is_generic = [](const GemmArgs& args, const char* why, bool always = true,
                              const CudaDeviceProperties& device = kH100) {
     for (const bool batch_invariant : {false, true}) {
       GemmArgs call = args;
       call.batch_invariant = batch_invariant;
+      if (batch_invariant && !always) {
+        CHECK(contains(refusal_of(call, NVFP4J_GEMM_PATH_AUTO, device), "batch_invariant is 1"));
+        CHECK(refusal_of(call, NVFP4J_GEMM_PATH_GENERIC, device) == nullptr);
+        continue;
+      }
       const GemmPlan p = plan(call, device);
       CHECK_EQ(static_cast<int>(p.kernel), static_cast<int>(GemmKernel::kGeneric));
       CHECK(contains(p.reason, why));
@@ -184,7 +187,7 @@ TEST(gemm_generic_takes_the_rest) {
   };
   for (const std::int64_t m : {1, 16, 17, 64, 128, 1024}) {
     for (const CudaDeviceProperties& device : {kA100, kB200, kThor})
-      is_generic(product(m, 4096, 4096), "not compute capability 9.0", device);
+      is_generic(product(m, 4096, 4096), "not compute capability 9.0", true, device);
     GemmArgs args = product(m, 4096, 4096);
     args.w.layout = NVFP4J_SCALE_LAYOUT_LINEAR;
     is_generic(args, "w is not prepared");
@@ -192,14 +195,14 @@ TEST(gemm_generic_takes_the_rest) {
     is_generic(product(m, 4096, 4096 + 128), "k none of 256");
     args = product(m, 4096, 4096);
     args.a.data = address<void>(0x108);
-    is_generic(args, "multiples of 16 bytes");
+    is_generic(args, "multiples of 16 bytes", false);
     args.a.kind = NVFP4J_GEMM_A_PACKED;
-    is_generic(args, "multiples of 16 bytes");
+    is_generic(args, "multiples of 16 bytes", false);
     args.a.kind = NVFP4J_GEMM_A_NVFP4;  // whose rows are checked elsewhere
     CHECK(plan(args).kernel != GemmKernel::kGeneric);
     args = product(m, 4096, 4096);
     args.a.stride = 4100;
-    is_generic(args, "multiples of 16 bytes");
+    is_generic(args, "multiples of 16 bytes", false);
     args.a.stride = 4104;
     CHECK(plan(args).kernel != GemmKernel::kGeneric);
     args = product(m, 4096 + 16, 4096);
@@ -207,19 +210,23 @@ TEST(gemm_generic_takes_the_rest) {
     args.swiglu = true;
     is_generic(args, "with swiglu: of 32");
   }
-  // Tiles of groups: those of 32 rows end at 1024.
-  is_generic(product(32 * 512 + 1, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, 512), "more tiles of rows");
-  CHECK(plan(product(32 * 512, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, 512)).kernel ==
-        GemmKernel::kWgmma);
-  CHECK(plan(product(8 * 512, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, 512)).kernel ==
-        GemmKernel::kDecode);
-  CHECK(plan(product(8 * 512 + 1, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, 512)).kernel ==
-        GemmKernel::kWgmma);
-  is_generic(product(1, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, 1024), "more tiles of rows");
+  // Groups and their tiles end at 1024; more rows take larger tiles, up to 256.
+  const auto groups = [](std::int64_t m, std::int64_t count) {
+    return product(m, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, count);
+  };
+  CHECK(chosen(plan(groups(32 * 512, 512))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
+  CHECK(chosen(plan(groups(32 * 512 + 1, 512))) ==
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 1));
+  CHECK(chosen(plan(groups(4000, 900))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 1));
+  CHECK(chosen(plan(groups(16000, 900))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 3));
+  is_generic(groups(256 * 512 + 1, 512), "more tiles of rows", false);
+  CHECK(plan(groups(8 * 512, 512)).kernel == GemmKernel::kDecode);
+  CHECK(plan(groups(8 * 512 + 1, 512)).kernel == GemmKernel::kWgmma);
+  is_generic(groups(1, 1024), "more tiles of rows", false);
   // 2^31 tiles of tokens and W, and of groups times W.
-  is_generic(product(std::int64_t{1} << 36, 1 << 14, 256), "more tiles of rows");
+  is_generic(product(std::int64_t{1} << 38, 1 << 15, 256), "more tiles of rows", false);
   is_generic(product(32 * 1000, std::int64_t{1} << 27, 256, NVFP4J_OP_GROUPED_GEMM, 1),
-             "more tiles of rows");
+             "more tiles of rows", false);
   // Few rows to a group take the small tile.
   GemmArgs args = product(8, 4104, 4096);
   CHECK_EQ(plan(args).token_tile, 8);
@@ -227,6 +234,28 @@ TEST(gemm_generic_takes_the_rest) {
   CHECK_EQ(plan(args).token_tile, 32);
   args = product(800, 4104, 4096, NVFP4J_OP_GROUPED_GEMM, 100);
   CHECK_EQ(plan(args).token_tile, 8);
+}
+
+// What M decides may not take a batch-invariant product to the generic kernel, whose sums have another order.
+TEST(gemm_batch_invariance_of_groups_is_one_order_or_a_refusal) {
+  for (const std::int64_t count : {1, 8, 256, 384, 1000, 1023, 1024}) {
+    bool refused = false;
+    for (std::int64_t m = 1; m <= 1 << 20; m += 1 + m / 5) {
+      for (const bool nvfp4 : {false, true}) {
+        GemmArgs args = product(m, 4096, 7168, NVFP4J_OP_GROUPED_GEMM, count);
+        args.batch_invariant = true;
+        if (nvfp4) args.a.kind = NVFP4J_GEMM_A_NVFP4;
+        const GemmPlan p = plan_gemm(kH100, args);
+        const bool fits = count + ceil_div(m, 256) <= 1024;
+        CHECK_EQ(p.refusal == nullptr, fits);
+        refused = refused || !fits;
+        if (p.refusal != nullptr) continue;
+        check_plan(kH100, args, p);
+        CHECK_EQ(static_cast<int>(p.kernel), static_cast<int>(GemmKernel::kWgmma));
+      }
+    }
+    CHECK(refused);
+  }
 }
 
 TEST(gemm_batch_invariance_is_one_order_for_every_m) {
@@ -281,13 +310,13 @@ TEST(gemm_plans_hold_for_many_calls_and_reach_every_configuration) {
               args.batch_invariant = (mask & 4) != 0;
               for (int path = 0; path < 4; ++path) {
                 args.path = path;
-                const char* refusal = nullptr;
-                const GemmPlan p = plan_gemm(device, args, &refusal);
-                if (refusal == nullptr) {
+                const GemmPlan p = plan_gemm(device, args);
+                if (p.refusal == nullptr) {
                   check_plan(device, args, p);
                   if (device.sm_count == kH100.sm_count && path == 0) reached.insert(chosen(p));
                 } else {
-                  CHECK(path >= NVFP4J_GEMM_PATH_DECODE);
+                  CHECK(path >= NVFP4J_GEMM_PATH_DECODE ||
+                        (path == NVFP4J_GEMM_PATH_AUTO && args.batch_invariant));
                 }
               }
             }

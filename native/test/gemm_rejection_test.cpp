@@ -371,6 +371,12 @@ TEST(paths) {
               "gemm_path: n is 63, expected a positive multiple of 8");
   CHECK_FAILS(path(7, -1, 1, 5, 64, 8, 0, 0, error), kInvalid,
               "gemm_path: k is 8, expected a positive multiple of 16");
+  CHECK_FAILS(path(7, -1, 1, 5, 64, (int64_t{1} << 30) + 16, 0, 0, error), kInvalid,
+              "gemm_path: k is 1073741840, expected at most 1073741824");
+  CHECK_FAILS(
+      path(9, -1, 2, 5, 64, int64_t{1} << 30, 0, 0, error), kInvalid,
+      "gemm_path: k is 1073741824 in 2 groups, expected at most 2147483647 columns in a row "
+      "of a");
   CHECK_FAILS(path(7, -1, 1, 5, 64, 64, 3, 0, error), kInvalid,
               "gemm_path: a_kind is 3, expected 0 to 2 (BF16, NVFP4, PACKED)");
   CHECK_FAILS(path(7, -1, 1, 5, 64, 64, 0, 1, error), kInvalid,

@@ -5,7 +5,7 @@
  * @file gemm.h
  * @brief Matrix products with NVFP4 weights: gemm, grouped_gemm and batched_gemm, and the two ops that put their operands in order.
  *
- * D = alpha * (A W^T), A [M, K] of activations, W [N, K] of weights as a checkpoint has them. N is a positive multiple of 8, of 16 with `swiglu`; N, K and the number of groups are at most 2^31 - 1, as M is.
+ * D = alpha * (A W^T), A [M, K] of activations, W [N, K] of weights as a checkpoint has them. N is a positive multiple of 8, of 16 with `swiglu`; N and the number of groups are at most 2^31 - 1, as M is; K is at most 2^30, and a row of A has at most 2^31 - 1 columns.
  * @code
  *   acc(m, n)  = sum over k of a(m, k) * w(n, k)         // w = e2m1(code) * e4m3(block scale); a likewise, or BF16
  *   alpha      = a_gs * w_gs                             // F32, rounded once; a_gs of the tensor or of row m, 1 for BF16; w_gs of the tensor, the group, or the half of N that n is in
@@ -15,7 +15,7 @@
  * absmax(m, n) = sum over k of |a * w|:
  * - NVFP4 A: where absmax < 2^24 * Q, Q = 2^-2 ulp(smallest block scale of a, not 0) ulp(the same of w), every order gives the exact sum: the same bits on every device. (ulp of an E4M3 number: 2^(e-10)
  *   for exponent e, at least 2^-9.) It is always so up to K = 512 when the scales lie in one binade.
- * - Otherwise |d - exact| <= gamma * |alpha| * absmax + rounding of d, gamma = (K/16) * 10.5 * 2^-24 on tensor cores (which truncate), K * 2^-24 on the CPU.
+ * - Otherwise |d - exact| <= gamma * |alpha| * absmax + rounding of d, gamma = (K/16) * 10.5 * 2^-24 on tensor cores (which truncate), K * 2^-24 on the CPU. With BF16 A there is a floor of K * 2^-141 * |alpha| besides: smaller sums are subnormal on the way.
  *
  * A block scale that is NaN or has its sign bit set counts as NaN and is reported as BAD_BLOCK_SCALE, for its column of D (row -1) or its row (column -1). A result that is NaN or infinite in F32 is reported as
  * NON_FINITE_RESULT, and written.
@@ -33,7 +33,7 @@ extern "C" {
 
 /** @name Implementations of a matrix product, for nvfp4j_gemm_options::path */
 /**@{*/
-/** The library chooses, by shape alone. */
+/** The library chooses: by shape and kinds, and by whether rows of a BF16 or PACKED A start at multiples of 16 bytes. */
 #define NVFP4J_GEMM_PATH_AUTO 0
 /** Any shape, any card from compute capability 8.0 on. */
 #define NVFP4J_GEMM_PATH_GENERIC 1
@@ -54,7 +54,7 @@ extern "C" {
 typedef struct nvfp4j_gemm_options {
   /** sizeof(nvfp4j_gemm_options), set by the caller. */
   int32_t struct_size;
-  /** 1: the bits of a row of D depend on that row of A, on W and on N and K, not on M or the other rows. (A per-tensor global scale of A that was computed from the batch depends on it by itself.) */
+  /** 1: the bits of a row of D depend on that row of A, on W and on N and K, not on M or the other rows. (A per-tensor global scale of A that was computed from the batch depends on it by itself.) With prepared weights on compute capability 9.0 a call is refused (NOT_SUPPORTED) whose rows of a BF16 or PACKED A do not start at multiples of 16 bytes, or whose groups and tiles of 256 rows of A are more than 1024 together: what takes those adds up in another order. */
   int32_t batch_invariant;
   /** 1: W is [w1|w3] and D = SwiGLU of the product. Not for batched_gemm. */
   int32_t swiglu;

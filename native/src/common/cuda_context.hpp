@@ -9,18 +9,10 @@
 #include "common/device_status.hpp"
 #include "common/error.hpp"
 #include "common/op_table.hpp"
-#include "nvfp4j/tensor.h"
 
 struct CUevent_st;
 
 namespace nvfp4j {
-
-/// For CudaContext::launch: what an op with an NVFP4 output writes.
-inline Written written_by(const nvfp4j_nvfp4_tensor& output) {
-  return Written::of(output.codes, output.codes_bytes)
-      .with(Written::of(output.scales, output.scales_bytes))
-      .with(Written::of(output.global_scales, 4 * output.global_scales_count));
-}
 
 class CudaContext {
  public:
@@ -38,21 +30,17 @@ class CudaContext {
   CudaContext& operator=(const CudaContext&) = delete;
 
   /// Calls launcher(CudaLaunch) -> cudaError_t for an op that has work to do, on the
-  /// context's device. `written` covers what it writes.
+  /// context's device.
   template <class Launcher>
-  void launch(std::int32_t op, std::int64_t rows, std::int64_t columns, const Launcher& launcher,
-              const Written& written = Written::anything()) {
+  void launch(std::int32_t op, std::int64_t rows, std::int64_t columns, const Launcher& launcher) {
     const OpInfo& info = op_table[op];
     check_op(info, rows, columns);
     const DeviceGuard guard(info.name, device_);
-    const Written before = last_written_;
-    last_written_ = Written::anything();
     const int error =
         launcher(CudaLaunch{stream_, status_, workspace_, workspace_bytes_, &device_.properties,
-                            own_stream_ && device_.properties.programmatic_launch != 0, before});
+                            own_stream_ && device_.properties.programmatic_launch != 0});
     if (error != 0) [[unlikely]]
       fail_cuda_call(info.name, "the launch", device_, error);
-    last_written_ = written;
   }
 
   CudaDevice& device() const noexcept { return device_; }
@@ -91,7 +79,6 @@ class CudaContext {
   DeviceStatus* host_status_ = nullptr;  // pinned: [0] for synchronize, [1] for request_report
   void* workspace_ = nullptr;            // device
   std::int64_t workspace_bytes_ = 0;
-  Written last_written_ = Written::anything();
 };
 
 /// What every op of this version needs at any shape.

@@ -22,26 +22,6 @@ struct CudaDeviceProperties {
   int programmatic_launch;  // set when the kernels are loaded: they call device::await_predecessor()
 };
 
-// One range of memory that covers all that a kernel writes.
-struct Written {
-  std::uintptr_t begin;
-  std::uintptr_t end;
-
-  static Written anything() { return {0, UINTPTR_MAX}; }
-  static Written nothing() { return {0, 0}; }
-  static Written of(const void* data, std::int64_t bytes) {
-    const auto begin = reinterpret_cast<std::uintptr_t>(data);
-    return {begin, begin + static_cast<std::uintptr_t>(bytes)};
-  }
-  Written with(const Written& other) const {
-    return {begin < other.begin ? begin : other.begin, end > other.end ? end : other.end};
-  }
-  bool touches(const void* data, std::int64_t bytes) const {
-    const Written other = of(data, bytes);
-    return begin < other.end && other.begin < end;
-  }
-};
-
 struct CudaLaunch {
   CUstream_st* stream;
   DeviceStatus* status;  // device memory
@@ -51,8 +31,6 @@ struct CudaLaunch {
   const CudaDeviceProperties* device;
   // Whether a kernel may start before the one before it in the stream has ended, and wait itself. Not on a foreign stream: there, that one need not have waited for its own predecessor.
   bool programmatic;
-  // What the launch before on this context writes. Not all that precedes in the stream is one: a capture or the launch of a graph may have come between.
-  Written before;
 };
 
 }  // namespace nvfp4j

@@ -61,6 +61,35 @@ __device__ __forceinline__ void store_shared_word(std::uint64_t* p, std::uint64_
   asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
 }
 
+// ---- shared memory -------------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ uint4 load_shared_16(std::uint32_t address) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(address));
+  return v;
+}
+__device__ __forceinline__ uint2 load_shared_8(std::uint32_t address) {
+  uint2 v;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(address));
+  return v;
+}
+
+// For `threads` threads of a thread block.
+__device__ __forceinline__ void named_barrier(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// Four 8 x 8 matrices of BF16: their rows are at the addresses that lanes 0-7, 8-15, 16-23 and 24-31 give.
+__device__ __forceinline__ void load_matrices(std::uint32_t address, std::uint32_t& a,
+                                              std::uint32_t& b, std::uint32_t& c,
+                                              std::uint32_t& d) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(a), "=r"(b), "=r"(c), "=r"(d)
+               : "r"(address));
+}
+
 // ---- the kernel before in the stream ------------------------------------------------------------------------------------
 
 // First in every kernel that is launched with launch_programmatic(), in every thread block: its thread blocks start while the kernel before it still runs, and wait here until that has ended and its writes are

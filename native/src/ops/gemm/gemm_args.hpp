@@ -3,6 +3,9 @@
 #pragma once
 #include <cstdint>
 
+#include "common/math.hpp"
+#include "nvfp4j/tensor.h"
+
 namespace nvfp4j {
 
 /// A [m, k] of activations; batched: [m, groups * k], group g has columns g*k to g*k + k-1.
@@ -48,16 +51,12 @@ struct GemmArgs {
   int path;  // NVFP4J_GEMM_PATH_*
 };
 
-/// Index of the global scale of row n of W's group g.
-inline std::int64_t global_scale_index(const GemmArgs& args, std::int64_t group, std::int64_t n) {
-  switch (args.w.global_scale_kind) {
-    case 2:  // NVFP4J_GLOBAL_SCALE_GROUP
-      return group;
-    case 3:  // NVFP4J_GLOBAL_SCALE_HALVES
-      return 2 * group + (n >= args.n / 2 ? 1 : 0);
-    default:
-      return 0;
-  }
+/// Index of the global scale of row n of W's group; `rows` is N.
+NVFP4J_HD inline std::int64_t global_scale_index(int kind, std::int64_t group, std::int64_t n,
+                                                 std::int64_t rows) {
+  if (kind == NVFP4J_GLOBAL_SCALE_GROUP) return group;
+  if (kind == NVFP4J_GLOBAL_SCALE_HALVES) return 2 * group + (n >= rows / 2 ? 1 : 0);
+  return 0;
 }
 
 }  // namespace nvfp4j

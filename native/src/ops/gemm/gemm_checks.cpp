@@ -97,12 +97,26 @@ void check_apart(const char* op, const Buffer& d, const Nvfp4Buffers& inputs) {
   check_disjoint(op, d, inputs.global_scales);
 }
 
+// The kernels count the columns of a row in 32 bits, and in units of several bytes.
+constexpr std::int64_t kMostColumns = std::int64_t{1} << 30;
+
 }  // namespace
 
 void check_gemm_extent(const char* op, const char* name, std::int64_t value) {
   if (value > INT32_MAX) [[unlikely]] {
     fail(kInvalid, "%s: %s is %lld, expected at most %d", op, name, static_cast<long long>(value),
          INT32_MAX);
+  }
+}
+
+void check_gemm_k(const char* op, const char* name, std::int64_t k, std::int64_t batch) {
+  if (k > kMostColumns) [[unlikely]] {
+    fail(kInvalid, "%s: %s is %lld, expected at most %lld", op, name, static_cast<long long>(k),
+         static_cast<long long>(kMostColumns));
+  }
+  if (batch * k > INT32_MAX) [[unlikely]] {
+    fail(kInvalid, "%s: %s is %lld in %lld groups, expected at most %d columns in a row of a", op,
+         name, static_cast<long long>(k), static_cast<long long>(batch), INT32_MAX);
   }
 }
 
@@ -142,7 +156,8 @@ GemmArgs check_gemm(const Place& place, const GemmCall& call) {
   const CheckedActivations a = check_activations(place, call);
   const Nvfp4Buffers w = check_nvfp4(place, "w", call.w, accepted_weights(call.op));
   check_gemm_extent(op, "w.groups", call.w->groups);
-  check_gemm_extent(op, "w.columns", call.w->columns);
+  check_gemm_k(op, "w.columns", call.w->columns,
+               call.op == NVFP4J_OP_BATCHED_GEMM ? call.w->groups : 1);
   check_inner(place, call, a.columns);
   Buffer offsets{};
   if (call.op == NVFP4J_OP_GROUPED_GEMM) {

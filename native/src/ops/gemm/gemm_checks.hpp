@@ -30,4 +30,7 @@ void check_gemm_n(const char* op, const char* name, std::int64_t n, bool swiglu)
 /// The implementations count rows and columns in 32 bits.
 void check_gemm_extent(const char* op, const char* name, std::int64_t value);
 
+/// K, of which a row of A has `batch` (groups of a batch; else 1); both within 32 bits.
+void check_gemm_k(const char* op, const char* name, std::int64_t k, std::int64_t batch);
+
 }  // namespace nvfp4j

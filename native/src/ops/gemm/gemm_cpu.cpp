@@ -275,7 +275,8 @@ class Products {
                           : args_.a.global_scale_per_row ? global_scales[tile.row + m]
                                                          : global_scales[0];
     for (int i = 0; i < tile.n; ++i) {
-      const std::int64_t w_index = global_scale_index(args_, tile.group, row_of_w(tile, i));
+      const std::int64_t w_index =
+          global_scale_index(args_.w.global_scale_kind, tile.group, row_of_w(tile, i), args_.n);
       const float alpha = a_scale * args_.w.global_scales[w_index];
       const bool bad = tile.bad_a[m] || tile.bad_w[i];
       results[i] = math::canonical_nan(bad ? float_of(kNan) : alpha * sums[i]);

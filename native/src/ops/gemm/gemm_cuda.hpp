@@ -5,18 +5,12 @@
 
 #include "common/cuda_launch.hpp"
 #include "ops/gemm/gemm_args.hpp"
-#include "ops/gemm/gemm_shape.hpp"
+#include "ops/gemm/gemm_plan.hpp"
 
 namespace nvfp4j {
 
-// Enqueues one kernel; none where there are no rows. The device of `launch` is current, gemm_cuda_path_refusal gave nullptr.
-int gemm_cuda(const CudaLaunch& launch, const GemmArgs& args);
-
-// Why options.path cannot be had ("path is DECODE, which ..."), or nullptr. Follows no pointer of `args`.
-const char* gemm_cuda_path_refusal(const CudaDeviceProperties& device, const GemmArgs& args);
-
-// What a product of that shape gets and why, rows of A aligned; options.path can be had.
-const char* gemm_cuda_describe(const CudaDeviceProperties& device, const GemmShape& shape);
+// Enqueues one kernel, of `plan` = plan_gemm(*launch.device, args), which refused nothing; none where there are no rows. The device of `launch` is current.
+int gemm_cuda(const CudaLaunch& launch, const GemmArgs& args, const GemmPlan& plan);
 
 // The implementation that a device gets and why, or nullptr; then gemm_cuda_refusal says why not.
 const char* gemm_cuda_path(const CudaDeviceProperties& device);

@@ -9,18 +9,15 @@
 // flight on an SM are enough, and more makes the memory slower. One more warp keeps a ring of pieces of the tokens' rows (kDecodePiece columns), which all warps read with ldmatrix; a row is 16 bytes longer there than it is, for
 // the banks.
 //
-// Measured on an H100 80GB HBM3 (run-bench, commit e4f24d5c9edf), M = 1, plain launches: w13 6144x7168 12.4 us, 75 % of a kernel that only reads; o_b 7168x16384 25.7 us, 88 %; q_b 65536x1536 22.9 us, 86 %. With programmatic launches 11.0, 24.4 and 21.5 us.
+// Measured on an H100 80GB HBM3 (run-bench, commit e4f24d5c9edf), M = 1, plain launches: w13 6144x7168 12.4 us, 75 % of a kernel that only reads; o_b 7168x16384 25.7 us, 88 %; q_b 65536x1536 22.9 us, 86 %.
 // What is missing is latency: the first weights and tokens arrive after 1.2 us, the last chunks' arithmetic and the sum of the warps take 1 us.
 //
 // A slot is filled again only after the tensor core instructions that used it have been issued: those wait for their registers, so the slot has been read then. (A copy issued right behind the loads may overtake them.)
 #pragma once
 #include "ops/gemm/gemm_operands.cuh"
-#include "ops/gemm/gemm_problem.cuh"
+#include "ops/gemm/gemm_tiles.cuh"
 
 namespace nvfp4j {
-
-// Grouped products: the most tiles of tokens that a thread block lists.
-inline constexpr int kDecodeTiles = 1024;
 
 // Columns of a piece of the tokens.
 inline constexpr int kDecodePiece = 1024;
@@ -40,108 +37,15 @@ struct DecodeConfig {
   // Few tokens need less room: a piece has the rows that there are.
   static constexpr int bytes(int rows, bool grouped) {
     return kRing + kPieces * rows * kPitch + kSums + 8 * kBars +
-           (grouped ? kDecodeTiles * 12 + 16 : 0);
+           (grouped ? device::kTileListBytes : 0);
   }
 };
 
 namespace device {
 
-__device__ __forceinline__ uint4 load_shared_16(std::uint32_t address) {
-  uint4 v;
-  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "r"(address));
-  return v;
-}
-__device__ __forceinline__ uint2 load_shared_8(std::uint32_t address) {
-  uint2 v;
-  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(address));
-  return v;
-}
-
-// For `threads` threads of a thread block.
-__device__ __forceinline__ void named_barrier(int id, int threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
-struct DecodeTile {
-  int group;
-  int first;
-  int count;
-};
-
-// Lists the tiles of up to `rows` rows of all experts; returns their number, 0 and a report where the offsets are bad. For a whole thread block; `tiles` is in shared memory, counter behind it.
-static __device__ __noinline__ int list_grouped_tiles(const GemmProblem& p, int rows,
-                                                      DecodeTile* tiles, int* counter) {
-  if (threadIdx.x == 0) counter[0] = 0, counter[1] = 0;
-  __syncthreads();
-  // The order of the tiles must be the same in all thread blocks: each finds its place by counting those before.
-  const int lane = static_cast<int>(threadIdx.x) & 31;
-  if (threadIdx.x < 32) {
-    int before = 0;
-    bool bad = false;
-    for (int base = 0; base < p.groups; base += 128) {
-      std::int32_t begin[4], end[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int e = base + 32 * i + lane;
-        begin[i] = e < p.groups ? load(p.offsets + e) : 0;
-        end[i] = e < p.groups ? load(p.offsets + e + 1) : 0;
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        bad = bad || begin[i] < 0 || end[i] < begin[i] || end[i] > p.m;
-        const int count = bad ? 0 : (end[i] - begin[i] + rows - 1) / rows;
-        int prefix = count;
-#pragma unroll
-        for (int step = 1; step < 32; step <<= 1) {
-          const int other = __shfl_up_sync(0xffffffffu, prefix, step);
-          if (lane >= step) prefix += other;
-        }
-        for (int j = 0; j < count; ++j) {
-          const int at = before + prefix - count + j;
-          if (at < kDecodeTiles)
-            tiles[at] = {base + 32 * i + lane, begin[i] + j * rows,
-                         min(rows, end[i] - begin[i] - j * rows)};
-        }
-        before += __shfl_sync(0xffffffffu, prefix, 31);
-      }
-    }
-    bad = __any_sync(0xffffffffu, bad);
-    if (lane == 0) {
-      counter[0] = bad ? 0 : before;
-      if (bad && blockIdx.x == 0) report(p.status, p.op, NVFP4J_CAUSE_BAD_OFFSETS, -1, -1);
-    }
-  }
-  __syncthreads();
-  return counter[0];
-}
-
-// Four 8 x 8 matrices of BF16: their rows are at the addresses that lanes 0-7, 8-15, 16-23 and 24-31 give.
-__device__ __forceinline__ void load_matrices(std::uint32_t address, std::uint32_t& a,
-                                              std::uint32_t& b, std::uint32_t& c,
-                                              std::uint32_t& d) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(a), "=r"(b), "=r"(c), "=r"(d)
-               : "r"(address));
-}
-
-// A block of 16 NVFP4 elements to BF16, as two pieces of 16 bytes.
-__device__ __forceinline__ void expand_block(uint2 codes, std::uint32_t scale, uint4& first,
-                                             uint4& second) {
-  std::uint32_t x[4], y[4];
-  expand_codes(codes.x, x);
-  expand_codes(codes.y, y);
-  const std::uint32_t s = scale_pair(scale, scale);
-  first = make_uint4(multiply_pairs(x[0], s), multiply_pairs(x[1], s), multiply_pairs(x[2], s),
-                     multiply_pairs(x[3], s));
-  second = make_uint4(multiply_pairs(y[0], s), multiply_pairs(y[1], s), multiply_pairs(y[2], s),
-                      multiply_pairs(y[3], s));
-}
-
 // The warps of the tokens decode a piece of NVFP4 rows.
 template <class C>
-__device__ __forceinline__ void decode_piece(const GemmProblem& p, const DecodeTile& tile,
+__device__ __forceinline__ void decode_piece(const GemmProblem& p, const TokenTile& tile,
                                              int column, int columns, unsigned char* piece) {
   const int thread = static_cast<int>(threadIdx.x) - 32 * C::kWarps;
   const int blocks = columns / 16;
@@ -165,7 +69,7 @@ __device__ __forceinline__ void decode_piece(const GemmProblem& p, const DecodeT
 template <class C, bool GROUPED, bool SWIGLU>
 __global__ void __launch_bounds__(C::kThreads, 1)
     gemm_decode_kernel(const __grid_constant__ GemmProblem p, int row_blocks, int token_tiles,
-                       int piece_rows, bool early) {
+                       int piece_rows) {
   constexpr int WN = C::WN, WK = C::WK, NT = C::NT, STAGES = C::kStages;
   constexpr int kTokens = C::kTokens;
   constexpr int kPitch = 17;
@@ -179,8 +83,8 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   auto* bars = reinterpret_cast<std::uint64_t*>(reinterpret_cast<unsigned char*>(sums) + C::kSums);
   std::uint64_t* piece_full = bars + C::kWarps * STAGES;
   std::uint64_t* piece_empty = piece_full + C::kPieces;
-  auto* tiles = reinterpret_cast<DecodeTile*>(piece_empty + C::kPieces);
-  int* counter = reinterpret_cast<int*>(tiles + kDecodeTiles);
+  auto* tiles = reinterpret_cast<TokenTile*>(piece_empty + C::kPieces);
+  int* counter = reinterpret_cast<int*>(tiles + kListedTiles);
 
   const int warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) >> 5, 0);
   const int lane = static_cast<int>(threadIdx.x) & 31;
@@ -204,11 +108,11 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     }
     mbarrier_init_fence();
   }
-  if (!early || GROUPED) wait_for_predecessor();
+  wait_for_predecessor();
   int listed = token_tiles * (p.batched ? p.groups : 1);
   if constexpr (GROUPED) listed = list_grouped_tiles(p, kTokens, tiles, counter);
   const int jobs = listed * row_blocks;
-  const auto tile_of = [&](int job) -> DecodeTile {
+  const auto tile_of = [&](int job) -> TokenTile {
     const int place = job / row_blocks;
     if constexpr (GROUPED) return tiles[place];
     const int at = place % token_tiles * kTokens;
@@ -218,12 +122,11 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   if (warp >= C::kWarps) {
     // ---- tokens ---------------------------------------------------------------------------------------------------
     if constexpr (!GROUPED) __syncthreads();
-    if (early && !GROUPED) wait_for_predecessor();
     const std::uint64_t policy = policy_evict_last();
     int slot = 0;
     std::uint32_t parity = 1;
     for (int job = static_cast<int>(blockIdx.x); job < jobs; job += static_cast<int>(gridDim.x)) {
-      const DecodeTile tile = tile_of(job);
+      const TokenTile tile = tile_of(job);
       for (int column = 0; column < p.k; column += kDecodePiece) {
         const int columns = min(kDecodePiece, p.k - column);
         unsigned char* piece = pieces + slot * piece_bytes;
@@ -290,7 +193,6 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     for (int s = 0; s < STAGES; ++s) fill(s);
   }
   if constexpr (!GROUPED) __syncthreads();
-  if (early && !GROUPED) wait_for_predecessor();
 
   // The successor may start when a warp has asked for the last of its weights: sooner, its own would come between.
   if (warp == 0 && last_asked) start_successor();
@@ -301,7 +203,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   std::uint32_t piece_parity = 0;
   bool first = true;
   for (int job = static_cast<int>(blockIdx.x); job < jobs; job += static_cast<int>(gridDim.x)) {
-    const DecodeTile tile = tile_of(job);
+    const TokenTile tile = tile_of(job);
     // ldmatrix: lane 8i + r gives row r of matrix i, columns 8i to 8i + 7 of a half unit.
     std::uint32_t rows[NT];
 #pragma unroll

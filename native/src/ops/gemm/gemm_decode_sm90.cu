@@ -53,14 +53,12 @@ int gemm_decode_sm90(const CudaLaunch& l, const GemmArgs& args, const GemmPlan& 
   int row_blocks = (tiles + block_tiles - 1) / block_tiles;
   int token_tiles = static_cast<int>((args.m + plan.token_tile - 1) / plan.token_tile);
   int piece_rows = static_cast<int>(args.m < plan.token_tile ? args.m : plan.token_tile);
-  // Whether W may be read before the kernel before has ended, which saves a microsecond or more. Never yet: CudaLaunch::before is what the call before writes, which need not be the work before in the stream (a capture, or the launch of a graph, may have come between).
-  bool early = false;
   std::int64_t jobs =
       static_cast<std::int64_t>(row_blocks) * token_tiles * (p.batched ? args.groups : 1);
   // How many tiles the groups' rows make only the device knows.
   const std::int64_t resident = 2 * l.device->sm_count;
   if (variant.grouped || jobs > resident) jobs = resident;
-  void* arguments[] = {&p, &row_blocks, &token_tiles, &piece_rows, &early};
+  void* arguments[] = {&p, &row_blocks, &token_tiles, &piece_rows};
   return launch_programmatic(kernel.kernel, l, grid_of(jobs), kernel.threads,
                              kernel.shared_bytes(piece_rows, variant.grouped), arguments);
 }

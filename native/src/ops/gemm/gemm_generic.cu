@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel for any shape (gemm_generic.cuh), and the choice between it and those for Hopper.
+// The kernel for any shape (gemm_generic.cuh), and the way to it and to those for Hopper.
 #include "device/launch.cuh"
 #include "ops/gemm/gemm_cuda_impl.hpp"
 #include "ops/gemm/gemm_generic.cuh"
@@ -41,10 +41,8 @@ bool has_sm90(const CudaDeviceProperties& device) { return device.major == 9 && 
 
 }  // namespace
 
-int gemm_cuda(const CudaLaunch& launch, const GemmArgs& args) {
+int gemm_cuda(const CudaLaunch& launch, const GemmArgs& args, const GemmPlan& plan) {
   if (args.m == 0) return cudaSuccess;
-  const char* refusal;
-  const GemmPlan plan = plan_gemm(*launch.device, args, &refusal);
   switch (plan.kernel) {
     case GemmKernel::kDecode:
       return gemm_decode_sm90(launch, args, plan);
@@ -53,30 +51,6 @@ int gemm_cuda(const CudaLaunch& launch, const GemmArgs& args) {
     default:
       return launch_generic(launch, args, plan);
   }
-}
-
-const char* gemm_cuda_path_refusal(const CudaDeviceProperties& device, const GemmArgs& args) {
-  const char* refusal;
-  plan_gemm(device, args, &refusal);
-  return refusal;
-}
-
-const char* gemm_cuda_describe(const CudaDeviceProperties& device, const GemmShape& shape) {
-  const bool batched = shape.op == NVFP4J_OP_BATCHED_GEMM;
-  GemmArgs args = {};
-  args.op = shape.op;
-  args.groups = shape.groups;
-  args.m = shape.m;
-  args.n = shape.n;
-  args.k = shape.k;
-  args.a.kind = shape.a_kind;
-  args.a.stride = batched ? shape.groups * shape.k : shape.k;
-  args.w.layout = shape.w_layout;
-  args.swiglu = shape.swiglu;
-  args.batch_invariant = shape.batch_invariant;
-  args.path = shape.path;
-  const char* refusal;
-  return plan_gemm(device, args, &refusal).reason;
 }
 
 const char* gemm_cuda_path(const CudaDeviceProperties& device) {

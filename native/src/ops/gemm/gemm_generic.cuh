@@ -8,7 +8,7 @@
 #pragma once
 #include "device/fp8.cuh"
 #include "ops/gemm/gemm_operands.cuh"
-#include "ops/gemm/gemm_problem.cuh"
+#include "ops/gemm/gemm_tiles.cuh"
 
 namespace nvfp4j {
 

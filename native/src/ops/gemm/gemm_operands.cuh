@@ -94,6 +94,19 @@ __device__ __forceinline__ void mma_16x8x16(float (&d)[4], std::uint32_t a0, std
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
+// A block of 16 NVFP4 elements to BF16, as two pieces of 16 bytes.
+__device__ __forceinline__ void expand_block(uint2 codes, std::uint32_t scale, uint4& first,
+                                             uint4& second) {
+  std::uint32_t x[4], y[4];
+  expand_codes(codes.x, x);
+  expand_codes(codes.y, y);
+  const std::uint32_t s = scale_pair(scale, scale);
+  first = make_uint4(multiply_pairs(x[0], s), multiply_pairs(x[1], s), multiply_pairs(x[2], s),
+                     multiply_pairs(x[3], s));
+  second = make_uint4(multiply_pairs(y[0], s), multiply_pairs(y[1], s), multiply_pairs(y[2], s),
+                      multiply_pairs(y[3], s));
+}
+
 // A unit of prepared weights, 16 rows x 64 columns, in the registers of four steps of 16 columns: a[4s] to a[4s + 3] are those of mma_16x8x16.
 __device__ __forceinline__ void expand_unit(uint4 codes, uint2 scales, std::uint32_t (&a)[16]) {
   std::uint32_t low0[4], low1[4], high0[4], high1[4];

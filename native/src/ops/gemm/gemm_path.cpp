@@ -5,7 +5,6 @@
 #include "common/names.hpp"
 #include "common/op_table.hpp"
 #include "ops/gemm/gemm_checks.hpp"
-#include "ops/gemm/gemm_shape.hpp"
 #if NVFP4J_WITH_CUDA
 #include "ops/gemm/gemm_cuda.hpp"
 #endif
@@ -24,9 +23,8 @@ void check_at_least(const char* what, std::int64_t value, std::int64_t least) {
   check_gemm_extent(kName, what, value);
 }
 
-GemmShape check_gemm_shape(const GemmShape& asked, std::int32_t device,
-                           const nvfp4j_gemm_options* options) {
-  GemmShape shape = asked;
+// The call that is asked about, with aligned rows of A; its pointers are NULL.
+GemmArgs check_shape(GemmArgs shape, std::int32_t device, const nvfp4j_gemm_options* options) {
   if (shape.op < NVFP4J_OP_GEMM || shape.op > NVFP4J_OP_BATCHED_GEMM) {
     fail(kInvalid, "%s: op is %d, expected %d to %d (GEMM, GROUPED_GEMM, BATCHED_GEMM)", kName,
          shape.op, NVFP4J_OP_GEMM, NVFP4J_OP_BATCHED_GEMM);
@@ -44,43 +42,24 @@ GemmShape check_gemm_shape(const GemmShape& asked, std::int32_t device,
     fail(kInvalid, "%s: k is %lld, expected a positive multiple of 16", kName,
          static_cast<long long>(shape.k));
   }
-  check_gemm_extent(kName, "k", shape.k);
-  check_choice(kName, "a_kind", shape.a_kind, 3, "BF16, NVFP4, PACKED");
-  if (shape.w_layout != NVFP4J_SCALE_LAYOUT_LINEAR &&
-      shape.w_layout != NVFP4J_SCALE_LAYOUT_PREPARED) {
-    fail(kInvalid, "%s: w_layout is %d (%s), expected LINEAR or PREPARED", kName, shape.w_layout,
-         scale_layout_name(shape.w_layout));
+  check_gemm_k(kName, "k", shape.k, shape.op == NVFP4J_OP_BATCHED_GEMM ? shape.groups : 1);
+  check_choice(kName, "a_kind", shape.a.kind, 3, "BF16, NVFP4, PACKED");
+  if (shape.w.layout != NVFP4J_SCALE_LAYOUT_LINEAR &&
+      shape.w.layout != NVFP4J_SCALE_LAYOUT_PREPARED) {
+    fail(kInvalid, "%s: w_layout is %d (%s), expected LINEAR or PREPARED", kName, shape.w.layout,
+         scale_layout_name(shape.w.layout));
   }
   check_gemm_options(Place{kName, device}, shape.op, options);
   shape.swiglu = options->swiglu != 0;
   shape.batch_invariant = options->batch_invariant != 0;
   shape.path = options->path;
   check_gemm_n(kName, "n", shape.n, shape.swiglu);
+  shape.a.stride = shape.op == NVFP4J_OP_BATCHED_GEMM ? shape.groups * shape.k : shape.k;
   return shape;
 }
 
 #if NVFP4J_WITH_CUDA
-// The call of that shape, its rows aligned; nobody follows its pointers.
-GemmArgs call_of(const GemmShape& shape) {
-  const bool batched = shape.op == NVFP4J_OP_BATCHED_GEMM;
-  GemmArgs args{};
-  args.op = shape.op;
-  args.groups = shape.groups;
-  args.m = shape.m;
-  args.n = shape.n;
-  args.k = shape.k;
-  args.a.kind = shape.a_kind;
-  args.a.stride = batched ? shape.groups * shape.k : shape.k;
-  args.w.layout = shape.w_layout;
-  args.d.dtype = NVFP4J_DTYPE_BF16;
-  args.d.stride = batched ? shape.groups * shape.n : shape.n;
-  args.swiglu = shape.swiglu;
-  args.batch_invariant = shape.batch_invariant;
-  args.path = shape.path;
-  return args;
-}
-
-const char* cuda_path(const GemmShape& shape, std::int32_t device) {
+const char* cuda_path(const GemmArgs& shape, std::int32_t device) {
   const char* op = op_table[shape.op].name;
   const CudaDeviceProperties& properties = cuda_device(op, device).properties;
   if (gemm_cuda_path(properties) == nullptr) {
@@ -88,12 +67,12 @@ const char* cuda_path(const GemmShape& shape, std::int32_t device) {
          "%s: cuda:%d (compute capability %d.%d) has no implementation: %s", op, device,
          properties.major, properties.minor, gemm_cuda_refusal(properties));
   }
-  const char* refusal = gemm_cuda_path_refusal(properties, call_of(shape));
-  if (refusal != nullptr) fail(NVFP4J_ERROR_NOT_SUPPORTED, "%s: options.%s", op, refusal);
-  return gemm_cuda_describe(properties, shape);
+  const GemmPlan plan = plan_gemm(properties, shape);
+  if (plan.refusal != nullptr) fail(NVFP4J_ERROR_NOT_SUPPORTED, "%s: options.%s", op, plan.refusal);
+  return plan.reason;
 }
 #else
-const char* cuda_path(const GemmShape& shape, std::int32_t device) {
+const char* cuda_path(const GemmArgs& shape, std::int32_t device) {
   fail(NVFP4J_ERROR_NOT_SUPPORTED, "%s: device is cuda:%d, but nvfp4j was built without CUDA",
        op_table[shape.op].name, device);
 }
@@ -108,8 +87,15 @@ extern "C" int32_t nvfp4j_gemm_path(int32_t op, int32_t device, int64_t groups, 
                                     int64_t text_bytes, nvfp4j_error* error) {
   using namespace nvfp4j;
   return guard(error, kName, [&] {
-    const GemmShape shape =
-        check_gemm_shape({op, groups, m, n, k, a_kind, w_layout, false, false, 0}, device, options);
+    GemmArgs asked{};
+    asked.op = op;
+    asked.groups = groups;
+    asked.m = m;
+    asked.n = n;
+    asked.k = k;
+    asked.a.kind = a_kind;
+    asked.w.layout = w_layout;
+    const GemmArgs shape = check_shape(asked, device, options);
     check_not_null(kName, "text", text);
     if (text_bytes < 1) {
       fail(kInvalid, "%s: text_bytes is %lld, expected 1 or more", kName,

@@ -9,25 +9,20 @@
 namespace nvfp4j {
 namespace {
 
-// Tiles of tokens that a thread block lists at most (gemm_decode.cuh, gemm_wgmma.cuh).
-constexpr std::int64_t kListedTiles = 1024;
-
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 std::int64_t batch_of(const GemmArgs& args) {
   return args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups : 1;
 }
 
-// What the kernels of Hopper take.
-bool fast_shape(const CudaDeviceProperties& device, const GemmArgs& args) {
-  if (device.major != 9 || device.minor != 0) return false;
-  if (args.w.layout != NVFP4J_SCALE_LAYOUT_PREPARED || !prepared::is_tiled(args.n, args.k))
-    return false;
-  if (args.swiglu && args.n % 32 != 0) return false;
-  if (args.a.kind != NVFP4J_GEMM_A_NVFP4 &&
-      (reinterpret_cast<std::uintptr_t>(args.a.data) % 16 != 0 || args.a.stride % 8 != 0))
-    return false;
-  return true;
+// What the kernels of Hopper ask of W, and of A.
+bool tiled_weights(const CudaDeviceProperties& device, const GemmArgs& args) {
+  return device.major == 9 && device.minor == 0 && args.w.layout == NVFP4J_SCALE_LAYOUT_PREPARED &&
+         prepared::is_tiled(args.n, args.k) && (!args.swiglu || args.n % 32 == 0);
+}
+bool aligned_tokens(const GemmArgs& args) {
+  return args.a.kind == NVFP4J_GEMM_A_NVFP4 ||
+         (reinterpret_cast<std::uintptr_t>(args.a.data) % 16 == 0 && args.a.stride % 8 == 0);
 }
 
 // Tiles of tokens are counted in 32 bits, times those of W too, and those of groups listed in shared memory.
@@ -86,83 +81,103 @@ int wgmma_config_of_many(const GemmArgs& args, int sm_count) {
   return best;
 }
 
-// One order of the sum for every M, and whatever the tokens are.
-int wgmma_basic_config(std::int64_t rows) {
-  return rows <= 32 ? 0 : rows <= 64 ? 1 : rows <= 128 ? 2 : 3;
+// One order of the sum for every M, and whatever the tokens are. Groups of many rows in all take larger tiles than theirs call for, so that a thread block can list them.
+int wgmma_basic_config(const GemmArgs& args) {
+  const std::int64_t rows = rows_of_group(args);
+  int config = rows <= 32 ? 0 : rows <= 64 ? 1 : rows <= 128 ? 2 : 3;
+  while (config + 1 < kWgmmaBasicConfigs && !tiles_fit(args, kWgmmaShapes[config].bm)) ++config;
+  return config;
 }
 
 int wgmma_config(const CudaDeviceProperties& device, const GemmArgs& args) {
   // (K that cannot be cut, too.)
   if (args.batch_invariant || args.a.kind == NVFP4J_GEMM_A_NVFP4 ||
       args.op == NVFP4J_OP_GROUPED_GEMM || args.k < 2 * prepared::kChunkColumns)
-    return wgmma_basic_config(rows_of_group(args));
+    return wgmma_basic_config(args);
   return args.m <= 128 ? wgmma_config_of_few(args) : wgmma_config_of_many(args, device.sm_count);
 }
 
 GemmPlan generic_plan(const GemmArgs& args, const char* reason) {
-  return {GemmKernel::kGeneric, 0, rows_of_group(args) <= 8 ? 8 : 32, reason};
+  return {GemmKernel::kGeneric, 0, rows_of_group(args) <= 8 ? 8 : 32, reason, nullptr};
 }
 GemmPlan decode_plan(const GemmArgs& args, const char* reason) {
   const int config = decode_config(args, rows_of_group(args) > 8);
-  return {GemmKernel::kDecode, config, 8 * kDecodeShapes[config].nt, reason};
+  return {GemmKernel::kDecode, config, 8 * kDecodeShapes[config].nt, reason, nullptr};
 }
 GemmPlan wgmma_plan(const CudaDeviceProperties& device, const GemmArgs& args, const char* reason) {
   const int config = wgmma_config(device, args);
-  return {GemmKernel::kWgmma, config, kWgmmaShapes[config].bm, reason};
+  return {GemmKernel::kWgmma, config, kWgmmaShapes[config].bm, reason, nullptr};
+}
+
+GemmPlan refused(const char* refusal) { return {GemmKernel::kGeneric, 0, 0, nullptr, refusal}; }
+
+// What options.path asks for.
+GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, bool decodes,
+                     bool wgmmas) {
+  if (args.path == NVFP4J_GEMM_PATH_GENERIC)
+    return generic_plan(args, "generic: gemm_generic, as options.path asks");
+  if (args.path == NVFP4J_GEMM_PATH_DECODE) {
+    if (!decodes) {
+      return refused(
+          "path is DECODE, which takes compute capability 9.0, prepared weights with n a multiple "
+          "of 16 (with swiglu of 32) and k of 256 from 512 on, rows of a at multiples of 16 bytes "
+          "and up to 1024 tiles of rows in groups");
+    }
+    if (args.batch_invariant)
+      return refused("path is DECODE, whose bits depend on m, and batch_invariant is 1");
+    return decode_plan(args, "decode: gemm_decode_sm90, as options.path asks");
+  }
+  if (!wgmmas) {
+    return refused(
+        "path is WGMMA, which takes compute capability 9.0, prepared weights with n a multiple of "
+        "16 (with swiglu of 32) and k of 256, rows of a at multiples of 16 bytes and up to 1024 "
+        "tiles of rows in groups");
+  }
+  return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, as options.path asks");
 }
 
 }  // namespace
 
-GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args, const char** refusal) {
-  *refusal = nullptr;
-  const bool fast = fast_shape(device, args);
-  const bool decodes = fast && args.k >= 2 * prepared::kChunkColumns && tiles_fit(args, 8);
-  const bool wgmmas = fast && tiles_fit(args, 32);
-  switch (args.path) {
-    case NVFP4J_GEMM_PATH_GENERIC:
-      return generic_plan(args, "generic: gemm_generic, as options.path asks");
-    case NVFP4J_GEMM_PATH_DECODE:
-      if (!decodes)
-        *refusal =
-            "path is DECODE, which takes compute capability 9.0, prepared weights with n a "
-            "multiple of 16 (with swiglu of 32) and k of 256 "
-            "from 512 on, rows of a at multiples of 16 bytes and up to 1024 tiles of rows in "
-            "groups";
-      else if (args.batch_invariant)
-        *refusal = "path is DECODE, whose bits depend on m, and batch_invariant is 1";
-      return decode_plan(args, "decode: gemm_decode_sm90, as options.path asks");
-    case NVFP4J_GEMM_PATH_WGMMA:
-      if (!wgmmas)
-        *refusal =
-            "path is WGMMA, which takes compute capability 9.0, prepared weights with n a multiple "
-            "of 16 (with swiglu of 32) and k of 256, "
-            "rows of a at multiples of 16 bytes and up to 1024 tiles of rows in groups";
-      return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, as options.path asks");
-    default:
-      break;
-  }
+GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
+  const bool tiled = tiled_weights(device, args);
+  const bool aligned = aligned_tokens(args);
+  const bool decodes =
+      tiled && aligned && args.k >= 2 * prepared::kChunkColumns && tiles_fit(args, 8);
+  const bool wgmmas = tiled && aligned && tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm);
+  if (args.path != NVFP4J_GEMM_PATH_AUTO) return forced_plan(device, args, decodes, wgmmas);
   if (device.major != 9 || device.minor != 0)
     return generic_plan(args, "generic: gemm_generic, not compute capability 9.0");
   if (args.w.layout != NVFP4J_SCALE_LAYOUT_PREPARED)
     return generic_plan(args, "generic: gemm_generic, w is not prepared");
-  if (!fast)
+  if (!tiled) {
     return generic_plan(args,
-                        "generic: gemm_generic, n is no multiple of 16 (with swiglu: of 32), k "
-                        "none of 256, or rows of a do not start at "
-                        "multiples of 16 bytes");
-  if (args.batch_invariant) {
-    return wgmmas
-               ? wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, batch_invariant")
-               : generic_plan(
-                     args,
-                     "generic: gemm_generic, more tiles of rows than the kernels of Hopper list");
+                        "generic: gemm_generic, n is no multiple of 16 (with swiglu: of 32) or k "
+                        "none of 256");
   }
+  if (args.batch_invariant) {
+    // The generic kernel adds up in another order: what does not depend on M decides so far, so nothing that does may choose it.
+    if (!aligned) {
+      return refused(
+          "batch_invariant is 1, which with prepared weights takes rows of a at multiples of 16 "
+          "bytes");
+    }
+    if (!wgmmas) {
+      return refused(
+          "batch_invariant is 1, which with prepared weights takes up to 1024 groups and tiles of "
+          "256 rows of a together, and without groups 2^31 of those tiles times n / 16");
+    }
+    return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, batch_invariant");
+  }
+  if (!aligned)
+    return generic_plan(args,
+                        "generic: gemm_generic, rows of a do not start at multiples of 16 bytes");
   if (decodes && rows_of_group(args) <= 16)
     return decode_plan(args, "decode: gemm_decode_sm90, at most 16 rows of a to a row of w");
-  if (wgmmas)
-    return wgmma_plan(
-        device, args,
-        "wgmma: gemm_wgmma_sm90, more than 16 rows of a to a row of w, or k below 512");
+  if (wgmmas) {
+    return wgmma_plan(device, args,
+                      "wgmma: gemm_wgmma_sm90, more than 16 rows of a to a row of w, or k below "
+                      "512, or too many groups for decode");
+  }
   return generic_plan(args,
                       "generic: gemm_generic, more tiles of rows than the kernels of Hopper list");
 }

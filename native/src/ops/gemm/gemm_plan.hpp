@@ -8,6 +8,9 @@
 
 namespace nvfp4j {
 
+/// Tiles of tokens that a thread block lists at most where rows are sorted by group (gemm_tiles.cuh).
+inline constexpr int kListedTiles = 1024;
+
 enum class GemmKernel { kGeneric, kDecode, kWgmma };
 
 /// A configuration of gemm_decode_sm90: WN tiles of 16 rows of W by WK warps each, 8 NT tokens (gemm_decode.cuh).
@@ -64,9 +67,12 @@ struct GemmPlan {
   int config;          // of decode or wgmma
   int token_tile;      // tokens of a job
   const char* reason;  // for nvfp4j_gemm_path: "decode: gemm_decode_sm90, ..."
+  // NULL, or why the options cannot be had: the rest of a sentence that begins with "options.".
+  // Then the other members mean nothing.
+  const char* refusal;
 };
 
-/// The choice, or what options.path asks for. `refusal` receives NULL, or why that cannot be had: the rest of a sentence that begins with "options."; then the plan means nothing.
-GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args, const char** refusal);
+/// The choice, or what options.path asks for. Follows no pointer of `args`.
+GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args);
 
 }  // namespace nvfp4j

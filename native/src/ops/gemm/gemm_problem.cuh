@@ -77,84 +77,15 @@ struct GemmProblem {
 
 namespace device {
 
-// The rows of A and D that a thread block works on, and whose weights they meet.
-struct TokenTile {
-  int group;  // -1: there is nothing to do
-  std::int64_t first;
-  int count;
-};
-
-// Words of shared memory that locate_grouped_tile needs.
-inline constexpr int kLocateWords = 4;
-
-// Tile number `tile` of the experts' rows cut into tiles of at most `rows`; for a whole thread block. Offsets that are not monotonic are reported, and there is no tile. All threads get the same.
-static __device__ __noinline__ TokenTile locate_grouped_tile(const GemmProblem& p,
-                                                             std::int64_t tile, int rows,
-                                                             std::int64_t* scratch) {
-  const int warp = static_cast<int>(threadIdx.x) >> 5;
-  const unsigned lane = threadIdx.x & 31u;
-  __syncthreads();
-  if (threadIdx.x == 0) scratch[0] = -1;
-  __syncthreads();
-  if (warp == 0) {
-    std::int64_t before = 0;
-    bool bad = false;
-    for (int base = 0; base < p.groups; base += 32) {
-      const int e = base + static_cast<int>(lane);
-      std::int64_t begin = 0, end = 0;
-      if (e < p.groups) {
-        begin = load(p.offsets + e);
-        end = load(p.offsets + e + 1);
-        bad = bad || begin < 0 || end < begin || end > p.m;
-      }
-      const int tiles = bad || end <= begin ? 0 : static_cast<int>((end - begin + rows - 1) / rows);
-      int prefix = tiles;
-#pragma unroll
-      for (int step = 1; step < 32; step <<= 1) {
-        const int other = __shfl_up_sync(0xffffffffu, prefix, step);
-        if (static_cast<int>(lane) >= step) prefix += other;
-      }
-      const std::int64_t from = before + prefix - tiles;
-      if (tile >= from && tile < from + tiles) {
-        scratch[0] = e;
-        scratch[1] = begin + (tile - from) * rows;
-        scratch[2] = end;
-      }
-      before += __shfl_sync(0xffffffffu, prefix, 31);
-    }
-    if (__any_sync(0xffffffffu, bad)) {
-      if (lane == 0) {
-        scratch[0] = -1;
-        report(p.status, p.op, NVFP4J_CAUSE_BAD_OFFSETS, -1, -1);
-      }
-    }
-  }
-  __syncthreads();
-  TokenTile t;
-  t.group = static_cast<int>(scratch[0]);
-  t.first = scratch[1];
-  const std::int64_t left = scratch[2] - scratch[1];
-  t.count = t.group < 0 ? 0 : static_cast<int>(left < rows ? left : rows);
-  return t;
-}
-
-// The same where groups are not rows: of one matrix, or of a batch.
-__device__ __forceinline__ TokenTile plain_tile(const GemmProblem& p, int group, std::int64_t tile,
-                                                int rows) {
-  const std::int64_t first = tile * rows;
-  const std::int64_t left = p.m - first;
-  return {group, first, static_cast<int>(left < rows ? left : rows)};
+__device__ __forceinline__ float w_scale_of(const GemmProblem& p, int group, int n) {
+  return load(p.w_global_scales + global_scale_index(p.w_global_scale_kind, group, n, p.n));
 }
 
 __device__ __forceinline__ float alpha_of(const GemmProblem& p, int group, std::int64_t m, int n) {
   const float a = p.a_global_scales == nullptr
                       ? 1.0f
                       : load(p.a_global_scales + (p.a_global_scale_per_row ? m : 0));
-  int index = 0;
-  if (p.w_global_scale_kind == NVFP4J_GLOBAL_SCALE_GROUP) index = group;
-  if (p.w_global_scale_kind == NVFP4J_GLOBAL_SCALE_HALVES)
-    index = 2 * group + (n >= p.n / 2 ? 1 : 0);
-  return __fmul_rn(a, load(p.w_global_scales + index));
+  return __fmul_rn(a, w_scale_of(p, group, n));
 }
 
 // Reads the scales again to find out whose fault a result is that is not finite. Cold, but inline: see report_here().

@@ -16,14 +16,12 @@ inline void run_gemm(nvfp4j_context* context, const char* op, const GemmCall& ca
   const Use use(*context, op);
 #if NVFP4J_WITH_CUDA
   if (context->cuda != nullptr) {
-    const char* refusal = gemm_cuda_path_refusal(context->cuda->device().properties, args);
-    if (refusal != nullptr) [[unlikely]]
-      fail(NVFP4J_ERROR_NOT_SUPPORTED, "%s: options.%s", op, refusal);
+    const GemmPlan plan = plan_gemm(context->cuda->device().properties, args);
+    if (plan.refusal != nullptr) [[unlikely]]
+      fail(NVFP4J_ERROR_NOT_SUPPORTED, "%s: options.%s", op, plan.refusal);
     if (args.m == 0) return;
-    context->cuda->launch(
-        args.op, args.m, args.k, [&](const CudaLaunch& launch) { return gemm_cuda(launch, args); },
-        Written::of(args.d.data,
-                    args.m * args.d.stride * (args.d.dtype == NVFP4J_DTYPE_BF16 ? 2 : 4)));
+    context->cuda->launch(args.op, args.m, args.k,
+                          [&](const CudaLaunch& launch) { return gemm_cuda(launch, args, plan); });
     return;
   }
 #endif

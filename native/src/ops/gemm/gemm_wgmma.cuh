@@ -18,7 +18,9 @@
 
 #include <utility>
 
-#include "ops/gemm/gemm_decode.cuh"
+#include "device/cluster.cuh"
+#include "ops/gemm/gemm_operands.cuh"
+#include "ops/gemm/gemm_tiles.cuh"
 
 namespace nvfp4j {
 
@@ -47,11 +49,10 @@ struct WgmmaConfig {
                                                   : kStepTokens) *
                                         256 * WGN;
   static constexpr int kEights = BM / 8 / CK;  // of tokens that a thread block writes
-  static constexpr int kTileEntries = 1024;
   static constexpr int kBars = 2 * (kAStages + kWStages);
   static constexpr int bytes(bool grouped) {
     return 1024 + kAStages * kAStageBytes + kWStages * kWStageBytes + kExchangeBytes + 8 * kBars +
-           4 * BM + (grouped ? kTileEntries * 12 + 16 : 0);
+           4 * BM + (grouped ? device::kTileListBytes : 0);
   }
   static_assert(CN == 1 || CK == 1, "a cluster shares tokens or cuts K");
   static_assert(BM % 8 == 0 && BM / CN % 8 == 0 && (BM / 8) % CK == 0,
@@ -69,7 +70,6 @@ struct WgmmaAtom;
     using Type = cute::SM90::GMMA::MMA_64x##BM##x16_F32BF16BF16_RS<cute::SM90::GMMA::Major::K,  \
                                                                    cute::SM90::GMMA::Major::K>; \
   };
-NVFP4J_WGMMA_ATOM(16)
 NVFP4J_WGMMA_ATOM(32)
 NVFP4J_WGMMA_ATOM(64)
 NVFP4J_WGMMA_ATOM(128)
@@ -82,46 +82,6 @@ __device__ __forceinline__ void wgmma_step(float (&d)[BM / 2], const std::uint32
   WgmmaAtom<BM>::Type::fma(a[0], a[1], a[2], a[3], b, d[I]...);
 }
 
-__device__ __forceinline__ std::uint32_t cluster_rank() {
-  std::uint32_t r;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
-  return r;
-}
-__device__ __forceinline__ void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
-}
-// The address that `address` of this thread block has in that of `rank`.
-__device__ __forceinline__ std::uint32_t cluster_address(std::uint32_t address,
-                                                         std::uint32_t rank) {
-  std::uint32_t r;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(r) : "r"(address), "r"(rank));
-  return r;
-}
-__device__ __forceinline__ void mbarrier_arrive_cluster(std::uint32_t address) {
-  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address) : "memory");
-}
-__device__ __forceinline__ void store_cluster(std::uint32_t address, float v) {
-  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(v) : "memory");
-}
-// A box of a two-dimensional tensor, to the same place in every thread block of `mask`.
-__device__ __forceinline__ void tensor_load(void* smem, const CUtensorMap* map, int x, int y,
-                                            std::uint64_t* bar) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, "
-      "%3}], [%4];" ::"r"(smem_address(smem)),
-      "l"(map), "r"(x), "r"(y), "r"(smem_address(bar))
-      : "memory");
-}
-__device__ __forceinline__ void tensor_load_multicast(void* smem, const CUtensorMap* map, int x,
-                                                      int y, std::uint64_t* bar,
-                                                      std::uint16_t mask) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::"
-      "cluster [%0], [%1, "
-      "{%2, %3}], [%4], %5;" ::"r"(smem_address(smem)),
-      "l"(map), "r"(x), "r"(y), "r"(smem_address(bar)), "h"(mask)
-      : "memory");
-}
 // Two neighbours of a row of D.
 __device__ __forceinline__ void store_pair(const GemmProblem& p, std::int64_t m,
                                            std::int64_t column, float low, float high) {
@@ -139,7 +99,7 @@ __device__ __forceinline__ void store_pair(const GemmProblem& p, std::int64_t m,
 
 // acc[4e + i] of a lane: tokens 8 (first_eight + e) + 2t + (i & 1), row 2g + (i >> 1) of the warp's tile. All consumers call it; those that are not `active` have nothing to write.
 template <class C, bool SWIGLU>
-__device__ __forceinline__ void write_results(const GemmProblem& p, const DecodeTile& tile,
+__device__ __forceinline__ void write_results(const GemmProblem& p, const TokenTile& tile,
                                               float (&acc)[C::BM / 2], const float* a_scale,
                                               float* exchange, int first_tile, int d_tiles, int own,
                                               bool active, int first_eight) {
@@ -155,11 +115,7 @@ __device__ __forceinline__ void write_results(const GemmProblem& p, const Decode
   const auto token_of = [&](int i) { return 8 * (first_eight + i / 4) + 2 * t + (i & 1); };
   int fault = -1;
   if (active) {
-    int index = 0;
-    if (p.w_global_scale_kind == NVFP4J_GLOBAL_SCALE_GROUP) index = tile.group;
-    if (p.w_global_scale_kind == NVFP4J_GLOBAL_SCALE_HALVES)
-      index = 2 * tile.group + (n >= p.n / 2 ? 1 : 0);
-    const float w_scale = load(p.w_global_scales + index);
+    const float w_scale = w_scale_of(p, tile.group, n);
 #pragma unroll
     for (int i = 0; i < 4 * C::kEights; ++i) {
       const float sum =
@@ -217,7 +173,7 @@ __device__ __forceinline__ void write_results(const GemmProblem& p, const Decode
 
 // The threads of the tokens decode 64 columns of NVFP4 rows to where a tensor load with the 128-byte swizzle would have put them.
 template <class C>
-__device__ __forceinline__ void decode_stage(const GemmProblem& p, const DecodeTile& tile, int unit,
+__device__ __forceinline__ void decode_stage(const GemmProblem& p, const TokenTile& tile, int unit,
                                              unsigned char* stage) {
   const int thread = static_cast<int>(threadIdx.x) - C::kConsumers - 32;
   const std::int64_t offset =
@@ -245,7 +201,7 @@ struct WgmmaJobs {
 template <class C, bool GROUPED, bool SWIGLU>
 __global__ void __launch_bounds__(C::kThreads, 1)
     gemm_wgmma_kernel(const __grid_constant__ GemmProblem p,
-                      const __grid_constant__ CUtensorMap a_map, WgmmaJobs shape, bool early) {
+                      const __grid_constant__ CUtensorMap a_map, WgmmaJobs shape) {
   extern __shared__ unsigned char unaligned[];
   unsigned char* shared = unaligned + ((1024u - (smem_address(unaligned) & 1023u)) & 1023u);
   unsigned char* a_ring = shared;
@@ -257,8 +213,8 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   std::uint64_t* w_full = a_empty + C::kAStages;
   std::uint64_t* w_empty = w_full + C::kWStages;
   float* a_scale = reinterpret_cast<float*>(w_empty + C::kWStages);
-  auto* tiles = reinterpret_cast<DecodeTile*>(a_scale + C::BM);
-  int* counter = reinterpret_cast<int*>(tiles + C::kTileEntries);
+  auto* tiles = reinterpret_cast<TokenTile*>(a_scale + C::BM);
+  int* counter = reinterpret_cast<int*>(tiles + kListedTiles);
 
   const int warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) >> 5, 0);
   const int lane = static_cast<int>(threadIdx.x) & 31;
@@ -273,14 +229,14 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       mbarrier_init(w_empty + s, 4 * C::kGroups);
     }
     mbarrier_init_fence();
-    if constexpr (!C::kNvfp4) asm volatile("prefetch.tensormap [%0];" ::"l"(&a_map) : "memory");
+    if constexpr (!C::kNvfp4) tensor_prefetch(&a_map);
   }
   if constexpr (C::kCluster > 1) {
     cluster_sync();
   } else {
     __syncthreads();
   }
-  if (!early || GROUPED) await_predecessor();
+  await_predecessor();
   int listed = shape.token_tiles * (p.batched ? p.groups : 1);
   if constexpr (GROUPED) listed = list_grouped_tiles(p, C::BM, tiles, counter);
   const int jobs = listed * shape.row_groups;
@@ -292,7 +248,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   constexpr int kBlockTiles = SWIGLU ? C::kTiles / 2 : C::kTiles;
   const int step = static_cast<int>(gridDim.x) / C::kCluster;
   const int start = static_cast<int>(blockIdx.x) / C::kCluster;
-  const auto tile_of = [&](int place) -> DecodeTile {
+  const auto tile_of = [&](int place) -> TokenTile {
     if constexpr (GROUPED) return tiles[place];
     const int at = place % shape.token_tiles * C::BM;
     return {place / shape.token_tiles, at, min(C::BM, static_cast<int>(p.m) - at)};
@@ -330,15 +286,13 @@ __global__ void __launch_bounds__(C::kThreads, 1)
           }
         }
       }
-      if (early && !GROUPED) await_predecessor();
     } else if (C::kNvfp4 || warp == 4 * C::kGroups + 1) {
       // ---- tokens ---------------------------------------------------------------------------------------------------
-      if (early && !GROUPED) await_predecessor();
       if constexpr (C::kNvfp4) {
         int slot = 0;
         std::uint32_t parity = 1;
         for (int job = start; job < jobs; job += step) {
-          const DecodeTile tile = tile_of(job / shape.row_groups);
+          const TokenTile tile = tile_of(job / shape.row_groups);
           for (int unit = 4 * first_chunk; unit < 4 * end_chunk; ++unit) {
             mbarrier_wait(a_empty + slot, parity);
             decode_stage<C>(p, tile, unit, a_ring + slot * C::kAStageBytes);
@@ -353,7 +307,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
         std::uint32_t parity = 1;
         constexpr int kRows = C::BM / C::CN;
         for (int job = start; job < jobs; job += step) {
-          const DecodeTile tile = tile_of(job / shape.row_groups);
+          const TokenTile tile = tile_of(job / shape.row_groups);
           const int x0 = p.batched ? tile.group * p.k : 0;
           for (int unit = 4 * first_chunk; unit < 4 * end_chunk; ++unit) {
             mbarrier_wait(a_empty + slot, parity);
@@ -381,7 +335,6 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   } else {
     // ---- sums -----------------------------------------------------------------------------------------------------
     if constexpr (C::kUnequal) asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
-    if (early && !GROUPED) await_predecessor();
     const int warpgroup = warp >> 2;
     const int wgn = warpgroup % C::WGN, wgk = warpgroup / C::WGN;
     const int g = lane >> 2;
@@ -450,7 +403,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       for (int i = 0; i < C::BM / 2; ++i) cute::warpgroup_fence_operand(acc[i]);
 
       // ---- what becomes of them -----------------------------------------------------------------------------------
-      const DecodeTile tile = tile_of(job / shape.row_groups);
+      const TokenTile tile = tile_of(job / shape.row_groups);
       const int in_group = static_cast<int>(threadIdx.x) & 127;
       named_barrier(1,
                     C::kConsumers);  // the exchange and the scales of the job before have been read

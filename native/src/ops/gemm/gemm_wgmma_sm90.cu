@@ -59,14 +59,12 @@ int gemm_wgmma_sm90(const CudaLaunch& l, const GemmArgs& args, const GemmPlan& p
   const int columns = static_cast<int>(args.swiglu ? args.n / 2 : args.n);
   device::WgmmaJobs jobs = {(columns + rows - 1) / rows,
                             static_cast<int>((args.m + shape.bm - 1) / shape.bm)};
-  // Whether W may be read before the kernel before has ended, which saves a microsecond or more. Never yet: CudaLaunch::before is what the call before writes, which need not be the work before in the stream (a capture, or the launch of a graph, may have come between).
-  bool early = false;
   std::int64_t clusters =
       static_cast<std::int64_t>(jobs.row_groups) * jobs.token_tiles * (p.batched ? args.groups : 1);
   const std::int64_t resident = l.device->sm_count / cluster;
   // A cluster that cuts K has one job.
   if (shape.ck == 1 && (variant.grouped || clusters > resident)) clusters = resident;
-  void* arguments[] = {&p, &map, &jobs, &early};
+  void* arguments[] = {&p, &map, &jobs};
   return launch_clusters(kernel.kernel, l, grid_of(clusters * cluster), kernel.threads,
                          kernel.shared_bytes, cluster, arguments);
 }

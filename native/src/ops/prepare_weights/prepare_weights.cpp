@@ -21,7 +21,7 @@ PrepareWeightsArgs check_prepare_weights(const Place& place, const nvfp4j_nvfp4_
       check_nvfp4(place, "w", w, {1u << NVFP4J_SCALE_LAYOUT_LINEAR, kKinds, true});
   check_gemm_n(kOp, "w.rows", w->rows, false);
   check_gemm_extent(kOp, "w.groups", w->groups);
-  check_gemm_extent(kOp, "w.columns", w->columns);
+  check_gemm_k(kOp, "w.columns", w->columns, 1);
   const Nvfp4Buffers to =
       check_nvfp4(place, "prepared", prepared, {1u << NVFP4J_SCALE_LAYOUT_PREPARED, kKinds, true});
   check_nvfp4_alike(kOp, "prepared", prepared, "w", w);

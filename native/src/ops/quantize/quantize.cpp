@@ -57,10 +57,8 @@ extern "C" int32_t nvfp4j_quantize(nvfp4j_context* context, const nvfp4j_tensor*
     if (args.rows == 0) return;
 #if NVFP4J_WITH_CUDA
     if (context->cuda != nullptr) {
-      context->cuda->launch(
-          NVFP4J_OP_QUANTIZE, args.rows, args.columns,
-          [&](const CudaLaunch& launch) { return quantize_cuda(launch, args); },
-          written_by(*output));
+      context->cuda->launch(NVFP4J_OP_QUANTIZE, args.rows, args.columns,
+                            [&](const CudaLaunch& launch) { return quantize_cuda(launch, args); });
       return;
     }
 #endif

@@ -39,11 +39,8 @@ extern "C" int32_t nvfp4j_swiglu(nvfp4j_context* context, const nvfp4j_tensor* g
     if (args.input.rows == 0 || args.input.columns == 0) return;
 #if NVFP4J_WITH_CUDA
     if (context->cuda != nullptr) {
-      context->cuda->launch(
-          NVFP4J_OP_SWIGLU, args.input.rows, args.input.columns,
-          [&](const CudaLaunch& launch) { return swiglu_cuda(launch, args); },
-          Written::of(args.output, args.input.rows * args.output_stride *
-                                       (args.input.dtype == NVFP4J_DTYPE_F32 ? 4 : 2)));
+      context->cuda->launch(NVFP4J_OP_SWIGLU, args.input.rows, args.input.columns,
+                            [&](const CudaLaunch& launch) { return swiglu_cuda(launch, args); });
       return;
     }
 #endif

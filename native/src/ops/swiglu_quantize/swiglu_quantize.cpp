@@ -54,8 +54,7 @@ extern "C" int32_t nvfp4j_swiglu_quantize(nvfp4j_context* context, const nvfp4j_
     if (context->cuda != nullptr) {
       context->cuda->launch(
           NVFP4J_OP_SWIGLU_QUANTIZE, args.input.rows, args.input.columns,
-          [&](const CudaLaunch& launch) { return swiglu_quantize_cuda(launch, args); },
-          written_by(*output));
+          [&](const CudaLaunch& launch) { return swiglu_quantize_cuda(launch, args); });
       return;
     }
 #endif

@@ -111,6 +111,11 @@ public final class Gemm {
     /// These options, but for this. With `true` the bits of a row of D depend on that row of A, on
     /// W and on N and K, not on M or the other rows. (A global scale of the tensor A that was
     /// computed from the batch depends on the batch by itself: [GlobalScale#ROW] does not.)
+    ///
+    /// With prepared weights on a device of compute capability 9.0 a call is refused
+    /// ([DeviceNotSupportedException]) whose rows of a BF16 or packed A do not start at multiples
+    /// of 16 bytes, or whose groups and tiles of 256 rows of A are more than 1024 together: what
+    /// takes those adds up in another order.
     public Options withBatchInvariant(boolean value) {
       return new Options(value, swiglu, limit, path);
     }

@@ -3,7 +3,6 @@ package io.github.nvfp4j.benchmarks;
 
 import io.github.nvfp4j.DType;
 import io.github.nvfp4j.Device;
-import io.github.nvfp4j.Nvfp4Exception;
 import io.github.nvfp4j.Stream;
 import io.github.nvfp4j.Tensor;
 import java.io.IOException;
@@ -65,22 +64,7 @@ public final class DeviceTime {
 
   /// As [#main(String...)], without ending the JVM.
   static int run(PrintStream out, PrintStream err, String... arguments) {
-    if (List.of(arguments).contains("--help")) {
-      out.print(BenchOptions.USAGE);
-      return 0;
-    }
-    try {
-      return run(out, BenchOptions.parse(arguments));
-    } catch (NothingMatches e) {
-      err.println(e.getMessage());
-      return NothingMatches.STATUS;
-    } catch (IllegalArgumentException e) {
-      err.println(e.getMessage());
-      return 2;
-    } catch (Nvfp4Exception | IOException e) {
-      err.println(e.getMessage());
-      return 3;
-    }
+    return BenchMain.run(out, err, DeviceTime::run, arguments);
   }
 
   private static int run(PrintStream out, BenchOptions options) throws IOException {

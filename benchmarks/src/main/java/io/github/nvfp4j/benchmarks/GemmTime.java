@@ -75,22 +75,7 @@ public final class GemmTime {
 
   /// As [#main(String...)], without ending the JVM.
   static int run(PrintStream out, PrintStream err, String... arguments) {
-    if (List.of(arguments).contains("--help")) {
-      out.print(BenchOptions.USAGE);
-      return 0;
-    }
-    try {
-      return run(out, BenchOptions.parse(arguments));
-    } catch (NothingMatches e) {
-      err.println(e.getMessage());
-      return NothingMatches.STATUS;
-    } catch (IllegalArgumentException e) {
-      err.println(e.getMessage());
-      return 2;
-    } catch (Nvfp4Exception | IOException e) {
-      err.println(e.getMessage());
-      return 3;
-    }
+    return BenchMain.run(out, err, GemmTime::run, arguments);
   }
 
   private static int run(PrintStream out, BenchOptions options) throws IOException {

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The PTX of thread block clusters and of tensor loads (TMA): compute capability 9.0.
+#pragma once
+#include <cstdint>
+
+#include "device/ptx.cuh"
+
+namespace nvfp4j::device {
+
+__device__ __forceinline__ std::uint32_t cluster_rank() {
+  std::uint32_t r;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
+  return r;
+}
+// All threads of all thread blocks of the cluster; whole warps.
+__device__ __forceinline__ void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
+}
+// The address that `address` of this thread block has in that of `rank`.
+__device__ __forceinline__ std::uint32_t cluster_address(std::uint32_t address,
+                                                         std::uint32_t rank) {
+  std::uint32_t r;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(r) : "r"(address), "r"(rank));
+  return r;
+}
+// Without .release.cluster, which costs a fence of a microsecond: for what the tensor cores have read there is nothing to release.
+__device__ __forceinline__ void mbarrier_arrive_cluster(std::uint32_t address) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address) : "memory");
+}
+__device__ __forceinline__ void store_cluster(std::uint32_t address, float v) {
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(v) : "memory");
+}
+
+// `map` is a CUtensorMap among the kernel's parameters.
+__device__ __forceinline__ void tensor_prefetch(const void* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+// A box of a two-dimensional tensor, to this thread block.
+__device__ __forceinline__ void tensor_load(void* smem, const void* map, int x, int y,
+                                            std::uint64_t* bar) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, "
+      "%3}], [%4];" ::"r"(smem_address(smem)),
+      "l"(map), "r"(x), "r"(y), "r"(smem_address(bar))
+      : "memory");
+}
+// To the same place in every thread block of `mask`, each of whose barriers gets the bytes.
+__device__ __forceinline__ void tensor_load_multicast(void* smem, const void* map, int x, int y,
+                                                      std::uint64_t* bar, std::uint16_t mask) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::"
+      "cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(smem_address(smem)),
+      "l"(map), "r"(x), "r"(y), "r"(smem_address(bar)), "h"(mask)
+      : "memory");
+}
+
+}  // namespace nvfp4j::device
