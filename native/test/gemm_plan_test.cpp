@@ -65,7 +65,7 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; 
 void check_plan(const CudaDeviceProperties& device, const GemmArgs& args, const GemmPlan& p) {
   const bool grouped = args.op == NVFP4J_OP_GROUPED_GEMM;
   const bool nvfp4 = args.a.kind == NVFP4J_GEMM_A_NVFP4;
-  const std::int64_t chunks = args.k / prepared::kChunkColumns;
+  const std::int64_t chunks = args.k / prepared::kTiledColumns;
   CHECK(p.reason != nullptr);
   if (p.kernel == GemmKernel::kGeneric) {
     CHECK(contains(p.reason, "generic: gemm_generic"));

@@ -95,7 +95,7 @@ inline std::vector<std::uint8_t> prepare_on_host(const Problem& p,
     }
     const auto prepare_row = [&](std::int64_t row) {
       for (std::int64_t unit = 0; unit < p.k / 64; ++unit) {
-        std::uint8_t* chunk = out + (row / 16 * (p.k / 256) + unit / 4) * prepared::kChunkBytes;
+        std::uint8_t* chunk = out + (row / 16 * (p.k / 128) + unit / 2) * prepared::kChunkBytes;
         const std::int64_t pair = row % 16 / 2, half = row % 2;
         const std::uint8_t* scale = s + row * blocks + 4 * unit;
         for (std::int64_t t = 0; t < 4; ++t) {
@@ -108,12 +108,12 @@ inline std::vector<std::uint8_t> prepare_on_host(const Problem& p,
                          << (8 * j);
             }
             const std::uint32_t word = prepared::encode_codes(bytes);
-            std::memcpy(chunk + unit % 4 * 512 + (4 * pair + t) * 16 + 8 * half + 4 * h, &word, 4);
+            std::memcpy(chunk + unit % 2 * 512 + (4 * pair + t) * 16 + 8 * half + 4 * h, &word, 4);
           }
         }
         for (std::int64_t b = 0; b < 4; ++b) {
           std::uint32_t word;
-          std::uint8_t* at = chunk + prepared::kChunkCodes + unit % 4 * 64 + pair * 8 + b / 2 * 4;
+          std::uint8_t* at = chunk + prepared::kChunkCodes + unit % 2 * 64 + pair * 8 + b / 2 * 4;
           std::memcpy(&word, at, 4);
           const std::uint32_t byte = prepared::encode_scale(scale[b]);
           const bool odd = b % 2 != 0;

@@ -5,7 +5,7 @@
 // 16-row operand. A thread block has WN tiles and, for each, WK warps that deal out the chunks of K round robin; the WK sums are added through shared memory in the order of the warps, once: no atomics, no exchange between
 // thread blocks, no workspace.
 //
-// Each warp has a ring of its own in shared memory, filled by bulk copies of one chunk (2304 consecutive bytes: codes and scales), so that no warp waits for another in the loop. Rings are shallow on purpose: about 30 KB in
+// Each warp has a ring of its own in shared memory, filled by bulk copies of one chunk (1152 consecutive bytes: codes and scales), so that no warp waits for another in the loop. Rings are shallow on purpose: about 30 KB in
 // flight on an SM are enough, and more makes the memory slower. One more warp keeps a ring of pieces of the tokens' rows (kDecodePiece columns), which all warps read with ldmatrix; a row is 16 bytes longer there than it is, for
 // the banks.
 //
@@ -236,14 +236,14 @@ __global__ void __launch_bounds__(C::kThreads, 1)
         __syncwarp();
         mbarrier_wait(my_bars + slot, parity);
         const std::uint32_t base = smem_address(my_ring + slot * prepared::kChunkBytes);
-        uint4 codes[4];
-        uint2 scales[4];
+        uint4 codes[2];
+        uint2 scales[2];
 #pragma unroll
-        for (int u = 0; u < 4; ++u) {
+        for (int u = 0; u < 2; ++u) {
           codes[u] = load_shared_16(base + u * 512 + lane * 16);
           scales[u] = load_shared_8(base + prepared::kChunkCodes + u * 64 + g * 8);
         }
-        const std::uint32_t column = piece * piece_bytes + (chunk - begin) * 512;
+        const std::uint32_t column = piece * piece_bytes + (chunk - begin) * 256;
         std::uint32_t b[2][NT][8];
         const auto load_unit = [&](int u) {
 #pragma unroll
@@ -255,8 +255,8 @@ __global__ void __launch_bounds__(C::kThreads, 1)
         };
         load_unit(0);
 #pragma unroll
-        for (int u = 0; u < 4; ++u) {
-          if (u < 3) load_unit(u + 1);
+        for (int u = 0; u < 2; ++u) {
+          if (u < 1) load_unit(u + 1);
           // Keeps the compiler from putting the loads off until they are needed, which saves registers that nobody wants.
           __syncwarp();
           std::uint32_t a[16];

@@ -90,11 +90,11 @@ __device__ __forceinline__ void load_weights(const GemmProblem& p, const std::ui
     if (2 * g >= rows) return;
     const int row = n + 2 * g, r = row % 16 / 2;
     const std::uint8_t* chunk =
-        w + (static_cast<std::int64_t>(row / 16) * (p.k / 256) + unit / 4) * prepared::kChunkBytes;
+        w + (static_cast<std::int64_t>(row / 16) * (p.k / 128) + unit / 2) * prepared::kChunkBytes;
     const uint4 codes =
-        load(reinterpret_cast<const uint4*>(chunk + (unit & 3) * 512 + (4 * r + t) * 16));
+        load(reinterpret_cast<const uint4*>(chunk + (unit & 1) * 512 + (4 * r + t) * 16));
     const auto* s = reinterpret_cast<const std::uint32_t*>(chunk + prepared::kChunkCodes +
-                                                           (unit & 3) * 64 + r * 8);
+                                                           (unit & 1) * 64 + r * 8);
     expand_unit(codes, make_uint2(load(s), load(s + 1)), a);
   } else {
     std::uint32_t words[4] = {0u, 0u, 0u, 0u};

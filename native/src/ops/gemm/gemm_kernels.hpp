@@ -36,7 +36,7 @@ struct GemmKernels {
                  const std::uint8_t* const* scales, std::int64_t blocks, float* sums,
                  std::int64_t sums_stride);
   /// Four rows of prepared weights, from row `row` (0, 4, 8 or 12) of a tile on, back in the order of
-  /// a checkpoint, for `stream`: `chunks` (1 to 4) chunks of 256 columns, whose row of codes is
+  /// a checkpoint, for `stream`: `chunks` (1 to 8) chunks of 128 columns, whose row of codes is
   /// kGemmChunk / 2 bytes long and whose row of scales kGemmChunk / 16.
   void (*unprepare)(const std::uint8_t* prepared, int row, std::int64_t chunks, std::uint8_t* codes,
                     std::uint8_t* scales);

@@ -40,7 +40,7 @@ std::int64_t rows_of_group(const GemmArgs& args) {
 
 // A row of few tokens is read by the thread block of its tile alone: enough thread blocks, and enough warps in each.
 int decode_config(const GemmArgs& args, bool two_eights) {
-  const std::int64_t chunks = args.k / prepared::kChunkColumns;
+  const std::int64_t chunks = args.k / prepared::kTiledColumns;
   const std::int64_t tiles = args.n / 16 * batch_of(args);
   if (chunks < 4 || (chunks <= 8 && tiles >= 1024)) return two_eights ? 6 : 3;
   if (two_eights) return tiles <= 264 ? 4 : 5;
@@ -92,7 +92,7 @@ int wgmma_basic_config(const GemmArgs& args) {
 int wgmma_config(const CudaDeviceProperties& device, const GemmArgs& args) {
   // (K that cannot be cut, too.)
   if (args.batch_invariant || args.a.kind == NVFP4J_GEMM_A_NVFP4 ||
-      args.op == NVFP4J_OP_GROUPED_GEMM || args.k < 2 * prepared::kChunkColumns)
+      args.op == NVFP4J_OP_GROUPED_GEMM || args.k < 2 * prepared::kTiledColumns)
     return wgmma_basic_config(args);
   return args.m <= 128 ? wgmma_config_of_few(args) : wgmma_config_of_many(args, device.sm_count);
 }
@@ -142,7 +142,7 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
   const bool tiled = tiled_weights(device, args);
   const bool aligned = aligned_tokens(args);
   const bool decodes =
-      tiled && aligned && args.k >= 2 * prepared::kChunkColumns && tiles_fit(args, 8);
+      tiled && aligned && args.k >= 2 * prepared::kTiledColumns && tiles_fit(args, 8);
   const bool wgmmas = tiled && aligned && tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm);
   if (args.path != NVFP4J_GEMM_PATH_AUTO) return forced_plan(device, args, decodes, wgmmas);
   if (device.major != 9 || device.minor != 0)

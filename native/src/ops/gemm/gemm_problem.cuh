@@ -99,9 +99,9 @@ __device__ __forceinline__ void report_result(const GemmProblem& p, int group, s
   for (int b = 0; b < blocks && !bad; ++b) {
     if (tiled) {
       const std::uint8_t* chunk =
-          w + (static_cast<std::int64_t>(n / 16) * (p.k / 256) + b / 16) * prepared::kChunkBytes;
+          w + (static_cast<std::int64_t>(n / 16) * (p.k / 128) + b / 8) * prepared::kChunkBytes;
       const std::uint32_t word = load(reinterpret_cast<const std::uint32_t*>(
-          chunk + prepared::kChunkCodes + ((b % 16) / 4) * 64 + (n % 16 / 2) * 8 + (b & 2) * 2));
+          chunk + prepared::kChunkCodes + ((b % 8) / 4) * 64 + (n % 16 / 2) * 8 + (b & 2) * 2));
       bad = prepared::unpack_scale(word, n & 1, b & 1) == prepared::kBadScale;
     } else {
       const std::uint8_t* scales =

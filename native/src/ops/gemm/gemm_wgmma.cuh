@@ -7,7 +7,7 @@
 //   a thread block     64 WGN rows of W, BM tokens; WGK warpgroups share each row in turn (units of K round robin), and their sums are added in their order
 //   a cluster          CN thread blocks with different rows and the same tokens, which each loads a part of and multicasts; or CK thread blocks with the same rows and tokens that cut K into CK contiguous parts, whose sums are
 //                      added in order through distributed shared memory
-//   two more warps     one fills the ring of weights (chunks of 256 columns), one the ring of tokens (64 columns)
+//   two more warps     one fills the ring of weights (256 columns), one the ring of tokens (64 columns)
 //
 // Measured on an H100 80GB HBM3 (run-bench, commit e4f24d5c9edf), w13 6144x7168: M = 64 20.5 us, M = 1024 147 us (0.92 of the speed of cuBLASLt's BF16 product), M = 8192 1077 us (0.98); o_b 7168x16384, M = 1024: 370 us.
 //
@@ -41,7 +41,8 @@ struct WgmmaConfig {
   static constexpr int kTiles = 4 * WGN;  // of 16 rows
   static constexpr int kCluster = CN * CK;
   static constexpr int kAStageBytes = BM * 128;
-  static constexpr int kWStageBytes = kTiles * prepared::kChunkBytes;
+  static constexpr int kWTileBytes = 2 * prepared::kChunkBytes;  // 256 columns of a tile
+  static constexpr int kWStageBytes = kTiles * kWTileBytes;
   // Sums of all but one of the WGK, or of the CK parts; gate and up in steps of 32 tokens.
   static constexpr int kStepTokens = BM / CK < 32 ? BM / CK : 32;
   static constexpr int kExchangeBytes = (WGK > 1  ? BM * (WGK - 1)
@@ -241,7 +242,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   if constexpr (GROUPED) listed = list_grouped_tiles(p, C::BM, tiles, counter);
   const int jobs = listed * shape.row_groups;
 
-  const int chunks = p.k / prepared::kChunkColumns;
+  const int chunks = p.k / prepared::kTiledColumns;
   const int first_chunk = C::CK > 1 ? chunks * rank / C::CK : 0;
   const int end_chunk = C::CK > 1 ? chunks * (rank + 1) / C::CK : chunks;
   const int d_tiles = SWIGLU ? p.n / 32 : p.n / 16;  // of 16 columns of D
@@ -278,9 +279,9 @@ __global__ void __launch_bounds__(C::kThreads, 1)
               const int tile =
                   min(d_tile + i % kBlockTiles, d_tiles - 1) + (i >= kBlockTiles ? d_tiles : 0);
               bulk_load(
-                  w_ring + slot * C::kWStageBytes + i * prepared::kChunkBytes,
-                  w + (static_cast<std::int64_t>(tile) * chunks + chunk) * prepared::kChunkBytes,
-                  prepared::kChunkBytes, w_full + slot, policy);
+                  w_ring + slot * C::kWStageBytes + i * C::kWTileBytes,
+                  w + (static_cast<std::int64_t>(tile) * chunks + chunk) * C::kWTileBytes,
+                  C::kWTileBytes, w_full + slot, policy);
             }
             if (++slot == C::kWStages) slot = 0, parity ^= 1u;
           }
@@ -360,9 +361,10 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       uint2 scales;
       const auto load_unit = [&](int u) {
         const std::uint32_t base =
-            smem_address(w_ring + w_slot * C::kWStageBytes + own * prepared::kChunkBytes);
-        codes = load_shared_16(base + u * 512 + lane * 16);
-        scales = load_shared_8(base + prepared::kChunkCodes + u * 64 + g * 8);
+            smem_address(w_ring + w_slot * C::kWStageBytes + own * C::kWTileBytes) +
+            (u >> 1) * prepared::kChunkBytes;
+        codes = load_shared_16(base + (u & 1) * 512 + lane * 16);
+        scales = load_shared_8(base + prepared::kChunkCodes + (u & 1) * 64 + g * 8);
       };
       mbarrier_wait(w_full + w_slot, w_parity);
       load_unit(wgk);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The order of prepared weights (NVFP4J_SCALE_LAYOUT_PREPARED), the same on every device.
 //
-// Where N is a multiple of 16 and K of 256 the weights of a group are tiles of 16 rows, each a sequence of chunks of 256 columns; a chunk is one piece of 2304 bytes:
-//   codes   [unit of 64 columns: 4][lane: 32][16 bytes]
-//   scales  [unit: 4][row pair: 8][8 bytes]
+// Where N is a multiple of 16 and K of 256 the weights of a group are tiles of 16 rows, each a sequence of chunks of 128 columns; a chunk is one piece of 1152 bytes:
+//   codes   [unit of 64 columns: 2][lane: 32][16 bytes]
+//   scales  [unit: 2][row pair: 8][8 bytes]
 // Lane 4r + t of a warp finds in its 16 bytes what mma.m16n8k16 and wgmma want of it, for four steps of 16 columns: words 0 and 1 are row 2r (row r of the instruction), words 2 and 3 row 2r + 1 (row r + 8), so that a lane's
 // results are neighbours in D; word h has columns 8c + 2t and 8c + 2t + 1 for c = 4h to 4h+3.
 // Other shapes keep the order of the checkpoint: codes [N, K/2], then scales [N, K/16].
@@ -26,13 +26,14 @@
 namespace nvfp4j::prepared {
 
 inline constexpr int kTileRows = 16;
-inline constexpr int kChunkColumns = 256;
-inline constexpr int kChunkUnits = 4;
-inline constexpr int kChunkCodes = 2048;  // bytes
-inline constexpr int kChunkBytes = 2304;
+inline constexpr int kChunkColumns = 128;
+inline constexpr int kChunkUnits = 2;
+inline constexpr int kChunkCodes = 1024;  // bytes
+inline constexpr int kChunkBytes = 1152;
+inline constexpr int kTiledColumns = 256;  // K is a multiple of it: an even number of chunks
 
 NVFP4J_LAYOUT_FUNCTION bool is_tiled(std::int64_t n, std::int64_t k) {
-  return n % kTileRows == 0 && k % kChunkColumns == 0;
+  return n % kTileRows == 0 && k % kTiledColumns == 0;
 }
 
 /// Bytes of one group.
