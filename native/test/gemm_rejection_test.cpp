@@ -250,8 +250,8 @@ TEST(offsets_weights_and_options) {
           [](Products& c) { c.options.path = 4; });
   refused(gemm, "gemm: options.path is 2 (DECODE), expected AUTO (the CPU has one implementation)",
           [](Products& c) { c.options.path = NVFP4J_GEMM_PATH_DECODE; });
-  refused(gemm, "gemm: options.reserved is 7, expected 0",
-          [](Products& c) { c.options.reserved = 7; });
+  refused(gemm, "gemm: options.weights_settled is 7, expected 0 to 1 (no, yes)",
+          [](Products& c) { c.options.weights_settled = 7; });
 }
 
 TEST(outputs) {
@@ -338,8 +338,8 @@ TEST(no_rows_are_validated_and_nothing_is_written) {
   CHECK_EQ(gemm(p).message, "");
   CHECK_EQ(grouped(p).message, "");
   CHECK_EQ(batched(p).message, "");
-  p.options.reserved = 1;
-  CHECK_EQ(gemm(p).message, "gemm: options.reserved is 1, expected 0");
+  p.options.weights_settled = 2;
+  CHECK_EQ(gemm(p).message, "gemm: options.weights_settled is 2, expected 0 to 1 (no, yes)");
   CHECK(!p.written());
 }
 

@@ -62,8 +62,8 @@ typedef struct nvfp4j_gemm_options {
   float limit;
   /** NVFP4J_GEMM_PATH_AUTO. Another one is for benchmarks and tests: the call is refused where that implementation cannot take the shape. The CPU knows AUTO only. */
   int32_t path;
-  /** Zero. */
-  int32_t reserved;
+  /** 1: a promise. No work that is enqueued before this call and has not ended when the call is made (replayed: when the graph is launched) writes the codes or block scales of W. Then a kernel may read them while the one before it in the stream still runs. Weights that were loaded and waited for once are such; those that a call just before prepares, copies or quantises are not: with 1 their old bytes may be read. W's global scales are always waited for. */
+  int32_t weights_settled;
 } nvfp4j_gemm_options;
 
 /**

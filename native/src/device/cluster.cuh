@@ -12,6 +12,13 @@ __device__ __forceinline__ std::uint32_t cluster_rank() {
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
   return r;
 }
+// The two halves of cluster_sync(), of which the first orders no writes (its release costs a microsecond). Threads that have ended are not waited for.
+__device__ __forceinline__ void cluster_arrive_relaxed() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void cluster_wait() {
+  asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+}
 // All threads of all thread blocks of the cluster; whole warps.
 __device__ __forceinline__ void cluster_sync() {
   asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
@@ -31,6 +38,16 @@ __device__ __forceinline__ void store_cluster(std::uint32_t address, float v) {
   asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(v) : "memory");
 }
 
+// Two floats to another thread block, 8-byte aligned; its barrier gets the bytes. Nothing else orders them, or needs to.
+__device__ __forceinline__ void store_cluster_async(std::uint32_t address, float a, float b,
+                                                    std::uint32_t bar) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%1, %2}, [%3];" ::"r"(
+          address),
+      "r"(__float_as_uint(a)), "r"(__float_as_uint(b)), "r"(bar)
+      : "memory");
+}
+
 // `map` is a CUtensorMap among the kernel's parameters.
 __device__ __forceinline__ void tensor_prefetch(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
@@ -42,6 +59,15 @@ __device__ __forceinline__ void tensor_load(void* smem, const void* map, int x, 
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, "
       "%3}], [%4];" ::"r"(smem_address(smem)),
       "l"(map), "r"(x), "r"(y), "r"(smem_address(bar))
+      : "memory");
+}
+// The same with an L2 eviction policy, to an address.
+__device__ __forceinline__ void tensor_load(std::uint32_t smem, const void* map, int x, int y,
+                                            std::uint64_t* bar, std::uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(smem),
+      "l"(map), "r"(x), "r"(y), "r"(smem_address(bar)), "l"(policy)
       : "memory");
 }
 // To the same place in every thread block of `mask`, each of whose barriers gets the bytes.

@@ -128,6 +128,14 @@ __device__ __forceinline__ std::uint64_t policy_evict_last() {
   return p;
 }
 
+// True in one lane of a whole warp. Unlike a comparison of the lane's number it tells the compiler that there is one, so that it does without loops around what takes uniform registers.
+__device__ __forceinline__ bool elect_one() {
+  std::uint32_t r;
+  asm volatile("{\n\t.reg .pred p;\n\telect.sync _|p, 0xFFFFFFFF;\n\tselp.b32 %0, 1, 0, p;\n\t}"
+               : "=r"(r));
+  return r != 0;
+}
+
 // ---- mbarriers and bulk copies ------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ void mbarrier_init(std::uint64_t* bar, std::uint32_t count) {
@@ -159,14 +167,19 @@ __device__ __forceinline__ void mbarrier_wait(std::uint64_t* bar, std::uint32_t 
       : "memory");
 }
 // Global to this thread block's shared memory; both 16-byte aligned, bytes a multiple of 16.
-__device__ __forceinline__ void bulk_load(void* smem, const void* global, std::uint32_t bytes,
-                                          std::uint64_t* bar, std::uint64_t policy) {
+__device__ __forceinline__ void bulk_load(std::uint32_t smem, const void* global,
+                                          std::uint32_t bytes, std::uint64_t* bar,
+                                          std::uint64_t policy) {
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], "
       "[%1], %2, "
-      "[%3], %4;" ::"r"(smem_address(smem)),
+      "[%3], %4;" ::"r"(smem),
       "l"(global), "r"(bytes), "r"(smem_address(bar)), "l"(policy)
       : "memory");
+}
+__device__ __forceinline__ void bulk_load(void* smem, const void* global, std::uint32_t bytes,
+                                          std::uint64_t* bar, std::uint64_t policy) {
+  bulk_load(smem_address(smem), global, bytes, bar, policy);
 }
 
 #endif  // sm_90

@@ -48,6 +48,7 @@ struct GemmArgs {
   bool swiglu;
   float limit;  // 0: none
   bool batch_invariant;
+  bool weights_settled;
   int path;  // NVFP4J_GEMM_PATH_*
 };
 

@@ -147,8 +147,7 @@ void check_gemm_options(const Place& place, std::int32_t product,
     fail(kInvalid, "%s: options.path is %d (%s), expected AUTO (the CPU has one implementation)",
          op, options->path, paths[options->path]);
   }
-  if (options->reserved != 0) [[unlikely]]
-    fail(kInvalid, "%s: options.reserved is %d, expected 0", op, options->reserved);
+  check_choice(op, "options", "weights_settled", options->weights_settled, 2, "no, yes");
 }
 
 GemmArgs check_gemm(const Place& place, const GemmCall& call) {
@@ -201,6 +200,7 @@ GemmArgs check_gemm(const Place& place, const GemmCall& call) {
   args.swiglu = swiglu;
   args.limit = call.options->limit;
   args.batch_invariant = call.options->batch_invariant != 0;
+  args.weights_settled = call.options->weights_settled != 0;
   args.path = call.options->path;
   return args;
 }

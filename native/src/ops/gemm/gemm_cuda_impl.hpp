@@ -11,14 +11,25 @@ namespace nvfp4j {
 struct GemmVariant {
   bool grouped;
   bool swiglu;
-  bool nvfp4;  // tokens
+  bool nvfp4;   // tokens
+  bool linear;  // weights
 };
 inline GemmVariant variant_of(const GemmArgs& args) {
-  return {args.op == NVFP4J_OP_GROUPED_GEMM, args.swiglu, args.a.kind == NVFP4J_GEMM_A_NVFP4};
+  return {args.op == NVFP4J_OP_GROUPED_GEMM, args.swiglu, args.a.kind == NVFP4J_GEMM_A_NVFP4,
+          args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR};
 }
 
 int gemm_decode_sm90(const CudaLaunch& launch, const GemmArgs& args, const GemmPlan& plan);
 int gemm_decode_sm90_warm_up();
+
+/// A kernel of gemm_decode.cuh, whichever file it is compiled in. NULL: there is none.
+struct DecodeKernel {
+  const void* kernel;
+  int threads;
+  int (*shared_bytes)(int rows, bool grouped);
+};
+DecodeKernel decode_kernel(int config, const GemmVariant& variant);  // prepared weights
+DecodeKernel decode_kernel_linear(int config, const GemmVariant& variant);
 
 int gemm_wgmma_sm90(const CudaLaunch& launch, const GemmArgs& args, const GemmPlan& plan);
 int gemm_wgmma_sm90_warm_up();

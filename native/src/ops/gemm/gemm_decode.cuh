@@ -1,151 +1,210 @@
 // SPDX-License-Identifier: Apache-2.0
-// The matrix products for few tokens on Hopper, with prepared weights: M up to 16, or experts with few rows.
+// The matrix products for few tokens on Hopper: M up to 16, or experts with few rows.
 //
 // Bound by memory: every byte of W is read once, at the rate of a kernel that does nothing else. Tokens are the narrow side of mma.m16n8k16 (swap-AB): a warp decodes a tile of 16 rows of W straight into the registers of the
-// 16-row operand. A thread block has WN tiles and, for each, WK warps that deal out the chunks of K round robin; the WK sums are added through shared memory in the order of the warps, once: no atomics, no exchange between
-// thread blocks, no workspace.
+// 16-row operand.
 //
-// Each warp has a ring of its own in shared memory, filled by bulk copies of one chunk (1152 consecutive bytes: codes and scales), so that no warp waits for another in the loop. Rings are shallow on purpose: about 30 KB in
-// flight on an SM are enough, and more makes the memory slower. One more warp keeps a ring of pieces of the tokens' rows (kDecodePiece columns), which all warps read with ldmatrix; a row is 16 bytes longer there than it is, for
-// the banks.
+//   a thread block     WN tiles; WK warps to a tile deal out its columns round robin, 256 at a time, and their sums are added through shared memory in the order of the warps, once: no atomics, no workspace
+//   a cluster          where tokens are a burden (each thread block reads all of them), CK thread blocks cut K instead and send their sums to the one that adds up the tile: in order, too
+//   weights            each warp has a ring of its own in shared memory, of one slot or two; a slot is asked for again as soon as it has been read into registers. 30 to 60 KB in flight on an SM are enough, more is slower
+//   tokens             one more warp (two or four, that decode, if they are NVFP4) keeps a ring of pieces of their rows; a row is 16 bytes longer there than it is, for the banks
 //
-// Measured on an H100 80GB HBM3 (run-bench, commit e4f24d5c9edf), M = 1, plain launches: w13 6144x7168 12.4 us, 75 % of a kernel that only reads; o_b 7168x16384 25.7 us, 88 %; q_b 65536x1536 22.9 us, 86 %.
-// What is missing is latency: the first weights and tokens arrive after 1.2 us, the last chunks' arithmetic and the sum of the warps take 1 us.
-//
-// A slot is filled again only after the tensor core instructions that used it have been issued: those wait for their registers, so the slot has been read then. (A copy issued right behind the loads may overtake them.)
+// Prepared weights come in bulk copies of 2304 bytes, codes and scales together; linear ones (the order of a checkpoint) in boxes of 16 rows and 256 columns of codes and of scales.
 #pragma once
-#include "ops/gemm/gemm_operands.cuh"
-#include "ops/gemm/gemm_tiles.cuh"
+#include <cuda.h>
+
+#include "device/cluster.cuh"
+#include "ops/gemm/gemm_decode_operands.cuh"
 
 namespace nvfp4j {
 
-// Columns of a piece of the tokens.
-inline constexpr int kDecodePiece = 1024;
-
-template <int WN_, int WK_, int NT_, int STAGES_, int PIECES_, bool NVFP4_ = false>
+/// Of a thread block WN tiles, WK warps to each; clusters of CK; 8 NT tokens; rings of STAGES slots and PIECES pieces; BLOCKS thread blocks must fit an SM. K has at least CK WK STAGES slots.
+template <int WN_, int WK_, int CK_, int NT_, int STAGES_, int PIECES_, int BLOCKS_,
+          bool NVFP4_ = false, bool LINEAR_ = false>
 struct DecodeConfig {
-  static constexpr int WN = WN_, WK = WK_, NT = NT_, kStages = STAGES_, kPieces = PIECES_;
+  static constexpr int WN = WN_, WK = WK_, CK = CK_, NT = NT_;
+  static constexpr int kStages = STAGES_, kPieces = PIECES_, kBlocks = BLOCKS_;
   static constexpr bool kNvfp4 = NVFP4_;
+  static constexpr bool kLinear = LINEAR_;
+  using Slot = device::DecodeSlot<LINEAR_>;
+  static constexpr int kSlotBytes = Slot::kCodes + Slot::kScales;
   static constexpr int kWarps = WN * WK;
-  static constexpr int kTokenThreads = NVFP4_ ? 128 : 32;  // BF16 is copied, NVFP4 decoded
+  // BF16 is copied, NVFP4 decoded, by as many as registers allow.
+  static constexpr int kTokenThreads = !NVFP4_                                     ? 32
+                                       : BLOCKS_ > 1 || (kWarps == 16 && CK_ == 1) ? 64
+                                                                                   : 128;
   static constexpr int kThreads = 32 * kWarps + kTokenThreads;
   static constexpr int kTokens = 8 * NT;
-  static constexpr int kRing = kWarps * kStages * prepared::kChunkBytes;
+  static constexpr int kRing = kWarps * kStages * kSlotBytes;
   static constexpr int kPitch = kDecodePiece * 2 + 16;
-  static constexpr int kSums = kWarps * kTokens * 17 * 4;
-  static constexpr int kBars = kWarps * kStages + 2 * kPieces;
+  // Floats of a token's 16 rows of a tile: more, to spread the banks; an even number, where they are sent in pairs.
+  static constexpr int kSumPitch = CK > 1 ? 18 : 17;
+  static constexpr int kSums = CK * kWarps * kTokens * kSumPitch * 4;
+  static constexpr int kBars = kWarps * kStages + 2 * kPieces + 1;
+  // Boxes with the 128-byte swizzle start at multiples of 1024 bytes.
+  static constexpr int kAlignment = LINEAR_ ? 1024 : 128;
   // Few tokens need less room: a piece has the rows that there are.
   static constexpr int bytes(int rows, bool grouped) {
-    return kRing + kPieces * rows * kPitch + kSums + 8 * kBars +
+    return kAlignment - 128 + kRing + kPieces * rows * kPitch + kSums + 8 * kBars +
            (grouped ? device::kTileListBytes : 0);
   }
 };
 
+/// Linear weights: codes and scales as bytes, in boxes of 16 rows and 256 columns of W.
+template <bool LINEAR>
+struct DecodeMaps {
+  CUtensorMap codes, scales;
+};
+template <>
+struct DecodeMaps<false> {};
+
 namespace device {
 
-// The warps of the tokens decode a piece of NVFP4 rows.
-template <class C>
-__device__ __forceinline__ void decode_piece(const GemmProblem& p, const TokenTile& tile,
-                                             int column, int columns, unsigned char* piece) {
-  const int thread = static_cast<int>(threadIdx.x) - 32 * C::kWarps;
-  const int blocks = columns / 16;
-  const std::int64_t offset =
-      (p.batched ? static_cast<std::int64_t>(tile.group) * p.k : 0) + column;
-  for (int i = thread; i < blocks * tile.count; i += C::kTokenThreads) {
-    const int r = i / blocks, b = i % blocks;
-    const std::int64_t m = tile.first + r;
-    const auto* q =
-        reinterpret_cast<const std::uint32_t*>(p.a + m * p.a_stride + offset / 2 + 8 * b);
-    const std::uint32_t scale = load(p.a_scales + m * (p.a_stride / 8) + offset / 16 + b);
-    uint4 first, second;
-    expand_block(make_uint2(load(q), load(q + 1)), scale, first, second);
-    auto* to = reinterpret_cast<uint4*>(piece + r * C::kPitch + 32 * b);
-    to[0] = first;
-    to[1] = second;
+// A place in the sequence of jobs: blocks of rows of W fastest, then tiles of tokens ("places"). No division: the first job of a thread block is found at once, and the next few steps on.
+struct DecodeJob {
+  int row_block;
+  int place = 0;
+  __device__ __forceinline__ DecodeJob(int first, int row_blocks) : row_block(first) {
+    settle(row_blocks);
   }
-}
+  __device__ __forceinline__ void advance(int row_blocks) {
+    row_block += static_cast<int>(gridDim.x);
+    settle(row_blocks);
+  }
+  __device__ __forceinline__ void settle(int row_blocks) {
+    while (row_block >= row_blocks) {
+      row_block -= row_blocks;
+      ++place;
+    }
+  }
+};
 
-// `piece_rows`: the rows that a piece has room for, at least those of any tile.
+// `piece_rows`: the rows that a piece has room for, at least those of any tile. `early`: W is read before the kernel before this one has ended.
 template <class C, bool GROUPED, bool SWIGLU>
-__global__ void __launch_bounds__(C::kThreads, 1)
-    gemm_decode_kernel(const __grid_constant__ GemmProblem p, int row_blocks, int token_tiles,
-                       int piece_rows) {
-  constexpr int WN = C::WN, WK = C::WK, NT = C::NT, STAGES = C::kStages;
+__global__ void __launch_bounds__(C::kThreads, C::kBlocks)
+    gemm_decode_kernel(const __grid_constant__ GemmProblem p,
+                       const __grid_constant__ DecodeMaps<C::kLinear> maps, int row_blocks,
+                       int token_tiles, int piece_rows, bool early) {
+  constexpr int WK = C::WK, NT = C::NT, STAGES = C::kStages;
   constexpr int kTokens = C::kTokens;
-  constexpr int kPitch = 17;
-  constexpr int kPieceChunks = kDecodePiece / prepared::kChunkColumns;
-  static_assert(!SWIGLU || WN % 2 == 0, "gate and up tiles come in pairs");
-  static_assert(kPieceChunks % WK == 0 || WK % kPieceChunks == 0, "a warp's turns repeat");
-  extern __shared__ __align__(128) unsigned char shared[];
+  constexpr int kPitch = C::kSumPitch;
+  constexpr int kPieceSlots = kDecodePiece / kDecodeSlot;
+  static_assert(!SWIGLU || C::WN % 2 == 0, "gate and up tiles come in pairs");
+  extern __shared__ __align__(128) unsigned char unaligned[];
+  unsigned char* shared =
+      unaligned + (C::kLinear ? (1024u - (smem_address(unaligned) & 1023u)) & 1023u : 0u);
   unsigned char* pieces = shared + C::kRing;
   const int piece_bytes = piece_rows * C::kPitch;
   float* sums = reinterpret_cast<float*>(pieces + C::kPieces * piece_bytes);
   auto* bars = reinterpret_cast<std::uint64_t*>(reinterpret_cast<unsigned char*>(sums) + C::kSums);
   std::uint64_t* piece_full = bars + C::kWarps * STAGES;
   std::uint64_t* piece_empty = piece_full + C::kPieces;
-  auto* tiles = reinterpret_cast<TokenTile*>(piece_empty + C::kPieces);
+  std::uint64_t* sums_full = piece_empty + C::kPieces;
+  auto* tiles = reinterpret_cast<TokenTile*>(sums_full + 1);
   int* counter = reinterpret_cast<int*>(tiles + kListedTiles);
 
   const int warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) >> 5, 0);
   const int lane = static_cast<int>(threadIdx.x) & 31;
-  const int chunks = p.k / prepared::kChunkColumns;
+  // This thread block's columns of W, in slots. A cluster has one job.
+  const int rank = C::CK > 1 ? static_cast<int>(cluster_rank()) : 0;
+  const int start = static_cast<int>(blockIdx.x) / C::CK;
+  const int all_slots = p.k / kDecodeSlot;
+  const int first_slot = all_slots * rank / C::CK;
+  const int slots = all_slots * (rank + 1) / C::CK - first_slot;
+  const int first_column = first_slot * kDecodeSlot;
+  const int end_column = first_column + slots * kDecodeSlot;
   const int all_tiles = p.n / 16;
   const int d_tiles = SWIGLU ? all_tiles / 2 : all_tiles;  // of 16 columns of D
-  constexpr int kBlockTiles = SWIGLU ? WN / 2 : WN;
-  unsigned char* my_ring = shared + warp * STAGES * prepared::kChunkBytes;
+  constexpr int kBlockTiles = SWIGLU ? C::WN / 2 : C::WN;
   std::uint64_t* my_bars = bars + warp * STAGES;
+  // All codes lie before all scales that are apart.
+  const std::uint32_t my_codes = smem_address(shared) + warp * STAGES * C::Slot::kCodes;
+  const std::uint32_t my_scales =
+      smem_address(shared) + (C::kWarps * C::Slot::kCodes + warp * C::Slot::kScales) * STAGES;
 
-  if (lane == 0) {
-    if (warp < C::kWarps) {
-#pragma unroll
-      for (int s = 0; s < STAGES; ++s) mbarrier_init(my_bars + s, 1);
-    } else if (warp == C::kWarps) {
+  // Asks for a row of a piece of BF16 tokens.
+  const auto ask_row = [&](const TokenTile& tile, int column, int columns, int row, int slot) {
+    const char* from = p.a + static_cast<std::int64_t>(tile.first + row) * p.a_stride +
+                       2 * ((p.batched ? static_cast<std::int64_t>(tile.group) * p.k : 0) + column);
+    bulk_load(pieces + slot * piece_bytes + row * C::kPitch, from, 2u * columns, piece_full + slot,
+              policy_evict_last());
+  };
+  const auto ask_piece = [&](const TokenTile& tile, int column, int slot) {
+    const int columns = min(kDecodePiece, end_column - column);
+    if (lane == 0) mbarrier_expect(piece_full + slot, 2u * columns * tile.count);
+    __syncwarp();
+    if (lane < tile.count) ask_row(tile, column, columns, lane, slot);
+  };
+
+  // Of the first place the first piece of tokens is asked for at once: behind the weights of all warps it would wait.
+  bool asked = false;
+  if (warp == C::kWarps) {
+    if (elect_one()) {
 #pragma unroll
       for (int s = 0; s < C::kPieces; ++s) {
         mbarrier_init(piece_full + s, C::kNvfp4 ? C::kTokenThreads : 1);
         mbarrier_init(piece_empty + s, C::kWarps);
       }
+      if constexpr (C::CK > 1) mbarrier_init(sums_full, 1);
+      mbarrier_init_fence();
     }
-    mbarrier_init_fence();
+    __syncwarp();
+    asked = !C::kNvfp4 && !GROUPED && !early && start < row_blocks;
+    if (asked) {
+      wait_for_predecessor();
+      ask_piece({0, 0, min(kTokens, static_cast<int>(p.m))}, first_column, 0);
+    }
+  } else if (warp < C::kWarps) {
+    if (elect_one()) {
+#pragma unroll
+      for (int s = 0; s < STAGES; ++s) mbarrier_init(my_bars + s, 1);
+      mbarrier_init_fence();
+    }
+    __syncwarp();
   }
-  wait_for_predecessor();
-  int listed = token_tiles * (p.batched ? p.groups : 1);
-  if constexpr (GROUPED) listed = list_grouped_tiles(p, kTokens, tiles, counter);
-  const int jobs = listed * row_blocks;
-  const auto tile_of = [&](int job) -> TokenTile {
-    const int place = job / row_blocks;
+  if constexpr (C::CK > 1) cluster_arrive_relaxed();
+  if (GROUPED || !early) wait_for_predecessor();
+  int places = token_tiles * (p.batched ? p.groups : 1);
+  if constexpr (GROUPED) places = list_grouped_tiles(p, kTokens, tiles, counter);
+  const auto tile_of = [&](int place) -> TokenTile {
     if constexpr (GROUPED) return tiles[place];
-    const int at = place % token_tiles * kTokens;
-    return {place / token_tiles, at, min(kTokens, static_cast<int>(p.m) - at)};
+    if (place == 0) return {0, 0, min(kTokens, static_cast<int>(p.m))};
+    const int group = p.batched ? place / token_tiles : 0;
+    const int at = (place - group * token_tiles) * kTokens;
+    return {group, at, min(kTokens, static_cast<int>(p.m) - at)};
   };
+  // Tokens that all jobs share and that fit stay.
+  const bool resident =
+      !GROUPED && places == 1 && end_column - first_column <= C::kPieces * kDecodePiece;
 
   if (warp >= C::kWarps) {
     // ---- tokens ---------------------------------------------------------------------------------------------------
+    if (!GROUPED && early) wait_for_predecessor();
     if constexpr (!GROUPED) __syncthreads();
-    const std::uint64_t policy = policy_evict_last();
+    const int thread = static_cast<int>(threadIdx.x) - 32 * C::kWarps;
     int slot = 0;
     std::uint32_t parity = 1;
-    for (int job = static_cast<int>(blockIdx.x); job < jobs; job += static_cast<int>(gridDim.x)) {
-      const TokenTile tile = tile_of(job);
-      for (int column = 0; column < p.k; column += kDecodePiece) {
-        const int columns = min(kDecodePiece, p.k - column);
-        unsigned char* piece = pieces + slot * piece_bytes;
-        mbarrier_wait(piece_empty + slot, parity);
+    for (DecodeJob job(start, row_blocks); job.place < places; job.advance(row_blocks)) {
+      const TokenTile tile = tile_of(job.place);
+      for (int column = first_column; column < end_column; column += kDecodePiece) {
         if constexpr (C::kNvfp4) {
-          decode_piece<C>(p, tile, column, columns, piece);
+          const int columns = min(kDecodePiece, end_column - column);
+          DecodeTokens<C::kTokenThreads> tokens;
+#pragma unroll 1
+          for (int from = thread; from < kTokens * tokens.kBlocks; from += tokens.kStep) {
+            tokens.load(p, tile, column, columns, from);
+            if (from == thread) mbarrier_wait(piece_empty + slot, parity);
+            tokens.store(tile, columns, pieces + slot * piece_bytes, C::kPitch, from);
+          }
           mbarrier_arrive(piece_full + slot);
         } else {
-          if (lane == 0) mbarrier_expect(piece_full + slot, 2u * columns * tile.count);
-          __syncwarp();
-          if (lane < tile.count) {
-            const char* row =
-                p.a + static_cast<std::int64_t>(tile.first + lane) * p.a_stride +
-                2 * ((p.batched ? static_cast<std::int64_t>(tile.group) * p.k : 0) + column);
-            bulk_load(piece + lane * C::kPitch, row, 2u * columns, piece_full + slot, policy);
-          }
+          mbarrier_wait(piece_empty + slot, parity);
+          if (!asked) ask_piece(tile, column, slot);
+          asked = false;
         }
         if (++slot == C::kPieces) slot = 0, parity ^= 1u;
       }
+      if (resident) break;
     }
     return;
   }
@@ -154,176 +213,257 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   const auto consumers_meet = [] { named_barrier(1, 32 * C::kWarps); };
   const int g = lane >> 2, t = lane & 3;
   const int wn = warp / WK, wk = warp % WK;
-  // The tile of W that a warp has in a block of rows.
-  const int own = SWIGLU ? wn % kBlockTiles : wn;
-  const int half = SWIGLU ? wn / kBlockTiles * d_tiles : 0;
-  const auto weights_of = [&](int job) {
-    const int row_tile = min((job % row_blocks) * kBlockTiles + own, d_tiles - 1) + half;
-    const int place = job / row_blocks;
-    const int group = GROUPED ? tiles[place].group : place / token_tiles;
-    return p.w + group * prepared::group_bytes(p.n, p.k) +
-           (static_cast<std::int64_t>(row_tile) * chunks + wk) * prepared::kChunkBytes;
-  };
-
-  // What lane 0 asks for next.
-  int next_job = static_cast<int>(blockIdx.x);
-  int next_chunk = wk;
-  const std::uint8_t* next = next_job < jobs ? weights_of(next_job) : nullptr;
-  bool last_asked = false;
+  const bool upper = SWIGLU && wn >= kBlockTiles;  // of gate and up tiles
   const std::uint64_t policy = policy_evict_first();
-  const auto fill = [&](int slot) {
-    if (next_job >= jobs) return;
-    mbarrier_expect(my_bars + slot, prepared::kChunkBytes);
-    bulk_load(my_ring + slot * prepared::kChunkBytes, next, prepared::kChunkBytes, my_bars + slot,
-              policy);
-    next_chunk += WK;
-    next += WK * prepared::kChunkBytes;
-    if (next_chunk >= chunks) {
-      next_job += static_cast<int>(gridDim.x);
-      next_chunk = wk;
-      if (next_job < jobs) {
-        next = weights_of(next_job);
+
+  // What the warp asks for next: the same in all lanes, for uniform registers.
+  const int per_job = (slots - wk + WK - 1) / WK;  // at least STAGES
+  DecodeJob next_job(start, row_blocks);
+  int left = next_job.place < places ? per_job : 0;  // of next_job
+  int next_slot = 0;                                 // of the matrix
+  int next_row = 0;                                  // as a row of tiles
+  const std::uint8_t* next = nullptr;
+  const auto aim = [&] {
+    const int d_tile =
+        min(next_job.row_block * kBlockTiles + wn - (upper ? kBlockTiles : 0), d_tiles - 1);
+    const int group = GROUPED     ? tiles[next_job.place].group
+                      : p.batched ? next_job.place / token_tiles
+                                  : 0;
+    next_slot = first_slot + wk;
+    next_row = group * all_tiles + d_tile + (upper ? d_tiles : 0);
+    if constexpr (!C::kLinear)
+      next = p.w + (static_cast<std::int64_t>(next_row) * all_slots + next_slot) * C::Slot::kCodes;
+  };
+  const auto ask = [&](int slot, std::uint32_t zero) {
+    if (elect_one()) {
+      std::uint64_t* full = my_bars + slot;
+      const std::uint32_t codes = my_codes + slot * C::Slot::kCodes;
+      mbarrier_expect(full, C::kSlotBytes + zero);
+      if constexpr (C::kLinear) {
+        tensor_load(codes, &maps.codes, 128 * next_slot, 16 * next_row, full, policy);
+        tensor_load(my_scales + slot * C::Slot::kScales, &maps.scales, 16 * next_slot,
+                    16 * next_row, full, policy);
       } else {
-        last_asked = true;
+        bulk_load(codes, next, C::Slot::kCodes, full, policy);
       }
     }
+    next_slot += WK;
+    if constexpr (!C::kLinear) next += WK * C::Slot::kCodes;
+    --left;
   };
-  if (lane == 0) {
+  // The successor may start when the first warp has asked for the last of its weights: sooner, its own would come between.
+  const auto turn = [&] {
+    if (left > 0) return;
+    next_job.advance(row_blocks);
+    if (next_job.place < places) {
+      left = per_job;
+      aim();
+    } else if (warp == 0 && elect_one()) {
+      start_successor();
+    }
+  };
+  if (left > 0) {
+    aim();
 #pragma unroll
-    for (int s = 0; s < STAGES; ++s) fill(s);
+    for (int s = 0; s < STAGES; ++s) ask(s, 0u);
   }
+  if (!GROUPED && early) wait_for_predecessor();
   if constexpr (!GROUPED) __syncthreads();
+  turn();
 
-  // The successor may start when a warp has asked for the last of its weights: sooner, its own would come between.
-  if (warp == 0 && last_asked) start_successor();
-
+  // Zero, which the compiler does not know.
+  const std::uint32_t zero = gridDim.y - 1u;
   int slot = 0;
   std::uint32_t parity = 0;
   int piece = 0;
   std::uint32_t piece_parity = 0;
-  bool first = true;
-  for (int job = static_cast<int>(blockIdx.x); job < jobs; job += static_cast<int>(gridDim.x)) {
-    const TokenTile tile = tile_of(job);
-    // ldmatrix: lane 8i + r gives row r of matrix i, columns 8i to 8i + 7 of a half unit.
+  for (DecodeJob job(start, row_blocks); job.place < places; job.advance(row_blocks)) {
+    const TokenTile tile = tile_of(job.place);
+    // Prepared weights: ldmatrix, lane 8i + r gives row r of matrix i, columns 8i to 8i + 7 of a half unit. Linear ones: the lane's own 16 columns.
     std::uint32_t rows[NT];
 #pragma unroll
-    for (int j = 0; j < NT; ++j)
-      rows[j] = smem_address(pieces) + min(8 * j + (lane & 7), tile.count - 1) * C::kPitch +
-                (lane >> 3) * 16;
+    for (int j = 0; j < NT; ++j) {
+      rows[j] = smem_address(pieces) +
+                min(8 * j + (C::kLinear ? g : lane & 7), tile.count - 1) * C::kPitch +
+                (C::kLinear ? t * 32 : (lane >> 3) * 16);
+    }
     // The scales of the thread's first result, asked for now: they come from far.
-    float alpha[SWIGLU ? 2 : 1];
+    float a_scale = 1.0f, w_scale[SWIGLU ? 2 : 1];
     {
       const int i = static_cast<int>(threadIdx.x);
       const int token = min(i / 16 % kTokens, tile.count - 1);
-      const int n = min(((job % row_blocks) * kBlockTiles + i / (16 * kTokens)) * 16 + (i & 15),
-                        16 * d_tiles - 1);
+      const int n =
+          min((job.row_block * kBlockTiles + i / (16 * kTokens)) * 16 + (i & 15), 16 * d_tiles - 1);
+      if (p.a_global_scales != nullptr)
+        a_scale = load(p.a_global_scales + (p.a_global_scale_per_row ? tile.first + token : 0));
 #pragma unroll
       for (int h = 0; h < (SWIGLU ? 2 : 1); ++h)
-        alpha[h] = alpha_of(p, tile.group, tile.first + token, n + h * d_tiles * 16);
+        w_scale[h] = w_scale_of(p, tile.group, n + h * d_tiles * 16);
     }
-    float acc[NT][4] = {};
-    int chunk = wk;
-    for (int begin = 0; begin < chunks; begin += kPieceChunks) {
-      const int end = min(begin + kPieceChunks, chunks);
+    // Where there is one sum, in two parts: steps need not wait for each other.
+    constexpr int kParts = NT == 1 ? 2 : 1;
+    float acc[NT][kParts][4] = {};
+    std::uint32_t bad = 0;
+    int at = wk;
+    for (int begin = 0; begin < slots; begin += kPieceSlots) {
+      const int end = min(begin + kPieceSlots, slots);
       mbarrier_wait(piece_full + piece, piece_parity);
-      for (; chunk < end; chunk += WK) {
-        // The slot of the chunk before this one has been read.
-        if (!first && lane == 0) {
-          fill(slot == 0 ? STAGES - 1 : slot - 1);
-          if (warp == 0 && last_asked) start_successor();
-        }
-        first = false;
-        __syncwarp();
-        mbarrier_wait(my_bars + slot, parity);
-        const std::uint32_t base = smem_address(my_ring + slot * prepared::kChunkBytes);
-        uint4 codes[2];
-        uint2 scales[2];
-#pragma unroll
-        for (int u = 0; u < 2; ++u) {
-          codes[u] = load_shared_16(base + u * 512 + lane * 16);
-          scales[u] = load_shared_8(base + prepared::kChunkCodes + u * 64 + g * 8);
-        }
-        const std::uint32_t column = piece * piece_bytes + (chunk - begin) * 256;
-        std::uint32_t b[2][NT][8];
-        const auto load_unit = [&](int u) {
+      for (; at < end; at += WK) {
+        const std::uint32_t column = piece * piece_bytes + (at - begin) * (2 * kDecodeSlot);
+        // Of two units, unless registers are short.
+        constexpr int kUnitsAhead = C::kLinear && NT > 1 ? 0 : 1;
+        std::uint32_t b[1 + kUnitsAhead][NT][8];
+        const auto load_tokens = [&](int u) {
 #pragma unroll
           for (int j = 0; j < NT; ++j) {
-            std::uint32_t (&r)[8] = b[u & 1][j];
-            load_matrices(rows[j] + column + 128 * u, r[0], r[1], r[2], r[3]);
-            load_matrices(rows[j] + column + 128 * u + 64, r[4], r[5], r[6], r[7]);
+            std::uint32_t (&r)[8] = b[u & kUnitsAhead][j];
+            const std::uint32_t from = rows[j] + column + 128 * u;
+            if constexpr (C::kLinear) {
+              const uint4 x = load_shared_16(from), y = load_shared_16(from + 16);
+              r[0] = x.x, r[1] = x.y, r[2] = x.z, r[3] = x.w;
+              r[4] = y.x, r[5] = y.y, r[6] = y.z, r[7] = y.w;
+            } else {
+              load_matrices(from, r[0], r[1], r[2], r[3]);
+              load_matrices(from + 64, r[4], r[5], r[6], r[7]);
+            }
           }
         };
-        load_unit(0);
+        if constexpr (kUnitsAhead > 0) load_tokens(0);
+        mbarrier_wait(my_bars + slot, parity);
 #pragma unroll
-        for (int u = 0; u < 2; ++u) {
-          if (u < 1) load_unit(u + 1);
-          // Keeps the compiler from putting the loads off until they are needed, which saves registers that nobody wants.
-          __syncwarp();
-          std::uint32_t a[16];
-          expand_unit(codes[u], scales[u], a);
+        for (int part = 0; part < C::Slot::kParts; ++part) {
+          typename C::Slot w;
+          w.load(part, my_codes + slot * C::Slot::kCodes, my_scales + slot * C::Slot::kScales,
+                 lane);
+          if (part == C::Slot::kParts - 1) {
+            // The slot is free when the loads have arrived; a copy asked for without waiting for them may overtake them.
+            const std::uint32_t arrived = w.arrived(zero);
+            if (left > 0) {
+              ask(slot, arrived);
+              turn();
+            }
+            __syncwarp();
+          }
 #pragma unroll
-          for (int j = 0; j < NT; ++j) {
+          for (int i = 0; i < C::Slot::kUnits; ++i) {
+            const int u = part * C::Slot::kUnits + i;
+            if (u + kUnitsAhead < 4) load_tokens(u + kUnitsAhead);
+            // Keeps the compiler from putting the loads off until they are needed, which saves registers that nobody wants.
+            __syncwarp();
+            std::uint32_t a[16];
+            w.expand(i, t, a, bad);
 #pragma unroll
-            for (int s = 0; s < 4; ++s)
-              mma_16x8x16(acc[j], a[4 * s], a[4 * s + 1], a[4 * s + 2], a[4 * s + 3],
-                          b[u & 1][j][2 * s], b[u & 1][j][2 * s + 1]);
+            for (int j = 0; j < NT; ++j) {
+#pragma unroll
+              for (int s = 0; s < 4; ++s)
+                mma_16x8x16(acc[j][s % kParts], a[4 * s], a[4 * s + 1], a[4 * s + 2], a[4 * s + 3],
+                            b[u & kUnitsAhead][j][2 * s], b[u & kUnitsAhead][j][2 * s + 1]);
+            }
           }
         }
         if (++slot == STAGES) slot = 0, parity ^= 1u;
       }
       __syncwarp();
-      if (lane == 0) mbarrier_arrive(piece_empty + piece);
+      if (!resident && lane == 0) mbarrier_arrive(piece_empty + piece);
       if (++piece == C::kPieces) piece = 0, piece_parity ^= 1u;
     }
-
-    // [warp][token][row], a word more in a row to spread the banks.
-    float* mine = sums + warp * kTokens * kPitch;
+    if (resident) piece = 0, piece_parity = 0;
+    // [tile][rank][wk][token][row], a word more in a row to spread the banks. Of a cluster each rank adds up and writes its share of the tiles.
+    if constexpr (C::CK > 1) {
+      if (threadIdx.x == 0) {
+        int owned = 0;
+        for (int i = 0; i < C::WN; ++i) owned += i % kBlockTiles * C::CK / kBlockTiles == rank;
+        mbarrier_expect(sums_full,
+                        static_cast<std::uint32_t>(owned * C::CK * WK * tile.count * 64));
+      }
+      cluster_wait();  // the others' barriers are ready
+    }
+    if constexpr (C::kLinear) {
+      // A bad scale of any lane spoils the whole row.
+      bad |= __shfl_xor_sync(0xffffffffu, bad, 1);
+      bad |= __shfl_xor_sync(0xffffffffu, bad, 2);
+    }
+    float* mine = sums + ((wn * C::CK + rank) * WK + wk) * kTokens * kPitch;
+    const std::uint32_t owner = static_cast<std::uint32_t>(wn % kBlockTiles * C::CK / kBlockTiles);
+    const std::uint32_t there = C::CK > 1 ? cluster_address(smem_address(mine), owner) : 0u;
+    const std::uint32_t full = C::CK > 1 ? cluster_address(smem_address(sums_full), owner) : 0u;
 #pragma unroll
     for (int j = 0; j < NT; ++j) {
+      float v[4];  // tokens 2t and 2t + 1 of row 2g, then of row 2g + 1
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        mine[(8 * j + 2 * t + (i & 1)) * kPitch + 2 * g + (i >> 1)] = acc[j][i];
+      for (int e = 0; e < 4; ++e) {
+        v[e] = acc[j][0][e];
+        if constexpr (kParts == 2) v[e] = __fadd_rn(v[e], acc[j][1][e]);
+        if constexpr (C::kLinear) {
+          if ((bad >> (16 * (e >> 1)) & 0x80u) != 0) v[e] = __uint_as_float(0x7FC00000u);
+        }
+      }
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const int token = 8 * j + 2 * t + e;
+        const int at = token * kPitch + 2 * g;
+        if constexpr (C::CK > 1) {
+          if (token < tile.count) store_cluster_async(there + 4 * at, v[e], v[2 + e], full);
+        } else {
+          mine[at] = v[e];
+          mine[at + 1] = v[2 + e];
+        }
+      }
     }
-    consumers_meet();
-    const int row_block = job % row_blocks;
-    const auto place_of = [&](int i, int& token, int& at, int& n) {
+    if constexpr (C::CK > 1) {
+      mbarrier_wait(sums_full, 0);
+    } else {
+      consumers_meet();
+    }
+    const auto place_of = [&](int i, int& token, int& at_tile, int& n) {
       token = i / 16 % kTokens;
-      at = i / (16 * kTokens);
-      n = (row_block * kBlockTiles + at) * 16 + (i & 15);
-      return token < tile.count && n < 16 * d_tiles;
+      at_tile = i / (16 * kTokens);
+      n = (job.row_block * kBlockTiles + at_tile) * 16 + (i & 15);
+      return token < tile.count && n < 16 * d_tiles &&
+             (C::CK == 1 || at_tile * C::CK / kBlockTiles == rank);
     };
-    int fault = -1;  // twice the place, and which half
+    constexpr float kTaken =
+        (C::kLinear ? kLinearOperandScale : kOperandScale) * (C::kNvfp4 ? kOperandScale : 1.0f);
+    constexpr int kThreads = 32 * C::kWarps;
+    static_assert((kBlockTiles * kTokens * 16 + kThreads - 1) / kThreads <= 16, "a bit a result");
+    std::uint32_t faults = 0;  // two bits a result of the thread
+    int turn = 0;
     for (int i = static_cast<int>(threadIdx.x); i < kBlockTiles * kTokens * 16;
-         i += 32 * C::kWarps) {
-      int token, at, n;
-      if (!place_of(i, token, at, n)) continue;
+         i += kThreads, ++turn) {
+      int token, at_tile, n;
+      if (!place_of(i, token, at_tile, n)) continue;
       const std::int64_t m = tile.first + token;
       float v[SWIGLU ? 2 : 1];
 #pragma unroll
       for (int h = 0; h < (SWIGLU ? 2 : 1); ++h) {
         const float* from =
-            sums + ((h * kBlockTiles + at) * WK * kTokens + token) * kPitch + (i & 15);
+            sums + ((h * kBlockTiles + at_tile) * C::CK * WK * kTokens + token) * kPitch + (i & 15);
         float sum = from[0];
 #pragma unroll
-        for (int k = 1; k < WK; ++k) sum = __fadd_rn(sum, from[k * kTokens * kPitch]);
-        sum = __fmul_rn(sum, C::kNvfp4 ? kOperandScale * kOperandScale : kOperandScale);
-        v[h] = __fmul_rn(
-            i < 32 * C::kWarps ? alpha[h] : alpha_of(p, tile.group, m, n + h * d_tiles * 16), sum);
-        if (!is_finite(v[h])) fault = 2 * i + h;
+        for (int k = 1; k < C::CK * WK; ++k) sum = __fadd_rn(sum, from[k * kTokens * kPitch]);
+        sum = __fmul_rn(sum, kTaken);
+        v[h] = __fmul_rn(i < kThreads ? __fmul_rn(a_scale, w_scale[h])
+                                      : alpha_of(p, tile.group, m, n + h * d_tiles * 16),
+                         sum);
+        if (!is_finite(v[h])) faults |= 1u << (2 * turn + h);
       }
       if constexpr (SWIGLU) {
+        const bool finite = is_finite(v[0]) && is_finite(v[1]);
         v[0] = swiglu_result(v[0], v[1], p.limit,
                              p.row_weight != nullptr ? load(p.row_weight + m) : 1.0f);
-        if (!is_finite(v[0]) && fault < 0) fault = 2 * i;
+        if (!is_finite(v[0]) && finite) faults |= 1u << (2 * turn);
       }
       store_result(p, m, n + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0), v[0]);
     }
-    if (fault >= 0) {
-      int token, at, n;
-      place_of(fault >> 1, token, at, n);
-      report_result(p, tile.group, tile.first + token, n + (fault & 1) * d_tiles * 16,
+    while (faults != 0) {
+      const int bit = __ffs(static_cast<int>(faults)) - 1;
+      faults &= faults - 1u;
+      int token, at_tile, n;
+      place_of(static_cast<int>(threadIdx.x) + (bit >> 1) * kThreads, token, at_tile, n);
+      report_result(p, tile.group, tile.first + token, n + (bit & 1) * d_tiles * 16,
                     n + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0));
     }
+    if constexpr (C::CK > 1) break;
     consumers_meet();
   }
 }

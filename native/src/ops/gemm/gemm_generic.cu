@@ -3,6 +3,7 @@
 #include "device/launch.cuh"
 #include "ops/gemm/gemm_cuda_impl.hpp"
 #include "ops/gemm/gemm_generic.cuh"
+#include "ops/gemm/gemm_tensor_map.hpp"
 
 namespace nvfp4j {
 namespace {
@@ -72,7 +73,8 @@ int gemm_cuda_warm_up(const CudaDeviceProperties& device) {
     if (status != cudaSuccess) return status;
   }
   if (!has_sm90(device)) return cudaSuccess;
-  const int status = gemm_decode_sm90_warm_up();
+  int status = load_tensor_maps();
+  if (status == cudaSuccess) status = gemm_decode_sm90_warm_up();
   return status != cudaSuccess ? status : gemm_wgmma_sm90_warm_up();
 }
 

@@ -128,4 +128,53 @@ __device__ __forceinline__ void expand_unit(uint4 codes, uint2 scales, std::uint
   }
 }
 
+/// The same of linear weights.
+inline constexpr float kLinearOperandScale = 16384.0f;
+
+__device__ __forceinline__ std::uint32_t permute_bytes(std::uint32_t a, std::uint32_t b,
+                                                       std::uint32_t selector) {
+  std::uint32_t r;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(selector));
+  return r;
+}
+
+// Eight codes in the order of a checkpoint to pairs of BF16 that are e2m1 * 2^-132: twice a magnitude is one of 0 1 2 3 4 6 8 12, which a byte permutation looks up, four at a time, and the low byte of a BF16 is a subnormal number.
+__device__ __forceinline__ void expand_tiny(std::uint32_t w, std::uint32_t (&r)[4]) {
+  const std::uint32_t magnitudes = w & 0x77777777u;
+  const std::uint32_t m0 = permute_bytes(0x03020100u, 0x0C080604u, magnitudes);
+  const std::uint32_t m1 = permute_bytes(0x03020100u, 0x0C080604u, magnitudes >> 16);
+  const std::uint32_t even =
+      w << 4;  // whose signs are now the high bits of bytes, as those of the odd codes are
+  const std::uint32_t s0 = permute_bytes(even, w, 0x5140u) & 0x80808080u;
+  const std::uint32_t s1 = permute_bytes(even, w, 0x7362u) & 0x80808080u;
+  r[0] = permute_bytes(m0, s0, 0x5140u);
+  r[1] = permute_bytes(m0, s0, 0x7362u);
+  r[2] = permute_bytes(m1, s1, 0x5140u);
+  r[3] = permute_bytes(m1, s1, 0x7362u);
+}
+
+// A block of 16 columns of two rows of linear weights, in the registers of four steps. `low`, `high`: words of E4M3 bytes of the rows, of which byte t is the block's. In `bad` bit 7 (row low) or 23 (row high) is set where it is
+// not finite.
+__device__ __forceinline__ void expand_linear(uint4 codes, std::uint32_t low, std::uint32_t high,
+                                              int t, std::uint32_t (&a)[16], std::uint32_t& bad) {
+  std::uint32_t low0[4], low1[4], high0[4], high1[4];
+  expand_tiny(codes.x, low0);
+  expand_tiny(codes.y, low1);
+  expand_tiny(codes.z, high0);
+  expand_tiny(codes.w, high1);
+  const std::uint32_t bytes = permute_bytes(low, high, 0x0400u + 0x0101u * t) & 0x00FF00FFu;
+  bad |= bytes | (bytes + 0x00010001u);
+  const std::uint32_t s =
+      multiply_pairs(multiply_pairs(bytes << 4, 0x7B807B80u), 0x7A807A80u);  // 2^120, 2^118
+  const std::uint32_t sl = low_twice(s), sh = high_twice(s);
+#pragma unroll
+  for (int step = 0; step < 4; ++step) {
+    const int j = 2 * (step & 1);
+    a[4 * step] = multiply_pairs(step < 2 ? low0[j] : low1[j], sl);
+    a[4 * step + 1] = multiply_pairs(step < 2 ? high0[j] : high1[j], sh);
+    a[4 * step + 2] = multiply_pairs(step < 2 ? low0[j + 1] : low1[j + 1], sl);
+    a[4 * step + 3] = multiply_pairs(step < 2 ? high0[j + 1] : high1[j + 1], sh);
+  }
+}
+
 }  // namespace nvfp4j::device

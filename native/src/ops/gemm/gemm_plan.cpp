@@ -16,9 +16,18 @@ std::int64_t batch_of(const GemmArgs& args) {
 }
 
 // What the kernels of Hopper ask of W, and of A.
+bool hopper(const CudaDeviceProperties& device) { return device.major == 9 && device.minor == 0; }
+bool whole_tiles(const GemmArgs& args) {
+  return prepared::is_tiled(args.n, args.k) && (!args.swiglu || args.n % 32 == 0);
+}
 bool tiled_weights(const CudaDeviceProperties& device, const GemmArgs& args) {
-  return device.major == 9 && device.minor == 0 && args.w.layout == NVFP4J_SCALE_LAYOUT_PREPARED &&
-         prepared::is_tiled(args.n, args.k) && (!args.swiglu || args.n % 32 == 0);
+  return hopper(device) && args.w.layout == NVFP4J_SCALE_LAYOUT_PREPARED && whole_tiles(args);
+}
+// Linear ones in whole tiles, which tensor loads can read: at multiples of 16 bytes.
+bool linear_tiles(const CudaDeviceProperties& device, const GemmArgs& args) {
+  return hopper(device) && args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR && whole_tiles(args) &&
+         reinterpret_cast<std::uintptr_t>(args.w.codes) % 16 == 0 &&
+         reinterpret_cast<std::uintptr_t>(args.w.scales) % 16 == 0;
 }
 bool aligned_tokens(const GemmArgs& args) {
   return args.a.kind == NVFP4J_GEMM_A_NVFP4 ||
@@ -38,15 +47,49 @@ std::int64_t rows_of_group(const GemmArgs& args) {
   return args.op == NVFP4J_OP_GROUPED_GEMM ? ceil_div(args.m, args.groups) : args.m;
 }
 
-// A row of few tokens is read by the thread block of its tile alone: enough thread blocks, and enough warps in each.
-int decode_config(const GemmArgs& args, bool two_eights) {
-  const std::int64_t chunks = args.k / prepared::kTiledColumns;
-  const std::int64_t tiles = args.n / 16 * batch_of(args);
-  if (chunks < 4 || (chunks <= 8 && tiles >= 1024)) return two_eights ? 6 : 3;
-  if (two_eights) return tiles <= 264 ? 4 : 5;
-  if (tiles <= 132 && chunks >= 8 && !args.swiglu && args.op != NVFP4J_OP_GROUPED_GEMM) return 0;
-  if (args.op == NVFP4J_OP_GROUPED_GEMM) return 2;
-  return args.m <= 4 || tiles <= 264 ? 1 : 2;
+// Every warp has enough of K, and gate and up come in pairs.
+bool decode_fits(const DecodeShape& s, const GemmArgs& args) {
+  const std::int64_t slots = args.k / kDecodeColumns / s.ck;
+  return slots >= s.wk * s.stages && (!args.swiglu || s.wn % 2 == 0) &&
+         (args.op != NVFP4J_OP_GROUPED_GEMM || takes_groups(s));
+}
+
+// About how many microseconds a configuration takes on an H100 80GB HBM3: each SM reads its share of W at the rate at which all share the memory, and the tokens on top, which every thread block reads.
+double decode_cost(const DecodeShape& s, const GemmArgs& args, int sm_count) {
+  const std::int64_t tokens = std::min<std::int64_t>(args.m, 8 * s.nt);
+  const std::int64_t places = ceil_div(args.m, 8 * s.nt) * batch_of(args);
+  const std::int64_t jobs =
+      ceil_div(args.n / 16, s.wn) * places * s.ck;  // of thread blocks; pairs count as two tiles
+  const int blocks = args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR ? 1 : s.blocks;
+  const std::int64_t turns = ceil_div(jobs, static_cast<std::int64_t>(sm_count) * blocks);
+  const std::int64_t of_sm = turns > 1 ? turns * blocks : ceil_div(jobs, sm_count);
+  const std::int64_t columns = args.k / s.ck;
+  const bool resident = places == 1 && columns <= s.pieces * kDecodePieceColumns;
+  const double weights = static_cast<double>(of_sm * s.wn * columns * 9);
+  const double activations = static_cast<double>((resident ? 1 : of_sm) * tokens * columns * 2);
+  return weights / 22800 + activations / 90000 + (s.ck > 1 ? 2.0 : 0.4) * (turns - 1) +
+         (s.ck > 1 ? 0.15 : 0.0);
+}
+
+// The configuration for 8 or 16 tokens at a time; -1: none, K is too short.
+int decode_config(const GemmArgs& args, int sm_count, int eights) {
+  int best = -1;
+  double least = 0;
+  for (int i = 0; i < kDecodeConfigs; ++i) {
+    const DecodeShape& s = kDecodeShapes[i];
+    if (s.nt != eights || !decode_fits(s, args)) continue;
+    // How many tiles the groups' rows make only the device knows: the smallest jobs, which end at about the same time.
+    if (args.op == NVFP4J_OP_GROUPED_GEMM) {
+      if (best < 0 || s.wn < kDecodeShapes[best].wn) best = i;
+      continue;
+    }
+    const double cost = decode_cost(s, args, sm_count);
+    if (best < 0 || cost < least) {
+      least = cost;
+      best = i;
+    }
+  }
+  return best;
 }
 
 // Few tokens: as many thread blocks as W has rows for, cutting K where those are few.
@@ -100,8 +143,8 @@ int wgmma_config(const CudaDeviceProperties& device, const GemmArgs& args) {
 GemmPlan generic_plan(const GemmArgs& args, const char* reason) {
   return {GemmKernel::kGeneric, 0, rows_of_group(args) <= 8 ? 8 : 32, reason, nullptr};
 }
-GemmPlan decode_plan(const GemmArgs& args, const char* reason) {
-  const int config = decode_config(args, rows_of_group(args) > 8);
+GemmPlan decode_plan(const CudaDeviceProperties& device, const GemmArgs& args, const char* reason) {
+  const int config = decode_config(args, device.sm_count, rows_of_group(args) > 8 ? 2 : 1);
   return {GemmKernel::kDecode, config, 8 * kDecodeShapes[config].nt, reason, nullptr};
 }
 GemmPlan wgmma_plan(const CudaDeviceProperties& device, const GemmArgs& args, const char* reason) {
@@ -119,13 +162,13 @@ GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, b
   if (args.path == NVFP4J_GEMM_PATH_DECODE) {
     if (!decodes) {
       return refused(
-          "path is DECODE, which takes compute capability 9.0, prepared weights with n a multiple "
-          "of 16 (with swiglu of 32) and k of 256 from 512 on, rows of a at multiples of 16 bytes "
-          "and up to 1024 tiles of rows in groups");
+          "path is DECODE, which takes compute capability 9.0, n a multiple of 16 (with swiglu of "
+          "32) and k of 256 from 512 on, linear weights and rows of a at multiples of 16 bytes and "
+          "up to 1024 tiles of rows in groups");
     }
     if (args.batch_invariant)
       return refused("path is DECODE, whose bits depend on m, and batch_invariant is 1");
-    return decode_plan(args, "decode: gemm_decode_sm90, as options.path asks");
+    return decode_plan(device, args, "decode: gemm_decode_sm90, as options.path asks");
   }
   if (!wgmmas) {
     return refused(
@@ -141,12 +184,17 @@ GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, b
 GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
   const bool tiled = tiled_weights(device, args);
   const bool aligned = aligned_tokens(args);
+  const bool linear = linear_tiles(device, args);
   const bool decodes =
-      tiled && aligned && args.k >= 2 * prepared::kTiledColumns && tiles_fit(args, 8);
+      (tiled || linear) && aligned && args.k >= 2 * prepared::kTiledColumns && tiles_fit(args, 8);
   const bool wgmmas = tiled && aligned && tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm);
   if (args.path != NVFP4J_GEMM_PATH_AUTO) return forced_plan(device, args, decodes, wgmmas);
   if (device.major != 9 || device.minor != 0)
     return generic_plan(args, "generic: gemm_generic, not compute capability 9.0");
+  if (linear && decodes && !args.batch_invariant && rows_of_group(args) <= 16) {
+    return decode_plan(device, args,
+                       "decode: gemm_decode_sm90, at most 16 rows of a to a row of w");
+  }
   if (args.w.layout != NVFP4J_SCALE_LAYOUT_PREPARED)
     return generic_plan(args, "generic: gemm_generic, w is not prepared");
   if (!tiled) {
@@ -172,7 +220,8 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
     return generic_plan(args,
                         "generic: gemm_generic, rows of a do not start at multiples of 16 bytes");
   if (decodes && rows_of_group(args) <= 16)
-    return decode_plan(args, "decode: gemm_decode_sm90, at most 16 rows of a to a row of w");
+    return decode_plan(device, args,
+                       "decode: gemm_decode_sm90, at most 16 rows of a to a row of w");
   if (wgmmas) {
     return wgmma_plan(device, args,
                       "wgmma: gemm_wgmma_sm90, more than 16 rows of a to a row of w, or k below "

@@ -13,24 +13,41 @@ inline constexpr int kListedTiles = 1024;
 
 enum class GemmKernel { kGeneric, kDecode, kWgmma };
 
-/// A configuration of gemm_decode_sm90: WN tiles of 16 rows of W by WK warps each, 8 NT tokens (gemm_decode.cuh).
+/// A configuration of gemm_decode_sm90: WN tiles of 16 rows of W by WK warps each, clusters of CK, 8 NT tokens, BLOCKS thread blocks on an SM (gemm_decode.cuh).
 struct DecodeShape {
-  int wn, wk, nt;
+  int wn, wk, ck, nt, stages, pieces, blocks;
 };
 #define NVFP4J_GEMM_DECODE_CONFIGS(X) \
-  X(0, 1, 8, 1, 2, 4)                 \
-  X(1, 2, 4, 1, 2, 3)                 \
-  X(2, 4, 4, 1, 2, 3)                 \
-  X(3, 4, 2, 1, 2, 3)                 \
-  X(4, 2, 4, 2, 2, 3)                 \
-  X(5, 4, 4, 2, 2, 3)                 \
-  X(6, 4, 2, 2, 2, 3)
-inline constexpr int kDecodeConfigs = 7;
+  X(0, 3, 4, 1, 1, 2, 3, 1)           \
+  X(1, 4, 4, 1, 1, 1, 3, 1)           \
+  X(2, 4, 4, 2, 1, 1, 2, 1)           \
+  X(3, 1, 8, 1, 1, 1, 3, 2)           \
+  X(4, 8, 2, 1, 1, 2, 2, 1)           \
+  X(5, 2, 4, 1, 1, 1, 3, 2)           \
+  X(6, 6, 2, 2, 1, 1, 3, 1)           \
+  X(7, 8, 2, 2, 1, 1, 2, 1)           \
+  X(8, 8, 1, 1, 1, 2, 2, 1)           \
+  X(9, 6, 2, 2, 2, 1, 2, 1)           \
+  X(10, 8, 2, 2, 2, 1, 2, 1)          \
+  X(11, 16, 1, 1, 2, 1, 2, 1)         \
+  X(12, 4, 4, 4, 2, 1, 2, 1)          \
+  X(13, 4, 4, 2, 2, 1, 2, 1)          \
+  X(14, 4, 2, 1, 2, 2, 2, 1)          \
+  X(15, 8, 1, 1, 2, 2, 2, 1)
+inline constexpr int kDecodeConfigs = 16;
 inline constexpr DecodeShape kDecodeShapes[kDecodeConfigs] = {
-#define NVFP4J_SHAPE(i, wn, wk, nt, stages, pieces) {wn, wk, nt},
+#define NVFP4J_SHAPE(i, ...) {__VA_ARGS__},
     NVFP4J_GEMM_DECODE_CONFIGS(NVFP4J_SHAPE)
 #undef NVFP4J_SHAPE
 };
+/// Those with kernels for rows that are sorted by group: eight warps, and registers to spare.
+constexpr bool takes_groups(const DecodeShape& s) {
+  return s.wn * s.wk == 8 && s.wn % 2 == 0 && s.ck == 1;
+}
+/// Columns of W that a warp takes at a time.
+inline constexpr int kDecodeColumns = 256;
+/// Columns of the tokens that a thread block keeps at a time, times PIECES.
+inline constexpr int kDecodePieceColumns = 1024;
 
 /// A configuration of gemm_wgmma_sm90: BM tokens, 64 WGN rows of W, WGK warpgroups to a row, clusters of CN or CK (gemm_wgmma.cuh).
 struct WgmmaShape {

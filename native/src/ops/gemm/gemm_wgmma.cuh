@@ -278,10 +278,9 @@ __global__ void __launch_bounds__(C::kThreads, 1)
             for (int i = 0; i < C::kTiles; ++i) {
               const int tile =
                   min(d_tile + i % kBlockTiles, d_tiles - 1) + (i >= kBlockTiles ? d_tiles : 0);
-              bulk_load(
-                  w_ring + slot * C::kWStageBytes + i * C::kWTileBytes,
-                  w + (static_cast<std::int64_t>(tile) * chunks + chunk) * C::kWTileBytes,
-                  C::kWTileBytes, w_full + slot, policy);
+              bulk_load(w_ring + slot * C::kWStageBytes + i * C::kWTileBytes,
+                        w + (static_cast<std::int64_t>(tile) * chunks + chunk) * C::kWTileBytes,
+                        C::kWTileBytes, w_full + slot, policy);
             }
             if (++slot == C::kWStages) slot = 0, parity ^= 1u;
           }

@@ -1,30 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernels of gemm_wgmma.cuh for BF16 tokens of one matrix, and launching all of them.
-#include <cudaTypedefs.h>
-
-#include <atomic>
-
 #include "device/launch.cuh"
+#include "ops/gemm/gemm_tensor_map.hpp"
 #include "ops/gemm/gemm_wgmma_kernels.cuh"
 
 namespace nvfp4j {
 namespace {
-
-// cuTensorMapEncodeTiled, which the driver has and the runtime finds. Set by the warm-up.
-std::atomic<PFN_cuTensorMapEncodeTiled_v12000> encode_tiled{nullptr};
-
-// A of BF16 rows, in boxes of 64 columns with the 128-byte swizzle. Beyond its ends it is zero.
-bool map_tokens(const GemmArgs& args, int box_rows, CUtensorMap* map) {
-  const std::int64_t columns = args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups * args.k : args.k;
-  const cuuint64_t dims[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(args.m)};
-  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(args.m > 1 ? args.a.stride : columns) * 2};
-  const cuuint32_t box[2] = {64, static_cast<cuuint32_t>(box_rows)};
-  const cuuint32_t steps[2] = {1, 1};
-  return encode_tiled.load(std::memory_order_acquire)(
-             map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<void*>(args.a.data), dims,
-             strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
-}
 
 WgmmaKernel kernel_of(int config, const GemmVariant& v) {
   if (v.nvfp4) return wgmma_kernel_nvfp4(config, v.grouped, v.swiglu);
@@ -70,17 +51,10 @@ int gemm_wgmma_sm90(const CudaLaunch& l, const GemmArgs& args, const GemmPlan& p
 }
 
 int gemm_wgmma_sm90_warm_up() {
-  void* function = nullptr;
-  cudaDriverEntryPointQueryResult found;
-  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function,
-                                                             12000, cudaEnableDefault, &found);
-  if (error != cudaSuccess) return error;
-  if (found != cudaDriverEntryPointSuccess) return cudaErrorNotSupported;
-  encode_tiled.store(reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function),
-                     std::memory_order_release);
   for (int config = 0; config < kWgmmaConfigs; ++config) {
     for (int i = 0; i < 8; ++i) {
-      const WgmmaKernel kernel = kernel_of(config, {(i & 1) != 0, (i & 2) != 0, (i & 4) != 0});
+      const WgmmaKernel kernel =
+          kernel_of(config, {(i & 1) != 0, (i & 2) != 0, (i & 4) != 0, false});
       if (kernel.kernel == nullptr) continue;
       const cudaError_t status = cudaFuncSetAttribute(
           kernel.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes);

@@ -12,9 +12,15 @@ public final class GemmOptions {
   /// Allocates and fills one.
   ///
   /// @param limit the clamp of SwiGLU, finite and not negative; 0 = none
+  /// @param weightsSettled a promise: nothing enqueued before and under way writes W
   /// @param path one of `Nvfp4jConstants.GEMM_PATH_*`
   public static MemorySegment allocate(
-      SegmentAllocator allocator, boolean batchInvariant, boolean swiglu, float limit, int path) {
+      SegmentAllocator allocator,
+      boolean batchInvariant,
+      boolean swiglu,
+      float limit,
+      int path,
+      boolean weightsSettled) {
     MemorySegment options = nvfp4j_gemm_options.allocate(allocator);
     options.fill((byte) 0);
     nvfp4j_gemm_options.struct_size(options, (int) nvfp4j_gemm_options.sizeof());
@@ -22,6 +28,7 @@ public final class GemmOptions {
     nvfp4j_gemm_options.swiglu(options, swiglu ? 1 : 0);
     nvfp4j_gemm_options.limit(options, limit);
     nvfp4j_gemm_options.path(options, path);
+    nvfp4j_gemm_options.weights_settled(options, weightsSettled ? 1 : 0);
     return options;
   }
 }

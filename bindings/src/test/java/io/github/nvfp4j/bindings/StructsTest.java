@@ -176,19 +176,21 @@ class StructsTest {
   @Test
   void gemmOptions() throws Exception {
     MemorySegment options =
-        GemmOptions.allocate(rubbish, true, false, 10.5f, Nvfp4jConstants.GEMM_PATH_WGMMA);
+        GemmOptions.allocate(rubbish, true, false, 10.5f, Nvfp4jConstants.GEMM_PATH_WGMMA, true);
     Map<String, Object> expected = new LinkedHashMap<>();
     expected.put("struct_size", 24L);
     expected.put("batch_invariant", 1L);
     expected.put("swiglu", 0L);
     expected.put("limit", 10.5f);
     expected.put("path", 3L);
-    expected.put("reserved", 0L);
+    expected.put("weights_settled", 1L);
     assertThat(fields("nvfp4j_gemm_options", options)).isEqualTo(expected);
-    assertThat(fields("nvfp4j_gemm_options", GemmOptions.allocate(rubbish, false, true, 0, 0)))
+    assertThat(
+            fields("nvfp4j_gemm_options", GemmOptions.allocate(rubbish, false, true, 0, 0, false)))
         .containsEntry("batch_invariant", 0L)
         .containsEntry("swiglu", 1L)
-        .containsEntry("path", 0L);
+        .containsEntry("path", 0L)
+        .containsEntry("weights_settled", 0L);
   }
 
   @Test

@@ -20,7 +20,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t swiglu;
  *     float limit;
  *     int32_t path;
- *     int32_t reserved;
+ *     int32_t weights_settled;
  * }
  * }
  */
@@ -36,7 +36,7 @@ public class nvfp4j_gemm_options {
         nvfp4j_h.C_INT.withName("swiglu"),
         nvfp4j_h.C_FLOAT.withName("limit"),
         nvfp4j_h.C_INT.withName("path"),
-        nvfp4j_h.C_INT.withName("reserved")
+        nvfp4j_h.C_INT.withName("weights_settled")
     ).withName("nvfp4j_gemm_options");
 
     /**
@@ -266,48 +266,48 @@ public class nvfp4j_gemm_options {
         struct.set(path$LAYOUT, path$OFFSET, fieldValue);
     }
 
-    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+    private static final OfInt weights_settled$LAYOUT = (OfInt)$LAYOUT.select(groupElement("weights_settled"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t weights_settled
      * }
      */
-    public static final OfInt reserved$layout() {
-        return reserved$LAYOUT;
+    public static final OfInt weights_settled$layout() {
+        return weights_settled$LAYOUT;
     }
 
-    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+    private static final long weights_settled$OFFSET = $LAYOUT.byteOffset(groupElement("weights_settled"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t weights_settled
      * }
      */
-    public static final long reserved$offset() {
-        return reserved$OFFSET;
+    public static final long weights_settled$offset() {
+        return weights_settled$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t weights_settled
      * }
      */
-    public static int reserved(MemorySegment struct) {
-        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    public static int weights_settled(MemorySegment struct) {
+        return struct.get(weights_settled$LAYOUT, weights_settled$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t weights_settled
      * }
      */
-    public static void reserved(MemorySegment struct, int fieldValue) {
-        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
+    public static void weights_settled(MemorySegment struct, int fieldValue) {
+        struct.set(weights_settled$LAYOUT, weights_settled$OFFSET, fieldValue);
     }
 
     /**
