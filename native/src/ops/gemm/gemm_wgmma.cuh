@@ -25,7 +25,7 @@
 namespace nvfp4j {
 
 template <int BM_, int WGN_, int WGK_, int CN_, int CK_, int A_STAGES_, int W_STAGES_,
-          bool NVFP4_ = false>
+          bool NVFP4_ = false, int SETS_ = 1>
 struct WgmmaConfig {
   static constexpr bool kNvfp4 = NVFP4_;
   static constexpr int kTokenThreads = 96;  // that decode NVFP4 tokens
@@ -34,22 +34,26 @@ struct WgmmaConfig {
   static constexpr int kAStages = A_STAGES_, kWStages = W_STAGES_;
   static constexpr int kGroups = WGN * WGK;
   static constexpr int kConsumers = 128 * kGroups;
-  static constexpr int kThreads = kConsumers + 128;
-  // Sums of 256 tokens need more registers than an equal share: two warpgroups of consumers take them from the producers'.
+  // Sets of registers that units are decoded into: with two, the next unit is decoded while the tensor cores work on this one.
+  static constexpr int kSets = SETS_;
+  // Sums of 256 tokens need more registers than an equal share: two warpgroups of consumers take them from the producers', which then must be a warpgroup too. Three or four have no more than two warps of producers beside them.
   static constexpr bool kUnequal = BM == 256;
   static_assert(!kUnequal || kGroups == 2, "168 registers a thread: 56 + 2 * 224");
+  static constexpr int kThreads = kConsumers + (kGroups > 2 ? 64 : 128);
   static constexpr int kTiles = 4 * WGN;  // of 16 rows
   static constexpr int kCluster = CN * CK;
   static constexpr int kAStageBytes = BM * 128;
   static constexpr int kWTileBytes = 2 * prepared::kChunkBytes;  // 256 columns of a tile
   static constexpr int kWStageBytes = kTiles * kWTileBytes;
-  // Sums of all but one of the WGK, or of the CK parts; gate and up in steps of 32 tokens.
-  static constexpr int kStepTokens = BM / CK < 32 ? BM / CK : 32;
-  static constexpr int kExchangeBytes = (WGK > 1  ? BM * (WGK - 1)
-                                         : CK > 1 ? BM
-                                                  : kStepTokens) *
-                                        256 * WGN;
-  static constexpr int kEights = BM / 8 / CK;  // of tokens that a thread block writes
+  // Each of kShares of the WGK warpgroups adds up and writes a part of the tokens.
+  static constexpr int kShares = BM / 8 % (WGK * CK) == 0 ? WGK : 1;
+  static constexpr int kEights = BM / 8 / CK / kShares;  // of tokens that a warp writes
+  // Sums of the other WGK - 1 and of the CK parts; gate and up in steps of 32 tokens at most.
+  static constexpr int kStepTokens = kEights < 4 ? 8 * kEights : 32;
+  static constexpr int kSumBytes = (WGK - 1) * BM * 256 * WGN;
+  static constexpr int kStepBytes = kShares * kStepTokens * 256 * WGN;
+  static constexpr int kNeeded = kSumBytes + (CK > 1 ? BM * 256 * WGN : 0);
+  static constexpr int kExchangeBytes = kNeeded > kStepBytes ? kNeeded : kStepBytes;
   static constexpr int kBars = 2 * (kAStages + kWStages);
   static constexpr int bytes(bool grouped) {
     return 1024 + kAStages * kAStageBytes + kWStages * kWStageBytes + kExchangeBytes + 8 * kBars +
@@ -59,6 +63,7 @@ struct WgmmaConfig {
   static_assert(BM % 8 == 0 && BM / CN % 8 == 0 && (BM / 8) % CK == 0,
                 "the parts are whole core matrices");
   static_assert(4 % WGK == 0, "units of a chunk are dealt out");
+  static_assert(A_STAGES_ >= WGK * SETS_, "what is in use is not waited for");
 };
 
 namespace device {
@@ -73,7 +78,9 @@ struct WgmmaAtom;
   };
 NVFP4J_WGMMA_ATOM(32)
 NVFP4J_WGMMA_ATOM(64)
+NVFP4J_WGMMA_ATOM(96)
 NVFP4J_WGMMA_ATOM(128)
+NVFP4J_WGMMA_ATOM(192)
 NVFP4J_WGMMA_ATOM(256)
 #undef NVFP4J_WGMMA_ATOM
 
@@ -259,7 +266,8 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   };
 
   if (warp >= 4 * C::kGroups) {
-    if constexpr (C::kUnequal) asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+    if constexpr (C::kUnequal)
+      asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
     if (warp == 4 * C::kGroups) {
       // ---- weights --------------------------------------------------------------------------------------------------
       if (lane == 0) {
@@ -327,15 +335,12 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       }
     }
     __syncwarp();
-    if constexpr (C::CK > 1) {
-      cluster_sync();
-      cluster_sync();
-    }
-    // A thread block must not end while others still signal its barriers.
+    // A thread block must not end while others still signal its barriers, and sums come from all.
     if constexpr (C::kCluster > 1) cluster_sync();
   } else {
     // ---- sums -----------------------------------------------------------------------------------------------------
-    if constexpr (C::kUnequal) asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
+    if constexpr (C::kUnequal)
+      asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
     const int warpgroup = warp >> 2;
     const int wgn = warpgroup % C::WGN, wgk = warpgroup / C::WGN;
     const int g = lane >> 2;
@@ -348,7 +353,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       float acc[C::BM / 2];
 #pragma unroll
       for (int i = 0; i < C::BM / 2; ++i) acc[i] = 0.0f;
-      std::uint32_t a[16];
+      std::uint32_t a[C::kSets][16];
       const auto release = [&](int slot) {
         if constexpr (C::CN > 1) {
           if (lane < C::CN)
@@ -368,38 +373,58 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       };
       mbarrier_wait(w_full + w_slot, w_parity);
       load_unit(wgk);
-      for (int chunk = first_chunk; chunk < end_chunk; ++chunk) {
-#pragma unroll
-        for (int i = 0; i < kUnits; ++i) {
-          constexpr int kLast = kUnits - 1;
-          expand_unit(codes, scales, a);
-          if (i == kLast) {
-            __syncwarp();
-            if (lane == 0) mbarrier_arrive(w_empty + w_slot);
-            if (++w_slot == C::kWStages) w_slot = 0, w_parity ^= 1u;
-          }
-          mbarrier_wait(a_full + a_slot, a_parity);
-          const std::uint64_t desc =
-              (static_cast<std::uint64_t>(1) << 62) | (static_cast<std::uint64_t>(64) << 32) |
-              (1u << 16) | ((smem_address(a_ring + a_slot * C::kAStageBytes) & 0x3FFFFu) >> 4);
-          cute::warpgroup_arrive();
-#pragma unroll
-          for (int s = 0; s < 4; ++s)
-            wgmma_step<C::BM>(acc, a + 4 * s, desc + 2 * s, std::make_index_sequence<C::BM / 2>());
-          cute::warpgroup_commit_batch();
-          // The next unit's codes arrive while the tensor cores work.
-          if (i < kLast) {
-            load_unit((i + 1) * C::WGK + wgk);
-          } else if (chunk + 1 < end_chunk) {
-            mbarrier_wait(w_full + w_slot, w_parity);
-            load_unit(wgk);
-          }
-          // Then these registers are free, and so are the tokens. Meanwhile the tensor cores have the other warpgroups' units: with a second set of registers to decode into, they were no faster.
-          cute::warpgroup_wait<0>();
-          release(a_slot);
-          a_slot += C::WGK;
-          if (a_slot >= C::kAStages) a_slot -= C::kAStages, a_parity ^= 1u;
+      constexpr int kLast = kUnits - 1;
+      int used_slot = -1;  // of the unit before
+      // Unit i of the warpgroup's in a chunk, in one set of registers.
+      const auto add_unit = [&](int i, int chunk, std::uint32_t(&set)[16]) {
+        expand_unit(codes, scales, set);
+        if (i == kLast) {
+          __syncwarp();
+          if (lane == 0) mbarrier_arrive(w_empty + w_slot);
+          if (++w_slot == C::kWStages) w_slot = 0, w_parity ^= 1u;
         }
+        mbarrier_wait(a_full + a_slot, a_parity);
+        const std::uint64_t desc =
+            (static_cast<std::uint64_t>(1) << 62) | (static_cast<std::uint64_t>(64) << 32) |
+            (1u << 16) | ((smem_address(a_ring + a_slot * C::kAStageBytes) & 0x3FFFFu) >> 4);
+        cute::warpgroup_arrive();
+#pragma unroll
+        for (int s = 0; s < 4; ++s)
+          wgmma_step<C::BM>(acc, set + 4 * s, desc + 2 * s, std::make_index_sequence<C::BM / 2>());
+        cute::warpgroup_commit_batch();
+        // The next unit's codes arrive while the tensor cores work.
+        if (i < kLast) {
+          load_unit((i + 1) * C::WGK + wgk);
+        } else if (chunk + 1 < end_chunk) {
+          mbarrier_wait(w_full + w_slot, w_parity);
+          load_unit(wgk);
+        }
+        // Then the registers of this unit are free, or with two sets those of the one before, and so are its tokens.
+        cute::warpgroup_wait<C::kSets - 1>();
+        if constexpr (C::kSets == 1) {
+          release(a_slot);
+        } else {
+          if (used_slot >= 0) release(used_slot);
+          used_slot = a_slot;
+        }
+        a_slot += C::WGK;
+        if (a_slot >= C::kAStages) a_slot -= C::kAStages, a_parity ^= 1u;
+      };
+      constexpr int kChunkStep = kUnits < C::kSets ? C::kSets / kUnits : 1;
+      int chunk = first_chunk;
+#pragma unroll 1
+      for (; chunk + kChunkStep <= end_chunk; chunk += kChunkStep) {
+#pragma unroll
+        for (int i = 0; i < kUnits * kChunkStep; ++i)
+          add_unit(i % kUnits, chunk + i / kUnits, a[i % C::kSets]);
+      }
+      if (kChunkStep > 1 && chunk < end_chunk) {
+        cute::warpgroup_wait<0>();
+        add_unit(0, chunk, a[0]);
+      }
+      if constexpr (C::kSets > 1) {
+        cute::warpgroup_wait<0>();
+        release(used_slot);
       }
 #pragma unroll
       for (int i = 0; i < C::BM / 2; ++i) cute::warpgroup_fence_operand(acc[i]);
@@ -415,56 +440,76 @@ __global__ void __launch_bounds__(C::kThreads, 1)
                 ? 1.0f
                 : load(p.a_global_scales + (p.a_global_scale_per_row ? tile.first + i : 0));
       }
+      constexpr int kShare = C::BM / 2 / C::kShares;
+      // Where the sum of warpgroup `from` for the part of `to` is.
+      const auto place = [&](int to, int from) {
+        return exchange + ((to * (C::WGK - 1) + (from < to ? from : from - 1)) * C::WGN + wgn) *
+                              kShare * 128 +
+               in_group;
+      };
       if constexpr (C::WGK > 1) {
-        if (wgk > 0) {
 #pragma unroll
-          for (int i = 0; i < C::BM / 2; ++i)
-            exchange[(((wgk - 1) * C::WGN + wgn) * (C::BM / 2) + i) * 128 + in_group] = acc[i];
+        for (int to = 0; to < C::kShares; ++to) {
+          if (to != wgk) {
+            float* theirs = place(to, wgk);
+#pragma unroll
+            for (int i = 0; i < kShare; ++i) theirs[i * 128] = acc[to * kShare + i];
+          }
         }
       }
       named_barrier(1, C::kConsumers);
       if constexpr (C::WGK > 1) {
-        if (wgk == 0) {
 #pragma unroll
-          for (int k = 0; k < C::WGK - 1; ++k) {
+        for (int to = 0; to < C::kShares; ++to) {
+          if (to == wgk) {
 #pragma unroll
-            for (int i = 0; i < C::BM / 2; ++i)
-              acc[i] = __fadd_rn(acc[i],
-                                 exchange[((k * C::WGN + wgn) * (C::BM / 2) + i) * 128 + in_group]);
+            for (int i = 0; i < kShare; ++i) {
+              float sum = to == 0 ? acc[i] : place(to, 0)[i * 128];
+#pragma unroll
+              for (int from = 1; from < C::WGK; ++from)
+                sum = __fadd_rn(sum,
+                                from == to ? acc[to * kShare + i] : place(to, from)[i * 128]);
+              acc[i] = sum;
+            }
           }
         }
       }
+      const bool active = wgk < C::kShares;
       if constexpr (C::CK > 1) {
-        // Part r of the tokens is added up by rank r.
+        // Part r of a share of the tokens is added up by rank r. There is one job: nothing is in the way of what the others send.
         constexpr int kPart = C::kEights * 4;
-        cluster_sync();  // the exchange of every rank is free
-        if (wgk == 0) {
+        float* parts = exchange + C::kSumBytes / 4;
+        const auto part = [&](int from) {
+          return ((from * C::kShares + wgk) * C::WGN + wgn) * kPart * 128 + in_group;
+        };
+        if (active) {
 #pragma unroll
           for (int r = 0; r < C::CK; ++r) {
-            const std::uint32_t to = cluster_address(smem_address(exchange), r);
+            const std::uint32_t to = cluster_address(smem_address(parts + part(rank)), r);
 #pragma unroll
-            for (int i = 0; i < kPart; ++i)
-              store_cluster(to + 4u * (((rank * C::WGN + wgn) * kPart + i) * 128 + in_group),
-                            acc[r * kPart + i]);
+            for (int i = 0; i < kPart; ++i) store_cluster(to + 512u * i, acc[r * kPart + i]);
           }
         }
         cluster_sync();
-        if (wgk == 0) {
+        if (active) {
 #pragma unroll
           for (int i = 0; i < kPart; ++i) {
-            float sum = exchange[(wgn * kPart + i) * 128 + in_group];
+            float sum = parts[part(0) + i * 128];
 #pragma unroll
-            for (int r = 1; r < C::CK; ++r)
-              sum = __fadd_rn(sum, exchange[((r * C::WGN + wgn) * kPart + i) * 128 + in_group]);
+            for (int r = 1; r < C::CK; ++r) sum = __fadd_rn(sum, parts[part(r) + i * 128]);
             acc[i] = sum;
           }
         }
-        if constexpr (SWIGLU) named_barrier(1, C::kConsumers);
       }
-      write_results<C, SWIGLU>(p, tile, acc, a_scale, exchange, first_tile_of(job), d_tiles, own,
-                               wgk == 0, C::CK > 1 ? rank * C::kEights : 0);
+      // The step that gate and up meet in is where sums were.
+      if constexpr (SWIGLU && (C::WGK > 1 || C::CK > 1)) named_barrier(1, C::kConsumers);
+      const int first_eight = (C::kShares > 1 ? wgk * (C::BM / 8 / C::kShares) : 0) +
+                              (C::CK > 1 ? rank * C::kEights : 0);
+      write_results<C, SWIGLU>(p, tile, acc, a_scale,
+                               exchange + (C::kShares > 1 ? wgk * (C::kStepBytes / C::kShares / 4) : 0),
+                               first_tile_of(job), d_tiles, own, active, first_eight);
     }
-    if constexpr (C::kCluster > 1) cluster_sync();
+    if constexpr (C::kCluster > 1 && C::CK == 1) cluster_sync();
   }
 }
 
