@@ -39,6 +39,7 @@ struct WgmmaConfig {
   // Sums of 256 tokens need more registers than an equal share: two warpgroups of consumers take them from the producers', which then must be a warpgroup too. Three or four have no more than two warps of producers beside them.
   static constexpr bool kUnequal = BM == 256;
   static_assert(!kUnequal || kGroups == 2, "168 registers a thread: 56 + 2 * 224");
+  static_assert(!NVFP4_ || kGroups == 2, "three warps decode tokens");
   static constexpr int kThreads = kConsumers + (kGroups > 2 ? 64 : 128);
   static constexpr int kTiles = 4 * WGN;  // of 16 rows
   static constexpr int kCluster = CN * CK;
@@ -105,42 +106,123 @@ __device__ __forceinline__ void store_pair(const GemmProblem& p, std::int64_t m,
   }
 }
 
-// acc[4e + i] of a lane: tokens 8 (first_eight + e) + 2t + (i & 1), row 2g + (i >> 1) of the warp's tile. All consumers call it; those that are not `active` have nothing to write.
+// Which results of a lane are not finite, one bit each. They are looked for only where a sum of zeros times all of them is not zero.
+template <int COUNT>
+struct Faults {
+  std::uint32_t bits[(COUNT + 31) / 32] = {};
+
+  __device__ __forceinline__ void add(int i, bool faulty) {
+    bits[i / 32] |= static_cast<std::uint32_t>(faulty) << (i % 32);
+  }
+  // Calls report(i) of each.
+  template <class F>
+  __device__ __forceinline__ void for_each(F&& report) const {
+    constexpr int kWords = (COUNT + 31) / 32;
+    std::uint32_t any = 0;
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) any |= bits[w];
+    if (any == 0) return;
+#pragma unroll 1
+    for (int w = 0; w < kWords; ++w) {
+      std::uint32_t left = 0;
+#pragma unroll
+      for (int i = 0; i < kWords; ++i) left = i == w ? bits[i] : left;
+#pragma unroll 1
+      for (; left != 0; left &= left - 1) report(32 * w + __ffs(static_cast<int>(left)) - 1);
+    }
+  }
+};
+
+__device__ __forceinline__ std::uint32_t fma_zero_pairs(std::uint32_t a, std::uint32_t sum) {
+  std::uint32_t r;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(0u), "r"(sum));
+  return r;
+}
+
+// What a lane's sums belong to. acc[4e + i]: tokens 8 (first_eight + e) + 2t + (i & 1), row 2g + (i >> 1) of the warp's tile.
+struct LaneResults {
+  int n;                // row of W
+  std::int64_t column;  // of D
+  int first_eight;
+  float w_scale;
+  float a_scale;          // of every token, or
+  const float* a_scales;  // per token in shared memory; NULL
+
+  __device__ __forceinline__ int token(int i) const {
+    return 8 * (first_eight + i / 4) + 2 * (static_cast<int>(threadIdx.x) & 3) + (i & 1);
+  }
+};
+
+// acc[FROM] to acc[FROM + COUNT - 1] become results; notes those that are not finite. Returns pairs of neighbours in BF16: pairs[2e + i].
+template <class C, int COUNT, class F>
+__device__ __forceinline__ void scale_results(const LaneResults& lane, int count, int from,
+                                              float* acc, std::uint32_t (&pairs)[COUNT / 2],
+                                              F& faults) {
+  float alpha[COUNT / 2];
+#pragma unroll
+  for (int i = 0; i < COUNT / 2; ++i) alpha[i] = __fmul_rn(lane.a_scale, lane.w_scale);
+  if (lane.a_scales != nullptr) {
+#pragma unroll
+    for (int i = 0; i < COUNT / 2; ++i)
+      alpha[i] = __fmul_rn(lane.a_scales[lane.token(from + 4 * (i >> 1) + (i & 1))], lane.w_scale);
+  }
+  std::uint32_t zeros = 0;
+#pragma unroll
+  for (int i = 0; i < COUNT / 2; ++i) {
+    constexpr float kScale = C::kNvfp4 ? kOperandScale * kOperandScale : kOperandScale;
+    float& low = acc[from + 4 * (i >> 1) + (i & 1)];
+    float& high = acc[from + 4 * (i >> 1) + (i & 1) + 2];
+    low = __fmul_rn(alpha[i], __fmul_rn(low, kScale));
+    high = __fmul_rn(alpha[i], __fmul_rn(high, kScale));
+    pairs[i] = Bf16::pack(low, high);
+    zeros = fma_zero_pairs(pairs[i], zeros);
+  }
+  if ((zeros & 0x7FFF7FFFu) != 0) {
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i)
+      faults.add(from + i, !is_finite(acc[from + i]) && lane.token(from + i) < count);
+#pragma unroll
+    for (int i = 0; i < COUNT / 2; ++i) {
+      const int at = from + 4 * (i >> 1) + (i & 1);
+      pairs[i] = bf16_bits(acc[at]) | bf16_bits(acc[at + 2]) << 16;
+    }
+  }
+}
+
+// All consumers call it; those that are not `active` have nothing to write.
 template <class C, bool SWIGLU>
 __device__ __forceinline__ void write_results(const GemmProblem& p, const TokenTile& tile,
-                                              float (&acc)[C::BM / 2], const float* a_scale,
+                                              float (&acc)[C::BM / 2], const float* a_scales,
                                               float* exchange, int first_tile, int d_tiles, int own,
                                               bool active, int first_eight) {
   constexpr int kBlockTiles = SWIGLU ? C::kTiles / 2 : C::kTiles;
+  constexpr int kResults = 4 * C::kEights;  // of a lane
   const int lane = static_cast<int>(threadIdx.x) & 31;
   const int g = lane >> 2, t = lane & 3;
   const bool upper = SWIGLU && own >= kBlockTiles;
   const int d_tile = first_tile + (upper ? own - kBlockTiles : own);
-  const int n = d_tile * 16 + 2 * g + (upper ? p.n / 2 : 0);
-  const std::int64_t column =
-      d_tile * 16 + 2 * g + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0);
+  const std::int64_t group_column = p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0;
+  LaneResults results;
+  results.n = d_tile * 16 + 2 * g + (upper ? p.n / 2 : 0);
+  results.column = group_column + d_tile * 16 + 2 * g;
+  results.first_eight = first_eight;
   active = active && d_tile < d_tiles;
-  const auto token_of = [&](int i) { return 8 * (first_eight + i / 4) + 2 * t + (i & 1); };
-  int fault = -1;
-  if (active) {
-    const float w_scale = w_scale_of(p, tile.group, n);
-#pragma unroll
-    for (int i = 0; i < 4 * C::kEights; ++i) {
-      const float sum =
-          __fmul_rn(acc[i], C::kNvfp4 ? kOperandScale * kOperandScale : kOperandScale);
-      acc[i] = __fmul_rn(__fmul_rn(a_scale[token_of(i)], w_scale), sum);
-      if (!is_finite(acc[i]) && token_of(i) < tile.count) fault = i;
-    }
-  }
+  results.w_scale = active ? w_scale_of(p, tile.group, results.n) : 0.0f;
+  results.a_scale =
+      p.a_global_scales == nullptr || p.a_global_scale_per_row ? 1.0f : load(p.a_global_scales);
+  results.a_scales = p.a_global_scale_per_row && p.a_global_scales != nullptr ? a_scales : nullptr;
+  Faults<kResults> faults;
   if constexpr (SWIGLU) {
     constexpr int kStep = C::kStepTokens / 2;  // results of a lane
-    static_assert(4 * C::kEights % kStep == 0, "whole steps");
+    static_assert(kResults % kStep == 0, "whole steps");
     float* mine = exchange + own * kStep * 32 + lane;
     const float* other = mine + kBlockTiles * kStep * 32;
 #pragma unroll
-    for (int from = 0; from < 4 * C::kEights; from += kStep) {
+    for (int from = 0; from < kResults; from += kStep) {
       if (from > 0) named_barrier(1, C::kConsumers);  // the step before has been read
       if (active) {
+        std::uint32_t pairs[kStep / 2];
+        scale_results<C, kStep>(results, tile.count, from, acc, pairs, faults);
 #pragma unroll
         for (int i = 0; i < kStep; ++i) mine[32 * i] = acc[from + i];
       }
@@ -150,33 +232,86 @@ __device__ __forceinline__ void write_results(const GemmProblem& p, const TokenT
 #pragma unroll 1
         for (int j = 0; j < kStep / 2; ++j) {
           const int i = 4 * (j >> 1) + (j & 1);
-          const int token = token_of(from + i);
+          const int token = results.token(from + i);
           if (token >= tile.count) continue;
           const float weight =
               p.row_weight != nullptr ? load(p.row_weight + tile.first + token) : 1.0f;
           const float low = swiglu_result(mine[32 * i], other[32 * i], p.limit, weight);
           const float high =
               swiglu_result(mine[32 * (i + 2)], other[32 * (i + 2)], p.limit, weight);
-          if (!is_finite(low) && fault < 0) fault = from + i;
-          if (!is_finite(high) && fault < 0) fault = from + i + 2;
-          store_pair(p, tile.first + token, column, low, high);
+          // (A step does not cross a word.)
+          faults.bits[from / 32] |= static_cast<std::uint32_t>(!is_finite(low)) << (from % 32 + i) |
+                                    static_cast<std::uint32_t>(!is_finite(high))
+                                        << (from % 32 + i + 2);
+          store_pair(p, tile.first + token, results.column, low, high);
         }
       }
     }
-  } else if (active) {
+  } else {
+    constexpr int kBatch = C::kEights < 4 ? kResults : 16;  // results of a lane: of up to 32 tokens
+    static_assert(kResults % kBatch == 0, "whole batches");
+    // Where a warpgroup has all sums of its rows, 128 bytes of a row of D are written at once: its warps' results meet in shared memory, at the places of the 128-byte swizzle.
+    constexpr bool kWide = C::WGK == 1 && C::CK == 1 && kBatch == 16;
+    if (kWide && p.d_eights_aligned) {
+      const int group = own >> 2;
+      const int in_group = static_cast<int>(threadIdx.x) & 127;
+      unsigned char* stage = reinterpret_cast<unsigned char*>(exchange) + group * 8192;
+      const int chunk = in_group & 7, row = in_group >> 3;
+      const bool inside = first_tile + 4 * group + (chunk >> 1) < d_tiles;
+      char* d = p.d + (tile.first + row) * p.d_stride +
+                2 * (group_column + (first_tile + 4 * group) * 16 + 8 * chunk);
+      const std::uint32_t from_address =
+          smem_address(stage) + row * 128 + ((chunk ^ (row & 7)) << 4);
+      const std::uint32_t to_address = smem_address(stage) + 2 * t * 128 +
+                                       (((2 * (own & 3) + (g >> 2)) ^ (2 * t)) << 4) + (g & 3) * 4;
+      // Two places in turn, so that one barrier is enough; after an odd number of batches it is the same one's turn again.
+      if constexpr (kResults / kBatch % 2 != 0) named_barrier(2 + group, 128);
 #pragma unroll
-    for (int e = 0; e < C::kEights; ++e) {
+      for (int from = 0; from < kResults; from += kBatch) {
+        const std::uint32_t place = (from / kBatch & 1) * 4096;
+        std::uint32_t pairs[kBatch / 2];
+        scale_results<C, kBatch>(results, active ? tile.count : 0, from, acc, pairs, faults);
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int token = 8 * (first_eight + e) + 2 * t + i;
-        if (token < tile.count)
-          store_pair(p, tile.first + token, column, acc[4 * e + i], acc[4 * e + 2 + i]);
+        for (int i = 0; i < kBatch / 2; ++i) {
+          // Token 2t + 1 is a row further, and its piece the other of two.
+          const std::uint32_t to = (i & 1) == 0 ? to_address : (to_address ^ 16u) + 128u;
+          store_shared_4(to + place + (i >> 1) * 1024, pairs[i]);
+        }
+        named_barrier(2 + group, 128);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int token = 2 * from + 16 * i;
+          const uint4 v = load_shared_16(from_address + place + i * 2048);
+          if (inside && token + row < tile.count)
+            *reinterpret_cast<uint4*>(d + token * p.d_stride) = v;
+        }
+      }
+    } else if (active) {
+#pragma unroll
+      for (int from = 0; from < kResults; from += kBatch) {
+        std::uint32_t pairs[kBatch / 2];
+        scale_results<C, kBatch>(results, tile.count, from, acc, pairs, faults);
+#pragma unroll
+        for (int i = 0; i < kBatch / 2; ++i) {
+          const int at = from + 4 * (i >> 1) + (i & 1);
+          const int token = results.token(at);
+          if (token >= tile.count) continue;
+          if (p.d_is_bf16 && p.d_pairs_aligned) {
+            *reinterpret_cast<std::uint32_t*>(p.d + (tile.first + token) * p.d_stride +
+                                              2 * results.column) = pairs[i];
+          } else {
+            store_pair(p, tile.first + token, results.column, acc[at], acc[at + 2]);
+          }
+        }
       }
     }
   }
-  if (fault >= 0)
-    report_result(p, tile.group, tile.first + token_of(fault), n + (fault >> 1 & 1),
-                  column + (fault >> 1 & 1));
+  if (active) {
+    faults.for_each([&](int i) {
+      report_result(p, tile.group, tile.first + results.token(i), results.n + (i >> 1 & 1),
+                    results.column + (i >> 1 & 1));
+    });
+  }
 }
 
 // The threads of the tokens decode 64 columns of NVFP4 rows to where a tensor load with the 128-byte swizzle would have put them.
@@ -266,8 +401,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   };
 
   if (warp >= 4 * C::kGroups) {
-    if constexpr (C::kUnequal)
-      asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+    if constexpr (C::kUnequal) asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
     if (warp == 4 * C::kGroups) {
       // ---- weights --------------------------------------------------------------------------------------------------
       if (lane == 0) {
@@ -286,10 +420,9 @@ __global__ void __launch_bounds__(C::kThreads, 1)
             for (int i = 0; i < C::kTiles; ++i) {
               const int tile =
                   min(d_tile + i % kBlockTiles, d_tiles - 1) + (i >= kBlockTiles ? d_tiles : 0);
-              bulk_load(
-                  w_ring + slot * C::kWStageBytes + i * C::kWTileBytes,
-                  w + (static_cast<std::int64_t>(tile) * chunks + chunk) * C::kWTileBytes,
-                  C::kWTileBytes, w_full + slot, policy);
+              bulk_load(w_ring + slot * C::kWStageBytes + i * C::kWTileBytes,
+                        w + (static_cast<std::int64_t>(tile) * chunks + chunk) * C::kWTileBytes,
+                        C::kWTileBytes, w_full + slot, policy);
             }
             if (++slot == C::kWStages) slot = 0, parity ^= 1u;
           }
@@ -339,8 +472,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     if constexpr (C::kCluster > 1) cluster_sync();
   } else {
     // ---- sums -----------------------------------------------------------------------------------------------------
-    if constexpr (C::kUnequal)
-      asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
+    if constexpr (C::kUnequal) asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
     const int warpgroup = warp >> 2;
     const int wgn = warpgroup % C::WGN, wgk = warpgroup / C::WGN;
     const int g = lane >> 2;
@@ -376,7 +508,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       constexpr int kLast = kUnits - 1;
       int used_slot = -1;  // of the unit before
       // Unit i of the warpgroup's in a chunk, in one set of registers.
-      const auto add_unit = [&](int i, int chunk, std::uint32_t(&set)[16]) {
+      const auto add_unit = [&](int i, int chunk, std::uint32_t (&set)[16]) {
         expand_unit(codes, scales, set);
         if (i == kLast) {
           __syncwarp();
@@ -432,19 +564,20 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       // ---- what becomes of them -----------------------------------------------------------------------------------
       const TokenTile tile = tile_of(job / shape.row_groups);
       const int in_group = static_cast<int>(threadIdx.x) & 127;
-      named_barrier(1,
-                    C::kConsumers);  // the exchange and the scales of the job before have been read
-      for (int i = static_cast<int>(threadIdx.x); i < C::BM; i += C::kConsumers) {
-        a_scale[i] =
-            p.a_global_scales == nullptr || i >= tile.count
-                ? 1.0f
-                : load(p.a_global_scales + (p.a_global_scale_per_row ? tile.first + i : 0));
+      // Without sums to exchange and scales to share each warpgroup is on its own, and may begin the next job while the others end this one.
+      constexpr bool kMeet = C::WGK > 1 || SWIGLU;
+      const bool scales_of_rows = p.a_global_scales != nullptr && p.a_global_scale_per_row;
+      const bool meet = kMeet || scales_of_rows;
+      if (meet) named_barrier(1, C::kConsumers);  // the job before has been read
+      if (scales_of_rows) {
+        for (int i = static_cast<int>(threadIdx.x); i < C::BM; i += C::kConsumers)
+          a_scale[i] = i < tile.count ? load(p.a_global_scales + tile.first + i) : 1.0f;
       }
       constexpr int kShare = C::BM / 2 / C::kShares;
       // Where the sum of warpgroup `from` for the part of `to` is.
       const auto place = [&](int to, int from) {
-        return exchange + ((to * (C::WGK - 1) + (from < to ? from : from - 1)) * C::WGN + wgn) *
-                              kShare * 128 +
+        return exchange +
+               ((to * (C::WGK - 1) + (from < to ? from : from - 1)) * C::WGN + wgn) * kShare * 128 +
                in_group;
       };
       if constexpr (C::WGK > 1) {
@@ -457,7 +590,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
           }
         }
       }
-      named_barrier(1, C::kConsumers);
+      if (meet) named_barrier(1, C::kConsumers);
       if constexpr (C::WGK > 1) {
 #pragma unroll
         for (int to = 0; to < C::kShares; ++to) {
@@ -467,8 +600,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
               float sum = to == 0 ? acc[i] : place(to, 0)[i * 128];
 #pragma unroll
               for (int from = 1; from < C::WGK; ++from)
-                sum = __fadd_rn(sum,
-                                from == to ? acc[to * kShare + i] : place(to, from)[i * 128]);
+                sum = __fadd_rn(sum, from == to ? acc[to * kShare + i] : place(to, from)[i * 128]);
               acc[i] = sum;
             }
           }
@@ -505,9 +637,10 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       if constexpr (SWIGLU && (C::WGK > 1 || C::CK > 1)) named_barrier(1, C::kConsumers);
       const int first_eight = (C::kShares > 1 ? wgk * (C::BM / 8 / C::kShares) : 0) +
                               (C::CK > 1 ? rank * C::kEights : 0);
-      write_results<C, SWIGLU>(p, tile, acc, a_scale,
-                               exchange + (C::kShares > 1 ? wgk * (C::kStepBytes / C::kShares / 4) : 0),
-                               first_tile_of(job), d_tiles, own, active, first_eight);
+      write_results<C, SWIGLU>(
+          p, tile, acc, a_scale,
+          exchange + (C::kShares > 1 ? wgk * (C::kStepBytes / C::kShares / 4) : 0),
+          first_tile_of(job), d_tiles, own, active, first_eight);
     }
     if constexpr (C::kCluster > 1 && C::CK == 1) cluster_sync();
   }
