@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// The matrix products with the warpgroup tensor cores of Hopper, with prepared weights: from 16 tokens to as many as there are.
+// The matrix products with the warpgroup tensor cores of Hopper, with prepared weights: from some tens of tokens to as many as there are.
 //
-// Few tokens are bound by memory, many by the tensor cores; in between by what an SM can do in the time in which its weights arrive. W is the 64-row operand and comes from registers: each warp decodes its 16 rows of a unit
-// of 64 columns while the tensor cores work on the other warpgroup's unit, so that decoded weights never pass through shared memory. Tokens are the other operand, in shared memory with the 128-byte swizzle.
+// W is the 64-row operand and comes from registers: each warp decodes its 16 rows of a unit of 64 columns while the tensor cores work on another unit, the other warpgroup's or, with two sets of registers, its own one before;
+// decoded weights never pass through shared memory. Tokens are the other operand, in shared memory with the 128-byte swizzle.
 //
-//   a thread block     64 WGN rows of W, BM tokens; WGK warpgroups share each row in turn (units of K round robin), and their sums are added in their order
-//   a cluster          CN thread blocks with different rows and the same tokens, which each loads a part of and multicasts; or CK thread blocks with the same rows and tokens that cut K into CK contiguous parts, whose sums are
-//                      added in order through distributed shared memory
+//   a thread block     64 WGN rows of W, BM tokens; WGK warpgroups share each row in turn (units of K round robin), and their sums are added in their order, each warpgroup those of its share of the tokens
+//   a cluster          CK thread blocks with the same rows and tokens that cut K into CK contiguous parts, whose sums are added in order through distributed shared memory; or CN thread blocks with different rows and the same
+//                      tokens, which each loads a part of and multicasts
 //   two more warps     one fills the ring of weights (256 columns), one the ring of tokens (64 columns)
 //
-// Measured on an H100 80GB HBM3 (run-bench, commit e4f24d5c9edf), w13 6144x7168: M = 64 20.5 us, M = 1024 147 us (0.92 of the speed of cuBLASLt's BF16 product), M = 8192 1077 us (0.98); o_b 7168x16384, M = 1024: 370 us.
+// What was measured on an H100 80GB HBM3, and what follows:
+//   - An operand from registers costs the tensor cores much the same for 32 tokens as for 64, and more than half of what 128 cost, which nearly fill them. So tiles below 128 tokens are for fewer tokens alone, and few of them are
+//     better off with gemm_decode.cuh.
+//   - 256 tokens take nearly twice as long as 128: they save what a job costs, and loads. Three warpgroups (192 rows) fill waves that 128 rows do not.
+//   - The second set of registers pays for 64 tokens and 128 rows, for three warpgroups, and where K is cut. Elsewhere it was no faster: the other warpgroup fills the gap.
+//   - Multicast gains nothing: an SM gets tokens from L2 faster than from the multicasts of others. No configuration of gemm_plan.hpp has CN above 1.
+// gemm_plan.cpp chooses by these times. Whole products: the table in README.md, from run-bench.
 //
-// The order of a sum depends on WGK and CK alone, never on the number of tokens.
+// The order of a sum depends on WGK and CK alone, never on the number of tokens, BM, WGN or the sets of registers.
 #pragma once
 #include <cuda.h>
 #include <cute/arch/mma_sm90_gmma.hpp>
@@ -24,8 +30,8 @@
 
 namespace nvfp4j {
 
-template <int BM_, int WGN_, int WGK_, int CN_, int CK_, int A_STAGES_, int W_STAGES_,
-          bool NVFP4_ = false, int SETS_ = 1>
+template <int BM_, int WGN_, int WGK_, int CN_, int CK_, int A_STAGES_, int W_STAGES_, int SETS_,
+          bool NVFP4_ = false>
 struct WgmmaConfig {
   static constexpr bool kNvfp4 = NVFP4_;
   static constexpr int kTokenThreads = 96;  // that decode NVFP4 tokens
