@@ -97,8 +97,8 @@ void check_plan(const CudaDeviceProperties& device, const GemmArgs& args, const 
     const WgmmaShape& s = kWgmmaShapes[p.config];
     CHECK_EQ(p.token_tile, s.bm);
     CHECK(s.ck <= chunks);
+    if (nvfp4 || grouped) CHECK(p.config < kWgmmaBasicConfigs);
     if (args.batch_invariant || nvfp4 || grouped) {
-      CHECK(p.config < kWgmmaBasicConfigs);
       CHECK_EQ(s.wgk, 1);
       CHECK_EQ(s.ck, 1);
     }
@@ -122,18 +122,18 @@ std::pair<int, int> chosen(const GemmPlan& p) { return {static_cast<int>(p.kerne
 }  // namespace
 
 TEST(gemm_kernels_by_shape) {
-  constexpr std::int64_t kM[] = {1, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 1024, 65536};
+  constexpr std::int64_t kM[] = {1, 8, 9, 16, 33, 64, 65, 128, 129, 256, 512, 1024, 8192};
   struct Row {
     std::int64_t n, k;
     int config[13];  // the first four of decode, the others of wgmma
   };
   constexpr Row kRows[] = {
-      {6144, 7168, {1, 2, 5, 5, 4, 4, 9, 9, 10, 10, 11, 11, 13}},
-      {7168, 3072, {1, 2, 5, 5, 4, 4, 7, 7, 10, 10, 11, 13, 13}},
-      {1536, 7168, {0, 0, 4, 4, 5, 5, 8, 8, 10, 10, 12, 11, 13}},
-      {65536, 1536, {3, 3, 6, 6, 4, 4, 7, 7, 10, 10, 13, 13, 13}},
-      {7168, 16384, {1, 2, 5, 5, 6, 6, 9, 9, 10, 10, 11, 13, 13}},
-      {4096, 4096, {1, 1, 4, 4, 5, 5, 8, 8, 10, 10, 12, 13, 13}},
+      {6144, 7168, {1, 2, 5, 5, 8, 8, 9, 9, 13, 13, 4, 2, 3}},
+      {7168, 3072, {1, 2, 5, 5, 5, 5, 9, 9, 2, 2, 3, 3, 3}},
+      {1536, 7168, {0, 0, 4, 4, 7, 7, 11, 11, 10, 10, 9, 13, 3}},
+      {65536, 1536, {3, 3, 6, 6, 1, 1, 2, 2, 3, 3, 3, 3, 3}},
+      {7168, 16384, {1, 2, 5, 5, 8, 8, 12, 12, 2, 2, 3, 3, 3}},
+      {4096, 4096, {1, 1, 4, 4, 6, 6, 10, 10, 9, 9, 2, 3, 3}},
   };
   for (const Row& row : kRows) {
     for (int i = 0; i < 13; ++i) {
@@ -152,14 +152,18 @@ TEST(gemm_kernels_by_shape) {
       CHECK(chosen(plan(packed)) == chosen(p));
     }
   }
-  // K that cannot be cut, and rows of one expert on average.
-  CHECK(chosen(plan(product(1, 4096, 256))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
+  // K that cannot be cut, a batch, and rows of one expert on average.
+  CHECK(chosen(plan(product(1, 4096, 256))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 5));
   CHECK(chosen(plan(product(300, 4096, 256))) ==
-        std::pair(static_cast<int>(GemmKernel::kWgmma), 3));
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 2));
+  CHECK(chosen(plan(product(64, 512, 1024, NVFP4J_OP_BATCHED_GEMM, 128))) ==
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 1));
   CHECK(chosen(plan(product(1024, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
         std::pair(static_cast<int>(GemmKernel::kDecode), 2));
-  CHECK(chosen(plan(product(8192, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
+  CHECK(chosen(plan(product(24 * 256, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
         std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
+  CHECK(chosen(plan(product(8192, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 1));
   CHECK(chosen(plan(product(8192, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 64))) ==
         std::pair(static_cast<int>(GemmKernel::kWgmma), 2));
 }
@@ -214,8 +218,8 @@ TEST(gemm_generic_takes_the_rest) {
   const auto groups = [](std::int64_t m, std::int64_t count) {
     return product(m, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, count);
   };
-  CHECK(chosen(plan(groups(32 * 512, 512))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
-  CHECK(chosen(plan(groups(32 * 512 + 1, 512))) ==
+  CHECK(chosen(plan(groups(24 * 512, 512))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
+  CHECK(chosen(plan(groups(24 * 512 + 1, 512))) ==
         std::pair(static_cast<int>(GemmKernel::kWgmma), 1));
   CHECK(chosen(plan(groups(4000, 900))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 1));
   CHECK(chosen(plan(groups(16000, 900))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 3));
@@ -267,13 +271,46 @@ TEST(gemm_batch_invariance_is_one_order_for_every_m) {
         const GemmPlan p = plan(args);
         check_plan(kH100, args, p);
         CHECK_EQ(static_cast<int>(p.kernel), static_cast<int>(GemmKernel::kWgmma));
-        CHECK(p.config < kWgmmaBasicConfigs);
         CHECK(contains(p.reason, "batch_invariant"));
         const char* refusal = refusal_of(args, NVFP4J_GEMM_PATH_DECODE);
         CHECK(contains(refusal, "path is DECODE"));
         if (k >= 512 && m < 1000) CHECK(contains(refusal, "batch_invariant is 1"));
         args.path = NVFP4J_GEMM_PATH_WGMMA;
         CHECK(chosen(plan(args)) == chosen(p));
+      }
+    }
+  }
+}
+
+// What is true of every good choice for one matrix or a batch of them.
+TEST(gemm_wgmma_choices_are_sensible) {
+  for (std::int64_t m = 33; m <= 1 << 17; m += 1 + m / 7) {
+    for (const std::int64_t n : {512, 1024, 1536, 2112, 4096, 6144, 7168, 24576, 65536, 129280}) {
+      for (const std::int64_t k : {256, 512, 1536, 4096, 7168, 18432}) {
+        for (const std::int64_t groups : {1, 8, 16}) {
+          GemmArgs args =
+              product(m, n, k, groups > 1 ? NVFP4J_OP_BATCHED_GEMM : NVFP4J_OP_GEMM, groups);
+          args.path = NVFP4J_GEMM_PATH_WGMMA;
+          const GemmPlan p = plan(args);
+          check_plan(kH100, args, p);
+          const WgmmaShape& s = kWgmmaShapes[p.config];
+          // No more tokens than there are, but for the last tile.
+          CHECK(m > 128 || s.bm <= 128);
+          // Thread blocks that would idle take part, where K is worth cutting.
+          const std::int64_t blocks =
+              ceil_div(n, 64 * s.wgn * s.cn) * ceil_div(m, s.bm) * groups * s.cn * s.ck;
+          if (k >= 4096 && n * groups >= 1024) CHECK(blocks >= 132 / 3);
+          // Many waves take the largest tiles, which pay least for what a job costs.
+          if (ceil_div(n, 128) * (m / 256) * groups >= 16 * 132) CHECK(s.bm * s.wgn >= 256);
+          // NVFP4 tokens know four of the configurations.
+          GemmArgs nvfp4 = args;
+          nvfp4.a.kind = NVFP4J_GEMM_A_NVFP4;
+          check_plan(kH100, nvfp4, plan(nvfp4));
+          // SwiGLU has the same kernels.
+          GemmArgs swiglu = args;
+          swiglu.swiglu = groups == 1;
+          CHECK(chosen(plan(swiglu)) == chosen(p));
+        }
       }
     }
   }
