@@ -73,7 +73,6 @@ void check_plan(const CudaDeviceProperties& device, const GemmArgs& args, const 
     return;
   }
   CHECK(device.major == 9 && device.minor == 0);
-  CHECK_EQ(args.w.layout, NVFP4J_SCALE_LAYOUT_PREPARED);
   CHECK(prepared::is_tiled(args.n, args.k));
   CHECK(p.config >= 0);
   std::int64_t row_blocks;
@@ -85,13 +84,17 @@ void check_plan(const CudaDeviceProperties& device, const GemmArgs& args, const 
     if (p.config < 0 || p.config >= kDecodeConfigs) return;
     const DecodeShape& s = kDecodeShapes[p.config];
     CHECK_EQ(p.token_tile, 8 * s.nt);
-    CHECK(s.wk <= chunks);
-    // A thread block with one tile of W has no place for gate and up, and is not made for groups.
-    CHECK(s.wn % 2 == 0 || (!args.swiglu && !grouped));
-    row_blocks = ceil_div(args.n / (args.swiglu ? 32 : 16), s.wn / (args.swiglu ? 2 : 1));
+    // The rings of all warps are full at first, or they would wait for each other.
+    CHECK(s.ck * s.wk * s.stages <= chunks);
+    // Gate and up come in pairs of tiles; groups have kernels of their own.
+    CHECK(s.wn % 2 == 0 || !args.swiglu);
+    CHECK(!grouped || takes_groups(s));
+    CHECK(s.ck == 1 || args.m <= p.token_tile);
+    row_blocks = ceil_div(args.n / (args.swiglu ? 32 : 16), s.wn / (args.swiglu ? 2 : 1)) * s.ck;
     step = 2 * device.sm_count;
   } else {
     CHECK(contains(p.reason, "wgmma: gemm_wgmma_sm90"));
+    CHECK_EQ(args.w.layout, NVFP4J_SCALE_LAYOUT_PREPARED);
     CHECK(p.config < kWgmmaConfigs);
     if (p.config < 0 || p.config >= kWgmmaConfigs) return;
     const WgmmaShape& s = kWgmmaShapes[p.config];
@@ -128,12 +131,12 @@ TEST(gemm_kernels_by_shape) {
     int config[13];  // the first four of decode, the others of wgmma
   };
   constexpr Row kRows[] = {
-      {6144, 7168, {1, 2, 5, 5, 8, 8, 9, 9, 13, 13, 4, 2, 3}},
-      {7168, 3072, {1, 2, 5, 5, 5, 5, 9, 9, 2, 2, 3, 3, 3}},
-      {1536, 7168, {0, 0, 4, 4, 7, 7, 11, 11, 10, 10, 9, 13, 3}},
-      {65536, 1536, {3, 3, 6, 6, 1, 1, 2, 2, 3, 3, 3, 3, 3}},
-      {7168, 16384, {1, 2, 5, 5, 8, 8, 12, 12, 2, 2, 3, 3, 3}},
-      {4096, 4096, {1, 1, 4, 4, 6, 6, 10, 10, 9, 9, 2, 3, 3}},
+      {6144, 7168, {0, 6, 9, 9, 8, 8, 9, 9, 13, 13, 4, 2, 3}},
+      {7168, 3072, {1, 7, 10, 10, 5, 5, 9, 9, 2, 2, 3, 3, 3}},
+      {1536, 7168, {3, 3, 12, 12, 7, 7, 11, 11, 10, 10, 9, 13, 3}},
+      {65536, 1536, {4, 4, 11, 11, 1, 1, 2, 2, 3, 3, 3, 3, 3}},
+      {7168, 16384, {7, 7, 10, 10, 8, 8, 12, 12, 2, 2, 3, 3, 3}},
+      {4096, 4096, {5, 2, 13, 13, 6, 6, 10, 10, 9, 9, 2, 3, 3}},
   };
   for (const Row& row : kRows) {
     for (int i = 0; i < 13; ++i) {
@@ -152,14 +155,23 @@ TEST(gemm_kernels_by_shape) {
       CHECK(chosen(plan(packed)) == chosen(p));
     }
   }
+  // Up to 32 tokens.
+  CHECK(chosen(plan(product(32, 6144, 7168))) ==
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 14));
+  CHECK(chosen(plan(product(32, 7168, 3072))) ==
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 15));
+  CHECK(chosen(plan(product(17, 4096, 4096))) ==
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 16));
+  CHECK(chosen(plan(product(17, 1536, 7168))) ==
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 17));
   // K that cannot be cut, a batch, and rows of one expert on average.
-  CHECK(chosen(plan(product(1, 4096, 256))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 5));
+  CHECK(chosen(plan(product(1, 4096, 256))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 15));
   CHECK(chosen(plan(product(300, 4096, 256))) ==
         std::pair(static_cast<int>(GemmKernel::kWgmma), 2));
   CHECK(chosen(plan(product(64, 512, 1024, NVFP4J_OP_BATCHED_GEMM, 128))) ==
         std::pair(static_cast<int>(GemmKernel::kWgmma), 1));
   CHECK(chosen(plan(product(1024, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
-        std::pair(static_cast<int>(GemmKernel::kDecode), 2));
+        std::pair(static_cast<int>(GemmKernel::kDecode), 5));
   CHECK(chosen(plan(product(24 * 256, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
         std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
   CHECK(chosen(plan(product(8192, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
@@ -194,7 +206,12 @@ TEST(gemm_generic_takes_the_rest) {
       is_generic(product(m, 4096, 4096), "not compute capability 9.0", true, device);
     GemmArgs args = product(m, 4096, 4096);
     args.w.layout = NVFP4J_SCALE_LAYOUT_LINEAR;
+    args.w.scales = address<std::uint8_t>(0x208);
     is_generic(args, "w is not prepared");
+    args.w.scales = address<std::uint8_t>(0x600);
+    CHECK(plan(args).kernel == (m <= 16 ? GemmKernel::kDecode : GemmKernel::kGeneric));
+    args.batch_invariant = true;
+    CHECK(plan(args).kernel == GemmKernel::kGeneric);
     is_generic(product(m, 4104, 4096), "n is no multiple of 16");
     is_generic(product(m, 4096, 4096 + 128), "k none of 256");
     args = product(m, 4096, 4096);
@@ -386,8 +403,8 @@ TEST(gemm_forced_paths) {
   CHECK(refusal_of(product(1, 4096, 256), NVFP4J_GEMM_PATH_WGMMA) == nullptr);
   CHECK(refusal_of(product(1, 4096, 512), NVFP4J_GEMM_PATH_DECODE) == nullptr);
   for (const int path : {NVFP4J_GEMM_PATH_DECODE, NVFP4J_GEMM_PATH_WGMMA}) {
-    for (const char* part : {"compute capability 9.0", "prepared weights", "n a multiple of 16",
-                             "swiglu of 32", "k of 256", "multiples of 16 bytes", "1024 tiles"})
+    for (const char* part : {"compute capability 9.0", "n a multiple of 16", "swiglu of 32",
+                             "k of 256", "weights", "multiples of 16 bytes", "1024 tiles"})
       CHECK(contains(refusal_of(product(1, 8, 16), path), part));
   }
 }

@@ -17,7 +17,8 @@ struct Variant {
   int d_dtype;
   int path;
   bool batch_invariant;
-  int wgmma = -1;  // the configuration of wgmma that the call has instead of the plan's
+  int wgmma = -1;   // the configuration of wgmma that the call has instead of the plan's
+  int decode = -1;  // or of decode
 };
 
 // What the data makes a product report.
@@ -67,6 +68,10 @@ inline GemmArgs arguments(const Operands& o, const Variant& v) {
 }
 
 inline GemmPlan plan_of(const Gpu& gpu, const GemmArgs& args, const Variant& v) {
+  if (v.decode >= 0) {
+    return {GemmKernel::kDecode, v.decode, 8 * kDecodeShapes[v.decode].nt,
+            "decode: as the test asks", nullptr};
+  }
   if (v.wgmma < 0) return plan_gemm(gpu.properties, args);
   return {GemmKernel::kWgmma, v.wgmma, kWgmmaShapes[v.wgmma].bm, "wgmma: as the test asks",
           nullptr};
@@ -77,6 +82,7 @@ inline std::string kernel_name(const GemmPlan& plan, const GemmArgs& args) {
   return std::string(kNames[static_cast<int>(plan.kernel)]) + " " + std::to_string(plan.config) +
          ", " + std::to_string(plan.token_tile) + " tokens" +
          (args.a.kind == NVFP4J_GEMM_A_NVFP4 ? ", nvfp4" : "") +
+         (args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR ? ", linear" : "") +
          (args.op == NVFP4J_OP_GROUPED_GEMM ? ", grouped" : "") + (args.swiglu ? ", swiglu" : "");
 }
 
@@ -84,7 +90,8 @@ inline std::string name_of(const Operands& o, const Variant& v) {
   char text[100];
   std::snprintf(text, sizeof text, " A %d W %d D %d %s%s", v.a_kind, v.w_layout, v.d_dtype,
                 kPathNames[v.path], v.batch_invariant ? " batch invariant" : "");
-  return o.p.name() + text + (v.wgmma < 0 ? "" : " configuration " + std::to_string(v.wgmma));
+  const int config = v.decode >= 0 ? v.decode : v.wgmma;
+  return o.p.name() + text + (config < 0 ? "" : " configuration " + std::to_string(config));
 }
 
 inline void check_report(Gpu& gpu, const Operands& o, const Fault& fault, const std::string& name) {

@@ -267,45 +267,78 @@ void test_batch_invariance(Gpu& gpu, std::mt19937& g, bool quick) {
   }
 }
 
-// Each configuration of decode: the shape that gets it on 132 SMs.
-struct Target {
-  int path;
-  int config;
-  std::int64_t m, n, k;
-  bool nvfp4;    // known to NVFP4 A
-  bool grouped;  // and to groups
-};
-constexpr Target kTargets[] = {{NVFP4J_GEMM_PATH_DECODE, 0, 3, 64, 2048, true, false},
-                               {NVFP4J_GEMM_PATH_DECODE, 1, 3, 64, 1024, true, false},
-                               {NVFP4J_GEMM_PATH_DECODE, 2, 8, 4352, 1024, true, true},
-                               {NVFP4J_GEMM_PATH_DECODE, 3, 8, 64, 512, true, true},
-                               {NVFP4J_GEMM_PATH_DECODE, 4, 12, 64, 1024, true, true},
-                               {NVFP4J_GEMM_PATH_DECODE, 5, 12, 4352, 1024, true, true},
-                               {NVFP4J_GEMM_PATH_DECODE, 6, 12, 64, 512, true, true}};
+// A call of one configuration of decode.
+Variant decode_variant(int config, const Problem& p, bool nvfp4, bool linear, bool f32) {
+  const int a_kind = p.bf16  ? NVFP4J_GEMM_A_BF16
+                     : nvfp4 ? NVFP4J_GEMM_A_NVFP4
+                             : NVFP4J_GEMM_A_PACKED;
+  return {a_kind,
+          linear ? NVFP4J_SCALE_LAYOUT_LINEAR : NVFP4J_SCALE_LAYOUT_PREPARED,
+          f32 ? NVFP4J_DTYPE_F32 : NVFP4J_DTYPE_BF16,
+          NVFP4J_GEMM_PATH_DECODE,
+          false,
+          -1,
+          config};
+}
 
-void test_kernels(Gpu& gpu, std::mt19937& g, bool quick) {
-  for (const Target& t : kTargets) {
-    if (quick && t.n * t.k > 16 << 20) continue;  // the two largest weights
-    for (int how = 0; how < 8; ++how) {
-      const bool swiglu = (how & 1) != 0, grouped = (how & 2) != 0, nvfp4 = (how & 4) != 0;
-      if ((grouped && !t.grouped) || (nvfp4 && !t.nvfp4)) continue;
-      // A thread block with one tile of W has no place for gate and up.
-      if (swiglu && t.path == NVFP4J_GEMM_PATH_DECODE && t.config == 0) continue;
-      Problem p =
-          shaped(grouped ? NVFP4J_OP_GROUPED_GEMM : NVFP4J_OP_GEMM, 1, t.m, t.n, t.k, swiglu);
-      p.bf16 = !nvfp4;
-      p.scale_per_row = true;
-      if (grouped) p.offsets = {1, static_cast<std::int32_t>(t.m)};
-      const Variant v = {nvfp4 ? NVFP4J_GEMM_A_NVFP4 : NVFP4J_GEMM_A_BF16,
-                         NVFP4J_SCALE_LAYOUT_PREPARED, NVFP4J_DTYPE_BF16, t.path, false};
-      Operands o(g, p);
-      const GemmArgs args = arguments(o, v);
-      const GemmPlan plan = plan_gemm(gpu.properties, args);
-      if (plan.refusal != nullptr) continue;
-      if (gpu.properties.sm_count == 132)
-        check(plan.config == t.config, name_of(o, v) + " gets " + kernel_name(plan, args));
-      o.upload(gpu);
-      run(gpu, o, Expected(o), v);
+// Each kernel of decode, with rows of W that fill no thread block and K that its warps and clusters cannot share evenly; then with faults that one thread sees, all of which must be reported.
+void test_decode_kernel(Gpu& gpu, std::mt19937& g, int config, bool swiglu, bool grouped,
+                        bool nvfp4, bool linear) {
+  const DecodeShape& s = kDecodeShapes[config];
+  const int tokens = 8 * s.nt;
+  for (const int fewer : {0, 3, tokens - 1}) {
+    const std::int64_t m = tokens - fewer;
+    Problem p = shaped(grouped ? NVFP4J_OP_GROUPED_GEMM : NVFP4J_OP_GEMM, grouped ? 3 : 1,
+                       grouped ? 2 * tokens + m : m, 224 + 32 * s.wn,
+                       256 * (s.ck * s.wk * s.stages + 1), swiglu);
+    p.scale_per_row = fewer != 3;
+    p.weighted = swiglu && fewer == 0;
+    if (grouped) p.offsets = {1, 1 + tokens / 2, 1 + tokens / 2, static_cast<std::int32_t>(p.m)};
+    Operands o(g, p);
+    o.upload(gpu);
+    const Expected expected(o);
+    for (const bool f32 : {false, true}) {
+      if (f32 && swiglu) continue;
+      run(gpu, o, expected, decode_variant(config, p, nvfp4, linear, f32));
+    }
+    if (fewer != 0) continue;
+    o.a_gs[grouped ? 2 : 0] = std::numeric_limits<float>::infinity();
+    o.a_scales[(grouped ? 3 : 1) * (p.k / 16) + 3] = 0x7F;
+    o.upload(gpu);
+    Fault fault;
+    fault.causes = 1ull << NVFP4J_CAUSE_NON_FINITE_RESULT;
+    if (nvfp4) fault.causes |= 1ull << NVFP4J_CAUSE_BAD_BLOCK_SCALE;
+    fault.first_cause = -2;
+    fault.row = fault.column = -2;
+    run(gpu, o, Expected(o), decode_variant(config, p, nvfp4, linear, false), fault);
+  }
+}
+
+// More jobs than thread blocks at a time, and several tiles of tokens.
+void test_decode_jobs(Gpu& gpu, std::mt19937& g, int config, bool swiglu, bool nvfp4, bool linear) {
+  const DecodeShape& s = kDecodeShapes[config];
+  if (s.ck > 1) return;
+  for (const bool wide : {false, true}) {
+    Problem p = shaped(NVFP4J_OP_GEMM, 1, wide ? 8 * s.nt : 40 * s.nt + 3,
+                       wide ? 16 * s.wn * (2 * gpu.properties.sm_count + 3) : 32 * s.wn,
+                       256 * s.wk * s.stages, swiglu);
+    p.bf16 = !nvfp4;
+    Operands o(g, p);
+    o.upload(gpu);
+    run(gpu, o, Expected(o), decode_variant(config, p, nvfp4, linear, false));
+  }
+}
+
+void test_decode(Gpu& gpu, std::mt19937& g, bool quick) {
+  if (gpu.properties.major != 9 || gpu.properties.minor != 0) return;
+  for (int config = 0; config < kDecodeConfigs; ++config) {
+    const DecodeShape& s = kDecodeShapes[config];
+    for (int how = 0; how < 16; ++how) {
+      const bool swiglu = (how & 1) != 0, grouped = (how & 2) != 0, nvfp4 = (how & 4) != 0,
+                 linear = (how & 8) != 0;
+      if ((swiglu && s.wn % 2 != 0) || (grouped && !takes_groups(s))) continue;
+      test_decode_kernel(gpu, g, config, swiglu, grouped, nvfp4, linear);
+      if (!grouped && !(quick && swiglu)) test_decode_jobs(gpu, g, config, swiglu, nvfp4, linear);
     }
   }
 }
@@ -465,7 +498,7 @@ int main(int argc, char** argv) {
     test_grouped(gpu, g);
     test_batched(gpu, g);
   }
-  test_kernels(gpu, g, quick);
+  test_decode(gpu, g, quick);
   test_wgmma(gpu, g, quick);
   test_bad_offsets(gpu, g, quick);
   test_faults(gpu, g, quick);

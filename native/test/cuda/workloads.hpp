@@ -344,7 +344,8 @@ inline Workload gemm_workload(std::mt19937& g, std::int32_t op, std::int64_t gro
   const Memory weight = random_memory(g, NVFP4J_DTYPE_F32, rows);
   // Rows of nobody's stay as they are, on both sides.
   const Memory d = std::make_shared<Twin>(rows * stride * element_bytes(dtype));
-  const nvfp4j_gemm_options options = fixture::gemm_options(swiglu);
+  nvfp4j_gemm_options options = fixture::gemm_options(swiglu);
+  options.weights_settled = static_cast<std::int32_t>(g() % 2);  // as they are here
   return {"product " + std::to_string(op) + " of " + std::to_string(groups) + " groups, A " +
               std::to_string(a_kind) + " W " + std::to_string(w_layout) + " D " +
               std::to_string(dtype) + (swiglu ? " swiglu" : "") + shape_name(rows, width) + " x" +

@@ -47,10 +47,11 @@ std::int64_t rows_of_group(const GemmArgs& args) {
   return args.op == NVFP4J_OP_GROUPED_GEMM ? ceil_div(args.m, args.groups) : args.m;
 }
 
-// Every warp has enough of K, and gate and up come in pairs.
+// Every warp has enough of K, gate and up come in pairs, and clusters are for one tile of tokens.
 bool decode_fits(const DecodeShape& s, const GemmArgs& args) {
   const std::int64_t slots = args.k / kDecodeColumns / s.ck;
   return slots >= s.wk * s.stages && (!args.swiglu || s.wn % 2 == 0) &&
+         (s.ck == 1 || args.m <= 8 * s.nt) &&
          (args.op != NVFP4J_OP_GROUPED_GEMM || takes_groups(s));
 }
 
@@ -113,6 +114,10 @@ constexpr WgmmaCost kWgmmaCosts[kWgmmaConfigs] = {
     {4.9, 0.160},  // 11: and in 4
     {6.0, 0.322},  // 12: 128 tokens, 128 rows, K in 2 parts
     {5.9, 0.490},  // 13: 128 tokens, 192 rows, K in 2 parts
+    {3.3, 0.199},  // 14: 32 tokens, 128 rows, K in 2 parts
+    {1.0, 0.131},  // 15: 32 tokens, 64 rows
+    {2.7, 0.115},  // 16: the same, K in 2 parts
+    {2.4, 0.115},  // 17: and in 4
 };
 
 // How many clusters work at a time. Of four thread blocks not every fourth of the SMs has one: a GPC's SMs are no multiple of four.

@@ -71,8 +71,12 @@ struct WgmmaShape {
   X(10, 128, 1, 2, 1, 2, 8, 3, 2)    \
   X(11, 128, 1, 2, 1, 4, 8, 3, 2)    \
   X(12, 128, 2, 1, 1, 2, 6, 3, 2)    \
-  X(13, 128, 3, 1, 1, 2, 4, 2, 2)
-inline constexpr int kWgmmaConfigs = 14;
+  X(13, 128, 3, 1, 1, 2, 4, 2, 2)    \
+  X(14, 32, 2, 1, 1, 2, 16, 3, 1)    \
+  X(15, 32, 1, 2, 1, 1, 16, 4, 1)    \
+  X(16, 32, 1, 2, 1, 2, 16, 4, 2)    \
+  X(17, 32, 1, 2, 1, 4, 16, 4, 1)
+inline constexpr int kWgmmaConfigs = 18;
 inline constexpr int kWgmmaBasicConfigs = 4;
 inline constexpr WgmmaShape kWgmmaShapes[kWgmmaConfigs] = {
 #define NVFP4J_SHAPE(i, bm, wgn, wgk, cn, ck, a, w, sets) {bm, wgn, wgk, cn, ck},

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#if NVFP4J_WITH_CUDA
 #include "ops/gemm/gemm_tensor_map.hpp"
 
 #include <cudaTypedefs.h>
@@ -59,3 +60,5 @@ bool map_linear_weights(const GemmArgs& args, int box_rows, CUtensorMap* codes,
 }
 
 }  // namespace nvfp4j
+
+#endif
