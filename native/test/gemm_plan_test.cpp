@@ -172,6 +172,8 @@ TEST(gemm_kernels_by_shape) {
         std::pair(static_cast<int>(GemmKernel::kWgmma), 1));
   CHECK(chosen(plan(product(1024, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
         std::pair(static_cast<int>(GemmKernel::kDecode), 5));
+  CHECK(chosen(plan(product(1024, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, 256))) ==
+        std::pair(static_cast<int>(GemmKernel::kDecode), 0));
   CHECK(chosen(plan(product(24 * 256, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
         std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
   CHECK(chosen(plan(product(8192, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==

@@ -20,9 +20,11 @@ DecodeKernel decode_kernel_of(const GemmVariant& v) {
   using N =
       DecodeConfig<WN, WK, CK, NT, LINEAR ? 1 : STAGES, PIECES, LINEAR ? 1 : BLOCKS, true, LINEAR>;
   if constexpr (takes_groups({WN, WK, CK, NT, STAGES, PIECES, BLOCKS})) {
-    if (v.grouped && v.swiglu)
-      return v.nvfp4 ? decode_kernel_of<N, true, true>() : decode_kernel_of<B, true, true>();
-    if (v.grouped)
+    if constexpr (WN % 2 == 0) {
+      if (v.grouped && v.swiglu)
+        return v.nvfp4 ? decode_kernel_of<N, true, true>() : decode_kernel_of<B, true, true>();
+    }
+    if (v.grouped && !v.swiglu)
       return v.nvfp4 ? decode_kernel_of<N, true, false>() : decode_kernel_of<B, true, false>();
   }
   if constexpr (WN % 2 == 0) {

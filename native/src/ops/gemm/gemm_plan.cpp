@@ -79,11 +79,8 @@ int decode_config(const GemmArgs& args, int sm_count, int eights) {
   for (int i = 0; i < kDecodeConfigs; ++i) {
     const DecodeShape& s = kDecodeShapes[i];
     if (s.nt != eights || !decode_fits(s, args)) continue;
-    // How many tiles the groups' rows make only the device knows: the smallest jobs, which end at about the same time.
-    if (args.op == NVFP4J_OP_GROUPED_GEMM) {
-      if (best < 0 || s.wn < kDecodeShapes[best].wn) best = i;
-      continue;
-    }
+    // How many tiles the groups' rows make only the device knows: the first, with small jobs that end at about the same time.
+    if (args.op == NVFP4J_OP_GROUPED_GEMM) return i;
     const double cost = decode_cost(s, args, sm_count);
     if (best < 0 || cost < least) {
       least = cost;

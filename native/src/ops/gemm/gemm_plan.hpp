@@ -40,9 +40,9 @@ inline constexpr DecodeShape kDecodeShapes[kDecodeConfigs] = {
     NVFP4J_GEMM_DECODE_CONFIGS(NVFP4J_SHAPE)
 #undef NVFP4J_SHAPE
 };
-/// Those with kernels for rows that are sorted by group: eight warps, and registers to spare.
+/// Those with kernels for rows that are sorted by group: twelve warps at most, and registers to spare.
 constexpr bool takes_groups(const DecodeShape& s) {
-  return s.wn * s.wk == 8 && s.wn % 2 == 0 && s.ck == 1;
+  return s.wn > 1 && s.wn * s.wk <= 12 && s.ck == 1;
 }
 /// Columns of W that a warp takes at a time.
 inline constexpr int kDecodeColumns = 256;
