@@ -44,6 +44,23 @@ __device__ __forceinline__ void tensor_load(void* smem, const void* map, int x, 
       "l"(map), "r"(x), "r"(y), "r"(smem_address(bar))
       : "memory");
 }
+// Of a three-dimensional one.
+__device__ __forceinline__ void tensor_load_3d(void* smem, const void* map, int x, int y, int z,
+                                               std::uint64_t* bar) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, "
+      "%3, %4}], [%5];" ::"r"(smem_address(smem)),
+      "l"(map), "r"(x), "r"(y), "r"(z), "r"(smem_address(bar))
+      : "memory");
+}
+__device__ __forceinline__ void tensor_load_3d(void* smem, const void* map, int x, int y, int z,
+                                               std::uint64_t* bar, std::uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(smem_address(smem)),
+      "l"(map), "r"(x), "r"(y), "r"(z), "r"(smem_address(bar)), "l"(policy)
+      : "memory");
+}
 // To the same place in every thread block of `mask`, each of whose barriers gets the bytes.
 __device__ __forceinline__ void tensor_load_multicast(void* smem, const void* map, int x, int y,
                                                       std::uint64_t* bar, std::uint16_t mask) {

@@ -11,10 +11,12 @@ namespace nvfp4j {
 struct GemmVariant {
   bool grouped;
   bool swiglu;
-  bool nvfp4;  // tokens
+  bool nvfp4;           // tokens
+  bool linear = false;  // weights
 };
 inline GemmVariant variant_of(const GemmArgs& args) {
-  return {args.op == NVFP4J_OP_GROUPED_GEMM, args.swiglu, args.a.kind == NVFP4J_GEMM_A_NVFP4};
+  return {args.op == NVFP4J_OP_GROUPED_GEMM, args.swiglu, args.a.kind == NVFP4J_GEMM_A_NVFP4,
+          args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR};
 }
 
 int gemm_decode_sm90(const CudaLaunch& launch, const GemmArgs& args, const GemmPlan& plan);
@@ -31,7 +33,10 @@ struct WgmmaKernel {
 };
 WgmmaKernel wgmma_kernel(int config);  // BF16 tokens
 WgmmaKernel wgmma_kernel_swiglu(int config);
-WgmmaKernel wgmma_kernel_grouped(int config, bool swiglu);              // the basic configurations
-WgmmaKernel wgmma_kernel_nvfp4(int config, bool grouped, bool swiglu);  // the basic configurations
+WgmmaKernel wgmma_kernel_grouped(int config, bool swiglu);  // the basic configurations
+// The configurations of wgmma_takes_all_kinds(), of groups the basic ones.
+WgmmaKernel wgmma_kernel_nvfp4(int config, bool grouped, bool swiglu);
+WgmmaKernel wgmma_kernel_linear(int config, bool grouped, bool swiglu);
+WgmmaKernel wgmma_kernel_linear_nvfp4(int config, bool grouped, bool swiglu);
 
 }  // namespace nvfp4j

@@ -36,7 +36,7 @@ inline constexpr DecodeShape kDecodeShapes[kDecodeConfigs] = {
 struct WgmmaShape {
   int bm, wgn, wgk, cn, ck;
 };
-// 0 to 3 alone know NVFP4 tokens and groups of rows, and add up K in one go, so that they agree on every bit.
+// 0 to 3 alone know groups of rows, and add up K in one go, so that they agree on every bit.
 #define NVFP4J_GEMM_WGMMA_BASIC(X) \
   X(0, 32, 2, 1, 1, 1, 16, 3)      \
   X(1, 64, 2, 1, 1, 1, 12, 3)      \
@@ -61,6 +61,12 @@ inline constexpr WgmmaShape kWgmmaShapes[kWgmmaConfigs] = {
     NVFP4J_GEMM_WGMMA_CONFIGS(NVFP4J_SHAPE)
 #undef NVFP4J_SHAPE
 };
+
+// NVFP4 tokens and linear weights have the basic configurations, and of one matrix these, for few tokens.
+inline constexpr int kWgmmaOf32 = 4, kWgmmaOf64 = 7;
+inline constexpr bool wgmma_takes_all_kinds(int config) {
+  return config < kWgmmaBasicConfigs || config == kWgmmaOf32 || config == kWgmmaOf64;
+}
 
 struct GemmPlan {
   GemmKernel kernel;
