@@ -272,8 +272,9 @@ struct Target {
   int path;
   int config;
   std::int64_t m, n, k;
-  bool nvfp4;    // known to NVFP4 A
-  bool grouped;  // and to groups
+  bool nvfp4;           // known to NVFP4 A
+  bool grouped;         // and to groups
+  bool linear = false;  // of linear weights
 };
 constexpr Target kTargets[] = {{NVFP4J_GEMM_PATH_DECODE, 0, 3, 64, 2048, true, false},
                                {NVFP4J_GEMM_PATH_DECODE, 1, 3, 64, 1024, true, false},
@@ -286,32 +287,52 @@ constexpr Target kTargets[] = {{NVFP4J_GEMM_PATH_DECODE, 0, 3, 64, 2048, true, f
                                {NVFP4J_GEMM_PATH_WGMMA, 1, 64, 64, 256, true, true},
                                {NVFP4J_GEMM_PATH_WGMMA, 2, 100, 64, 256, true, true},
                                {NVFP4J_GEMM_PATH_WGMMA, 3, 300, 64, 256, true, true},
-                               {NVFP4J_GEMM_PATH_WGMMA, 4, 8, 4352, 512, false, false},
+                               {NVFP4J_GEMM_PATH_WGMMA, 4, 8, 4352, 512, true, false},
                                {NVFP4J_GEMM_PATH_WGMMA, 5, 17, 64, 512, false, false},
                                {NVFP4J_GEMM_PATH_WGMMA, 6, 17, 4352, 8192, false, false},
-                               {NVFP4J_GEMM_PATH_WGMMA, 7, 64, 4352, 512, false, false},
+                               {NVFP4J_GEMM_PATH_WGMMA, 7, 64, 4352, 512, true, false},
                                {NVFP4J_GEMM_PATH_WGMMA, 8, 64, 64, 512, false, false},
                                {NVFP4J_GEMM_PATH_WGMMA, 9, 64, 4352, 6144, false, false},
                                {NVFP4J_GEMM_PATH_WGMMA, 10, 100, 64, 512, false, false},
                                {NVFP4J_GEMM_PATH_WGMMA, 11, 129, 4352, 512, false, false},
                                {NVFP4J_GEMM_PATH_WGMMA, 12, 129, 64, 512, false, false},
-                               {NVFP4J_GEMM_PATH_WGMMA, 13, 129, 8480, 512, false, false}};
+                               {NVFP4J_GEMM_PATH_WGMMA, 13, 129, 8480, 512, false, false},
+                               {NVFP4J_GEMM_PATH_WGMMA, 0, 17, 224, 256, true, true, true},
+                               {NVFP4J_GEMM_PATH_WGMMA, 1, 63, 224, 256, true, true, true},
+                               {NVFP4J_GEMM_PATH_WGMMA, 2, 101, 224, 256, true, true, true},
+                               {NVFP4J_GEMM_PATH_WGMMA, 3, 301, 224, 256, true, true, true},
+                               {NVFP4J_GEMM_PATH_WGMMA, 4, 17, 224, 1536, true, false, true},
+                               {NVFP4J_GEMM_PATH_WGMMA, 7, 63, 224, 1536, true, false, true}};
+
+// Linear and prepared weights to the same bits, where both have the same order of the sum.
+void test_layouts(Gpu& gpu, const Operands& o, Variant v) {
+  v.batch_invariant = true;
+  v.w_layout = NVFP4J_SCALE_LAYOUT_LINEAR;
+  const std::vector<std::uint8_t> linear = launch(gpu, o, v, {}, false);
+  v.w_layout = NVFP4J_SCALE_LAYOUT_PREPARED;
+  check(!linear.empty() && linear == launch(gpu, o, v, {}, false),
+        name_of(o, v) + " equals that with linear weights");
+}
 
 void test_kernels(Gpu& gpu, std::mt19937& g, bool quick) {
   for (const Target& t : kTargets) {
     if (quick && t.n * t.k > 16 << 20) continue;  // the two largest weights
-    for (int how = 0; how < 8; ++how) {
+    for (int how = 0; how < 16; ++how) {
       const bool swiglu = (how & 1) != 0, grouped = (how & 2) != 0, nvfp4 = (how & 4) != 0;
-      if ((grouped && !t.grouped) || (nvfp4 && !t.nvfp4)) continue;
+      const bool wide = (how & 8) != 0;  // scales that are zero or subnormal, too
+      if ((grouped && !t.grouped) || (nvfp4 && !t.nvfp4) || (wide && !t.linear)) continue;
       // A thread block with one tile of W has no place for gate and up.
       if (swiglu && t.path == NVFP4J_GEMM_PATH_DECODE && t.config == 0) continue;
-      Problem p =
-          shaped(grouped ? NVFP4J_OP_GROUPED_GEMM : NVFP4J_OP_GEMM, 1, t.m, t.n, t.k, swiglu);
+      // Gate and up are whole tiles each; without them linear weights may end within those of a thread block.
+      const std::int64_t n = t.linear && !swiglu ? t.n - 16 : t.n;
+      Problem p = shaped(grouped ? NVFP4J_OP_GROUPED_GEMM : NVFP4J_OP_GEMM, 1, t.m, n, t.k, swiglu);
       p.bf16 = !nvfp4;
+      p.wide = wide;
       p.scale_per_row = true;
       if (grouped) p.offsets = {1, static_cast<std::int32_t>(t.m)};
       const Variant v = {nvfp4 ? NVFP4J_GEMM_A_NVFP4 : NVFP4J_GEMM_A_BF16,
-                         NVFP4J_SCALE_LAYOUT_PREPARED, NVFP4J_DTYPE_BF16, t.path, false};
+                         t.linear ? NVFP4J_SCALE_LAYOUT_LINEAR : NVFP4J_SCALE_LAYOUT_PREPARED,
+                         NVFP4J_DTYPE_BF16, t.path, false};
       Operands o(g, p);
       const GemmArgs args = arguments(o, v);
       const GemmPlan plan = plan_gemm(gpu.properties, args);
@@ -320,6 +341,7 @@ void test_kernels(Gpu& gpu, std::mt19937& g, bool quick) {
         check(plan.config == t.config, name_of(o, v) + " gets " + kernel_name(gpu, args));
       o.upload(gpu);
       run(gpu, o, Expected(o), v);
+      if (t.linear) test_layouts(gpu, o, v);
     }
   }
 }

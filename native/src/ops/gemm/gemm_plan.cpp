@@ -15,11 +15,18 @@ std::int64_t batch_of(const GemmArgs& args) {
   return args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups : 1;
 }
 
-// What the kernels of Hopper ask of W, and of A.
-bool tiled_weights(const CudaDeviceProperties& device, const GemmArgs& args) {
-  return device.major == 9 && device.minor == 0 && args.w.layout == NVFP4J_SCALE_LAYOUT_PREPARED &&
-         prepared::is_tiled(args.n, args.k) && (!args.swiglu || args.n % 32 == 0);
+// What the kernels of Hopper make of W: nothing that depends on the rows of A. (Codes and block scales start at multiples of 16 bytes: tensor.h.)
+enum class HopperWeights { kNone, kPrepared, kLinear };
+HopperWeights hopper_weights(const CudaDeviceProperties& device, const GemmArgs& args) {
+  if (device.major != 9 || device.minor != 0) return HopperWeights::kNone;
+  if (!prepared::is_tiled(args.n, args.k) || (args.swiglu && args.n % 32 != 0))
+    return HopperWeights::kNone;
+  if (args.w.layout == NVFP4J_SCALE_LAYOUT_PREPARED) return HopperWeights::kPrepared;
+  // A tensor map's strides are below 2^40.
+  return args.n < (std::int64_t{1} << 40) / (args.k / 2) ? HopperWeights::kLinear
+                                                         : HopperWeights::kNone;
 }
+// And of A.
 bool aligned_tokens(const GemmArgs& args) {
   return args.a.kind == NVFP4J_GEMM_A_NVFP4 ||
          (reinterpret_cast<std::uintptr_t>(args.a.data) % 16 == 0 && args.a.stride % 8 == 0);
@@ -89,11 +96,24 @@ int wgmma_basic_config(const GemmArgs& args) {
   return config;
 }
 
+// NVFP4 tokens and linear weights have fewer configurations: many tokens the basic ones, which take as long as their like above.
+int wgmma_config_of_all_kinds(const GemmArgs& args, int sm_count) {
+  if (args.m <= 32) return kWgmmaOf32;
+  if (args.m <= 64) return kWgmmaOf64;
+  const auto waves = [&](std::int64_t bm) {
+    return static_cast<double>(
+        ceil_div(ceil_div(args.n, 128) * ceil_div(args.m, bm) * batch_of(args), sm_count));
+  };
+  return args.m <= 128 || 0.46 * waves(128) < 0.80 * waves(256) ? 2 : 3;
+}
+
 int wgmma_config(const CudaDeviceProperties& device, const GemmArgs& args) {
   // (K that cannot be cut, too.)
-  if (args.batch_invariant || args.a.kind == NVFP4J_GEMM_A_NVFP4 ||
-      args.op == NVFP4J_OP_GROUPED_GEMM || args.k < 2 * prepared::kTiledColumns)
+  if (args.batch_invariant || args.op == NVFP4J_OP_GROUPED_GEMM ||
+      args.k < 2 * prepared::kTiledColumns)
     return wgmma_basic_config(args);
+  if (args.a.kind == NVFP4J_GEMM_A_NVFP4 || args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR)
+    return wgmma_config_of_all_kinds(args, device.sm_count);
   return args.m <= 128 ? wgmma_config_of_few(args) : wgmma_config_of_many(args, device.sm_count);
 }
 
@@ -129,9 +149,9 @@ GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, b
   }
   if (!wgmmas) {
     return refused(
-        "path is WGMMA, which takes compute capability 9.0, prepared weights with n a multiple of "
-        "16 (with swiglu of 32) and k of 256, rows of a at multiples of 16 bytes and up to 1024 "
-        "tiles of rows in groups");
+        "path is WGMMA, which takes compute capability 9.0, weights with n a multiple of 16 (with "
+        "swiglu of 32) and k of 256, rows of a at multiples of 16 bytes and up to 1024 tiles of "
+        "rows in groups");
   }
   return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, as options.path asks");
 }
@@ -139,17 +159,16 @@ GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, b
 }  // namespace
 
 GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
-  const bool tiled = tiled_weights(device, args);
+  const HopperWeights weights = hopper_weights(device, args);
   const bool aligned = aligned_tokens(args);
-  const bool decodes =
-      tiled && aligned && args.k >= 2 * prepared::kTiledColumns && tiles_fit(args, 8);
-  const bool wgmmas = tiled && aligned && tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm);
+  const bool decodes = weights == HopperWeights::kPrepared && aligned &&
+                       args.k >= 2 * prepared::kTiledColumns && tiles_fit(args, 8);
+  const bool wgmmas = weights != HopperWeights::kNone && aligned &&
+                      tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm);
   if (args.path != NVFP4J_GEMM_PATH_AUTO) return forced_plan(device, args, decodes, wgmmas);
   if (device.major != 9 || device.minor != 0)
     return generic_plan(args, "generic: gemm_generic, not compute capability 9.0");
-  if (args.w.layout != NVFP4J_SCALE_LAYOUT_PREPARED)
-    return generic_plan(args, "generic: gemm_generic, w is not prepared");
-  if (!tiled) {
+  if (weights == HopperWeights::kNone) {
     return generic_plan(args,
                         "generic: gemm_generic, n is no multiple of 16 (with swiglu: of 32) or k "
                         "none of 256");
@@ -158,13 +177,13 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
     // The generic kernel adds up in another order: what does not depend on M decides so far, so nothing that does may choose it.
     if (!aligned) {
       return refused(
-          "batch_invariant is 1, which with prepared weights takes rows of a at multiples of 16 "
+          "batch_invariant is 1, which with these n and k takes rows of a at multiples of 16 "
           "bytes");
     }
     if (!wgmmas) {
       return refused(
-          "batch_invariant is 1, which with prepared weights takes up to 1024 groups and tiles of "
-          "256 rows of a together, and without groups 2^31 of those tiles times n / 16");
+          "batch_invariant is 1, which with these n and k takes up to 1024 groups and tiles of 256 "
+          "rows of a together, and without groups 2^31 of those tiles times n / 16");
     }
     return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, batch_invariant");
   }
@@ -173,6 +192,11 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
                         "generic: gemm_generic, rows of a do not start at multiples of 16 bytes");
   if (decodes && rows_of_group(args) <= 16)
     return decode_plan(args, "decode: gemm_decode_sm90, at most 16 rows of a to a row of w");
+  if (wgmmas && weights == HopperWeights::kLinear && rows_of_group(args) <= 16) {
+    return wgmma_plan(device, args,
+                      "wgmma: gemm_wgmma_sm90, at most 16 rows of a to a row of w, which is not "
+                      "prepared for decode");
+  }
   if (wgmmas) {
     return wgmma_plan(device, args,
                       "wgmma: gemm_wgmma_sm90, more than 16 rows of a to a row of w, or k below "
