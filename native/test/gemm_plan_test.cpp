@@ -99,8 +99,8 @@ void check_plan(const CudaDeviceProperties& device, const GemmArgs& args, const 
     CHECK_EQ(p.token_tile, s.bm);
     CHECK(s.ck <= chunks);
     if (linear || nvfp4) CHECK(wgmma_takes_all_kinds(p.config));
+    if (grouped) CHECK(p.config < kWgmmaBasicConfigs);
     if (args.batch_invariant || grouped) {
-      CHECK(p.config < kWgmmaBasicConfigs);
       CHECK_EQ(s.wgk, 1);
       CHECK_EQ(s.ck, 1);
     }
@@ -124,18 +124,18 @@ std::pair<int, int> chosen(const GemmPlan& p) { return {static_cast<int>(p.kerne
 }  // namespace
 
 TEST(gemm_kernels_by_shape) {
-  constexpr std::int64_t kM[] = {1, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 1024, 65536};
+  constexpr std::int64_t kM[] = {1, 8, 9, 16, 33, 64, 65, 128, 129, 256, 512, 1024, 8192};
   struct Row {
     std::int64_t n, k;
     int config[13];  // the first four of decode, the others of wgmma
   };
   constexpr Row kRows[] = {
-      {6144, 7168, {1, 2, 5, 5, 4, 4, 9, 9, 10, 10, 11, 11, 13}},
-      {7168, 3072, {1, 2, 5, 5, 4, 4, 7, 7, 10, 10, 11, 13, 13}},
-      {1536, 7168, {0, 0, 4, 4, 5, 5, 8, 8, 10, 10, 12, 11, 13}},
-      {65536, 1536, {3, 3, 6, 6, 4, 4, 7, 7, 10, 10, 13, 13, 13}},
-      {7168, 16384, {1, 2, 5, 5, 6, 6, 9, 9, 10, 10, 11, 13, 13}},
-      {4096, 4096, {1, 1, 4, 4, 5, 5, 8, 8, 10, 10, 12, 13, 13}},
+      {6144, 7168, {1, 2, 5, 5, 8, 8, 9, 9, 13, 13, 4, 2, 3}},
+      {7168, 3072, {1, 2, 5, 5, 5, 5, 9, 9, 2, 2, 3, 3, 3}},
+      {1536, 7168, {0, 0, 4, 4, 7, 7, 11, 11, 10, 10, 9, 13, 3}},
+      {65536, 1536, {3, 3, 6, 6, 1, 1, 2, 2, 3, 3, 3, 3, 3}},
+      {7168, 16384, {1, 2, 5, 5, 8, 8, 12, 12, 2, 2, 3, 3, 3}},
+      {4096, 4096, {1, 1, 4, 4, 6, 6, 10, 10, 9, 9, 2, 3, 3}},
   };
   for (const Row& row : kRows) {
     for (int i = 0; i < 13; ++i) {
@@ -154,14 +154,18 @@ TEST(gemm_kernels_by_shape) {
       CHECK(chosen(plan(packed)) == chosen(p));
     }
   }
-  // K that cannot be cut, and rows of one expert on average.
-  CHECK(chosen(plan(product(1, 4096, 256))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
+  // K that cannot be cut, a batch, and rows of one expert on average.
+  CHECK(chosen(plan(product(1, 4096, 256))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 5));
   CHECK(chosen(plan(product(300, 4096, 256))) ==
-        std::pair(static_cast<int>(GemmKernel::kWgmma), 3));
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 2));
+  CHECK(chosen(plan(product(64, 512, 1024, NVFP4J_OP_BATCHED_GEMM, 128))) ==
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 1));
   CHECK(chosen(plan(product(1024, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
         std::pair(static_cast<int>(GemmKernel::kDecode), 2));
-  CHECK(chosen(plan(product(8192, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
+  CHECK(chosen(plan(product(24 * 256, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
         std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
+  CHECK(chosen(plan(product(8192, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
+        std::pair(static_cast<int>(GemmKernel::kWgmma), 1));
   CHECK(chosen(plan(product(8192, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 64))) ==
         std::pair(static_cast<int>(GemmKernel::kWgmma), 2));
 }
@@ -228,8 +232,8 @@ TEST(gemm_generic_takes_the_rest) {
   const auto groups = [](std::int64_t m, std::int64_t count) {
     return product(m, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, count);
   };
-  CHECK(chosen(plan(groups(32 * 512, 512))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
-  CHECK(chosen(plan(groups(32 * 512 + 1, 512))) ==
+  CHECK(chosen(plan(groups(24 * 512, 512))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
+  CHECK(chosen(plan(groups(24 * 512 + 1, 512))) ==
         std::pair(static_cast<int>(GemmKernel::kWgmma), 1));
   CHECK(chosen(plan(groups(4000, 900))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 1));
   CHECK(chosen(plan(groups(16000, 900))) == std::pair(static_cast<int>(GemmKernel::kWgmma), 3));
@@ -261,18 +265,19 @@ TEST(gemm_kernels_of_linear_weights) {
   };
   struct Row {
     std::int64_t m, n, k;
-    int config;
+    int bf16, nvfp4;
   };
-  constexpr Row kRows[] = {{1, 6144, 7168, 4},    {16, 6144, 7168, 4},   {17, 6144, 7168, 4},
-                           {32, 6144, 7168, 4},   {33, 6144, 7168, 7},   {64, 6144, 7168, 7},
-                           {65, 6144, 7168, 2},   {128, 6144, 7168, 2},  {129, 6144, 7168, 2},
-                           {1024, 6144, 7168, 2}, {8192, 6144, 7168, 3}, {17, 6144, 256, 0}};
+  constexpr Row kRows[] = {
+      {1, 6144, 7168, 5, 5},  {16, 6144, 7168, 5, 5},   {17, 6144, 7168, 5, 5},
+      {64, 6144, 7168, 5, 5}, {128, 6144, 7168, 9, 1},  {129, 6144, 7168, 2, 2},
+      {64, 1536, 7168, 7, 7}, {1024, 6144, 7168, 2, 2}, {8192, 6144, 7168, 3, 3},
+      {17, 6144, 256, 5, 5},  {64, 65536, 1536, 1, 1}};
   for (const Row& row : kRows) {
     GemmArgs args = linear(row.m, row.n, row.k);
     const GemmPlan p = plan(args);
     check_plan(kH100, args, p);
     const std::string name = std::to_string(row.m) + " x " + std::to_string(row.k);
-    check::equal(__FILE__, __LINE__, ("configuration of " + name).c_str(), p.config, row.config);
+    check::equal(__FILE__, __LINE__, ("configuration of " + name).c_str(), p.config, row.bf16);
     CHECK_EQ(static_cast<int>(p.kernel), static_cast<int>(GemmKernel::kWgmma));
     CHECK_EQ(contains(p.reason, "not prepared for decode"), row.m <= 16);
     CHECK(contains(refusal_of(args, NVFP4J_GEMM_PATH_DECODE), "path is DECODE"));
@@ -288,15 +293,15 @@ TEST(gemm_kernels_of_linear_weights) {
     check_plan(kH100, args, invariant);
     CHECK_EQ(static_cast<int>(invariant.kernel), static_cast<int>(GemmKernel::kWgmma));
     args.w.layout = NVFP4J_SCALE_LAYOUT_PREPARED;
-    CHECK(chosen(plan(args)) == chosen(invariant));
+    CHECK_EQ(static_cast<int>(plan(args).kernel), static_cast<int>(GemmKernel::kWgmma));
     args.w.layout = NVFP4J_SCALE_LAYOUT_LINEAR;
     // NVFP4 tokens have the same configurations.
     args.batch_invariant = false;
     args.a.kind = NVFP4J_GEMM_A_NVFP4;
-    CHECK_EQ(plan(args).config, row.config);
+    CHECK_EQ(plan(args).config, row.nvfp4);
     args.w.layout = NVFP4J_SCALE_LAYOUT_PREPARED;
     args.path = NVFP4J_GEMM_PATH_WGMMA;
-    CHECK_EQ(plan(args).config, row.config);
+    CHECK_EQ(plan(args).config, row.nvfp4);
   }
   CHECK(plan(linear(100, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 8)).config < kWgmmaBasicConfigs);
   CHECK(plan(linear(100, 1024, 4096, NVFP4J_OP_BATCHED_GEMM, 8)).kernel == GemmKernel::kWgmma);
@@ -338,13 +343,46 @@ TEST(gemm_batch_invariance_is_one_order_for_every_m) {
         const GemmPlan p = plan(args);
         check_plan(kH100, args, p);
         CHECK_EQ(static_cast<int>(p.kernel), static_cast<int>(GemmKernel::kWgmma));
-        CHECK(p.config < kWgmmaBasicConfigs);
         CHECK(contains(p.reason, "batch_invariant"));
         const char* refusal = refusal_of(args, NVFP4J_GEMM_PATH_DECODE);
         CHECK(contains(refusal, "path is DECODE"));
         if (k >= 512 && m < 1000) CHECK(contains(refusal, "batch_invariant is 1"));
         args.path = NVFP4J_GEMM_PATH_WGMMA;
         CHECK(chosen(plan(args)) == chosen(p));
+      }
+    }
+  }
+}
+
+// What is true of every good choice for one matrix or a batch of them.
+TEST(gemm_wgmma_choices_are_sensible) {
+  for (std::int64_t m = 33; m <= 1 << 17; m += 1 + m / 7) {
+    for (const std::int64_t n : {512, 1024, 1536, 2112, 4096, 6144, 7168, 24576, 65536, 129280}) {
+      for (const std::int64_t k : {256, 512, 1536, 4096, 7168, 18432}) {
+        for (const std::int64_t groups : {1, 8, 16}) {
+          GemmArgs args =
+              product(m, n, k, groups > 1 ? NVFP4J_OP_BATCHED_GEMM : NVFP4J_OP_GEMM, groups);
+          args.path = NVFP4J_GEMM_PATH_WGMMA;
+          const GemmPlan p = plan(args);
+          check_plan(kH100, args, p);
+          const WgmmaShape& s = kWgmmaShapes[p.config];
+          // No more tokens than there are, but for the last tile.
+          CHECK(m > 128 || s.bm <= 128);
+          // Thread blocks that would idle take part, where K is worth cutting.
+          const std::int64_t blocks =
+              ceil_div(n, 64 * s.wgn * s.cn) * ceil_div(m, s.bm) * groups * s.cn * s.ck;
+          if (k >= 4096 && n * groups >= 1024) CHECK(blocks >= 132 / 3);
+          // Many waves take the largest tiles, which pay least for what a job costs.
+          if (ceil_div(n, 128) * (m / 256) * groups >= 16 * 132) CHECK(s.bm * s.wgn >= 256);
+          // NVFP4 tokens know some of the configurations.
+          GemmArgs nvfp4 = args;
+          nvfp4.a.kind = NVFP4J_GEMM_A_NVFP4;
+          check_plan(kH100, nvfp4, plan(nvfp4));
+          // SwiGLU has the same kernels.
+          GemmArgs swiglu = args;
+          swiglu.swiglu = groups == 1;
+          CHECK(chosen(plan(swiglu)) == chosen(p));
+        }
       }
     }
   }

@@ -76,6 +76,10 @@ __device__ __forceinline__ uint2 load_shared_8(std::uint32_t address) {
   return v;
 }
 
+__device__ __forceinline__ void store_shared_4(std::uint32_t address, std::uint32_t v) {
+  asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(v) : "memory");
+}
+
 // For `threads` threads of a thread block.
 __device__ __forceinline__ void named_barrier(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");

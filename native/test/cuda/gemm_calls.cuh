@@ -17,14 +17,15 @@ struct Variant {
   int d_dtype;
   int path;
   bool batch_invariant;
+  int wgmma = -1;  // the configuration of wgmma that the call has instead of the plan's
 };
 
 // What the data makes a product report.
 struct Fault {
   std::uint64_t causes = 0;
-  int first_cause = 0;
+  int first_cause = 0;  // -2, and in what follows: any
   std::int64_t row = -1;
-  std::int64_t column = -1;  // -2: any
+  std::int64_t column = -1;
 };
 
 inline int path_runs[4];
@@ -65,9 +66,14 @@ inline GemmArgs arguments(const Operands& o, const Variant& v) {
   return args;
 }
 
-inline std::string kernel_name(const Gpu& gpu, const GemmArgs& args) {
+inline GemmPlan plan_of(const Gpu& gpu, const GemmArgs& args, const Variant& v) {
+  if (v.wgmma < 0) return plan_gemm(gpu.properties, args);
+  return {GemmKernel::kWgmma, v.wgmma, kWgmmaShapes[v.wgmma].bm, "wgmma: as the test asks",
+          nullptr};
+}
+
+inline std::string kernel_name(const GemmPlan& plan, const GemmArgs& args) {
   constexpr const char* kNames[] = {"generic", "decode", "wgmma"};
-  const GemmPlan plan = plan_gemm(gpu.properties, args);
   return std::string(kNames[static_cast<int>(plan.kernel)]) + " " + std::to_string(plan.config) +
          ", " + std::to_string(plan.token_tile) + " tokens" +
          (args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR ? ", linear" : "") +
@@ -79,15 +85,17 @@ inline std::string name_of(const Operands& o, const Variant& v) {
   char text[100];
   std::snprintf(text, sizeof text, " A %d W %d D %d %s%s", v.a_kind, v.w_layout, v.d_dtype,
                 kPathNames[v.path], v.batch_invariant ? " batch invariant" : "");
-  return o.p.name() + text;
+  return o.p.name() + text + (v.wgmma < 0 ? "" : " configuration " + std::to_string(v.wgmma));
 }
 
 inline void check_report(Gpu& gpu, const Operands& o, const Fault& fault, const std::string& name) {
   const DeviceStatus s = gpu.take_status();
   bool right = s.causes[o.p.op] == fault.causes && (s.claimed != 0) == (fault.causes != 0);
   if (right && fault.causes != 0) {
-    right = s.first_op == o.p.op && s.first_cause == fault.first_cause &&
-            s.first_row == fault.row && (fault.column == -2 || s.first_column == fault.column);
+    right = s.first_op == o.p.op &&
+            (fault.first_cause == -2 || s.first_cause == fault.first_cause) &&
+            (fault.row == -2 || s.first_row == fault.row) &&
+            (fault.column == -2 || s.first_column == fault.column);
   }
   char text[120];
   std::snprintf(text, sizeof text, ": report %llx cause %d row %lld column %lld, expected %llx",
@@ -100,7 +108,7 @@ inline void check_report(Gpu& gpu, const Operands& o, const Fault& fault, const 
 inline std::vector<std::uint8_t> launch(Gpu& gpu, const Operands& o, const Variant& v,
                                         const Fault& fault, bool replayed) {
   const GemmArgs args = arguments(o, v);
-  const GemmPlan plan = plan_gemm(gpu.properties, args);
+  const GemmPlan plan = plan_of(gpu, args, v);
   if (plan.refusal != nullptr) return {};
   const std::string name = name_of(o, v);
   o.d_at.poison();
@@ -114,7 +122,7 @@ inline std::vector<std::uint8_t> launch(Gpu& gpu, const Operands& o, const Varia
     gpu.wait();
   }
   ++path_runs[v.path];
-  kernels.insert(kernel_name(gpu, args));
+  kernels.insert(kernel_name(plan, args));
   check_report(gpu, o, fault, name);
   return o.d_at.get(name.c_str());
 }

@@ -267,14 +267,13 @@ void test_batch_invariance(Gpu& gpu, std::mt19937& g, bool quick) {
   }
 }
 
-// Each kernel of the plan: the shape that gets it on 132 SMs.
+// Each configuration of decode: the shape that gets it on 132 SMs.
 struct Target {
   int path;
   int config;
   std::int64_t m, n, k;
-  bool nvfp4;           // known to NVFP4 A
-  bool grouped;         // and to groups
-  bool linear = false;  // of linear weights
+  bool nvfp4;    // known to NVFP4 A
+  bool grouped;  // and to groups
 };
 constexpr Target kTargets[] = {{NVFP4J_GEMM_PATH_DECODE, 0, 3, 64, 2048, true, false},
                                {NVFP4J_GEMM_PATH_DECODE, 1, 3, 64, 1024, true, false},
@@ -282,68 +281,162 @@ constexpr Target kTargets[] = {{NVFP4J_GEMM_PATH_DECODE, 0, 3, 64, 2048, true, f
                                {NVFP4J_GEMM_PATH_DECODE, 3, 8, 64, 512, true, true},
                                {NVFP4J_GEMM_PATH_DECODE, 4, 12, 64, 1024, true, true},
                                {NVFP4J_GEMM_PATH_DECODE, 5, 12, 4352, 1024, true, true},
-                               {NVFP4J_GEMM_PATH_DECODE, 6, 12, 64, 512, true, true},
-                               {NVFP4J_GEMM_PATH_WGMMA, 0, 17, 64, 256, true, true},
-                               {NVFP4J_GEMM_PATH_WGMMA, 1, 64, 64, 256, true, true},
-                               {NVFP4J_GEMM_PATH_WGMMA, 2, 100, 64, 256, true, true},
-                               {NVFP4J_GEMM_PATH_WGMMA, 3, 300, 64, 256, true, true},
-                               {NVFP4J_GEMM_PATH_WGMMA, 4, 8, 4352, 512, true, false},
-                               {NVFP4J_GEMM_PATH_WGMMA, 5, 17, 64, 512, false, false},
-                               {NVFP4J_GEMM_PATH_WGMMA, 6, 17, 4352, 8192, false, false},
-                               {NVFP4J_GEMM_PATH_WGMMA, 7, 64, 4352, 512, true, false},
-                               {NVFP4J_GEMM_PATH_WGMMA, 8, 64, 64, 512, false, false},
-                               {NVFP4J_GEMM_PATH_WGMMA, 9, 64, 4352, 6144, false, false},
-                               {NVFP4J_GEMM_PATH_WGMMA, 10, 100, 64, 512, false, false},
-                               {NVFP4J_GEMM_PATH_WGMMA, 11, 129, 4352, 512, false, false},
-                               {NVFP4J_GEMM_PATH_WGMMA, 12, 129, 64, 512, false, false},
-                               {NVFP4J_GEMM_PATH_WGMMA, 13, 129, 8480, 512, false, false},
-                               {NVFP4J_GEMM_PATH_WGMMA, 0, 17, 224, 256, true, true, true},
-                               {NVFP4J_GEMM_PATH_WGMMA, 1, 63, 224, 256, true, true, true},
-                               {NVFP4J_GEMM_PATH_WGMMA, 2, 101, 224, 256, true, true, true},
-                               {NVFP4J_GEMM_PATH_WGMMA, 3, 301, 224, 256, true, true, true},
-                               {NVFP4J_GEMM_PATH_WGMMA, 4, 17, 224, 1536, true, false, true},
-                               {NVFP4J_GEMM_PATH_WGMMA, 7, 63, 224, 1536, true, false, true}};
-
-// Linear and prepared weights to the same bits, where both have the same order of the sum.
-void test_layouts(Gpu& gpu, const Operands& o, Variant v) {
-  v.batch_invariant = true;
-  v.w_layout = NVFP4J_SCALE_LAYOUT_LINEAR;
-  const std::vector<std::uint8_t> linear = launch(gpu, o, v, {}, false);
-  v.w_layout = NVFP4J_SCALE_LAYOUT_PREPARED;
-  check(!linear.empty() && linear == launch(gpu, o, v, {}, false),
-        name_of(o, v) + " equals that with linear weights");
-}
+                               {NVFP4J_GEMM_PATH_DECODE, 6, 12, 64, 512, true, true}};
 
 void test_kernels(Gpu& gpu, std::mt19937& g, bool quick) {
   for (const Target& t : kTargets) {
     if (quick && t.n * t.k > 16 << 20) continue;  // the two largest weights
-    for (int how = 0; how < 16; ++how) {
+    for (int how = 0; how < 8; ++how) {
       const bool swiglu = (how & 1) != 0, grouped = (how & 2) != 0, nvfp4 = (how & 4) != 0;
-      const bool wide = (how & 8) != 0;  // scales that are zero or subnormal, too
-      if ((grouped && !t.grouped) || (nvfp4 && !t.nvfp4) || (wide && !t.linear)) continue;
+      if ((grouped && !t.grouped) || (nvfp4 && !t.nvfp4)) continue;
       // A thread block with one tile of W has no place for gate and up.
       if (swiglu && t.path == NVFP4J_GEMM_PATH_DECODE && t.config == 0) continue;
-      // Gate and up are whole tiles each; without them linear weights may end within those of a thread block.
-      const std::int64_t n = t.linear && !swiglu ? t.n - 16 : t.n;
-      Problem p = shaped(grouped ? NVFP4J_OP_GROUPED_GEMM : NVFP4J_OP_GEMM, 1, t.m, n, t.k, swiglu);
+      Problem p =
+          shaped(grouped ? NVFP4J_OP_GROUPED_GEMM : NVFP4J_OP_GEMM, 1, t.m, t.n, t.k, swiglu);
       p.bf16 = !nvfp4;
-      p.wide = wide;
       p.scale_per_row = true;
       if (grouped) p.offsets = {1, static_cast<std::int32_t>(t.m)};
       const Variant v = {nvfp4 ? NVFP4J_GEMM_A_NVFP4 : NVFP4J_GEMM_A_BF16,
-                         t.linear ? NVFP4J_SCALE_LAYOUT_LINEAR : NVFP4J_SCALE_LAYOUT_PREPARED,
-                         NVFP4J_DTYPE_BF16, t.path, false};
+                         NVFP4J_SCALE_LAYOUT_PREPARED, NVFP4J_DTYPE_BF16, t.path, false};
       Operands o(g, p);
       const GemmArgs args = arguments(o, v);
       const GemmPlan plan = plan_gemm(gpu.properties, args);
       if (plan.refusal != nullptr) continue;
       if (gpu.properties.sm_count == 132)
-        check(plan.config == t.config, name_of(o, v) + " gets " + kernel_name(gpu, args));
+        check(plan.config == t.config, name_of(o, v) + " gets " + kernel_name(plan, args));
       o.upload(gpu);
       run(gpu, o, Expected(o), v);
-      if (t.linear) test_layouts(gpu, o, v);
     }
   }
+}
+
+// Kinds of operands that there are kernels of wgmma for.
+struct Kind {
+  bool grouped;
+  bool nvfp4;   // A
+  bool linear;  // W
+};
+constexpr Kind kKinds[] = {{false, false, false}, {true, false, false}, {false, true, false},
+                           {true, true, false},   {false, false, true}, {true, false, true},
+                           {false, true, true},   {true, true, true}};
+bool wgmma_takes(int config, const Kind& kind) {
+  if (kind.grouped && config >= kWgmmaBasicConfigs) return false;
+  return (!kind.nvfp4 && !kind.linear) || wgmma_takes_all_kinds(config);
+}
+
+// A call of one configuration of wgmma.
+Variant wgmma_variant(int config, const Problem& p, const Kind& kind, bool f32) {
+  const bool nvfp4 = kind.nvfp4;
+  const int a_kind = p.bf16  ? NVFP4J_GEMM_A_BF16
+                     : nvfp4 ? NVFP4J_GEMM_A_NVFP4
+                             : NVFP4J_GEMM_A_PACKED;
+  return {a_kind,
+          kind.linear ? NVFP4J_SCALE_LAYOUT_LINEAR : NVFP4J_SCALE_LAYOUT_PREPARED,
+          f32 ? NVFP4J_DTYPE_F32 : NVFP4J_DTYPE_BF16,
+          NVFP4J_GEMM_PATH_WGMMA,
+          false,
+          config};
+}
+
+// Each kernel of wgmma, with two tiles of tokens, the last not full, rows of W that fill no thread block, K that cannot be cut evenly and goes round the rings, and D at every alignment; then with faults in rows of one thread,
+// all of which must be reported.
+void test_wgmma_kernel(Gpu& gpu, std::mt19937& g, int config, bool swiglu, const Kind& kind,
+                       bool quick) {
+  const bool grouped = kind.grouped;
+  const WgmmaShape& s = kWgmmaShapes[config];
+  constexpr std::int64_t kPads[][2] = {{0, 0}, {8, 8}, {2, 2}, {5, 1}};  // and misalignments
+  const std::int64_t m = s.bm + s.bm / 2 + 5;
+  for (const auto& pad : kPads) {
+    Problem p = shaped(grouped ? NVFP4J_OP_GROUPED_GEMM : NVFP4J_OP_GEMM, grouped ? 3 : 1, m, 224,
+                       256 * (6 * s.ck + 1), swiglu);
+    p.wide = kind.linear && pad[0] != 0;  // scales that are zero or subnormal, too
+    p.scale_per_row = pad[0] != 2;
+    p.weighted = swiglu && pad[0] != 0;
+    p.pad = pad[0];
+    p.misalign = pad[1];
+    if (grouped) p.offsets = {1, 6, 6, static_cast<std::int32_t>(m)};
+    Operands o(g, p);
+    o.upload(gpu);
+    const Expected expected(o);
+    for (const bool f32 : {false, true}) {
+      if (f32 && swiglu) continue;
+      run(gpu, o, expected, wgmma_variant(config, p, kind, f32));
+    }
+    if (!p.scale_per_row || (quick && pad[0] != 0)) continue;
+    // A row whose results are infinite, and in the same tile one with a bad scale, in the same lane of a warp.
+    const std::int64_t first = grouped ? 6 : 0;
+    o.a_gs[first + 2] = std::numeric_limits<float>::infinity();
+    o.a_scales[(first + s.bm - 6) * (p.k / 16) + 3] = 0x7F;
+    o.upload(gpu);
+    const Expected faulty(o);
+    Fault fault;
+    fault.causes = 1ull << NVFP4J_CAUSE_NON_FINITE_RESULT;
+    if (kind.nvfp4) fault.causes |= 1ull << NVFP4J_CAUSE_BAD_BLOCK_SCALE;
+    fault.first_cause = -2;
+    fault.row = fault.column = -2;
+    for (const bool f32 : {false, true}) {
+      if (f32 && swiglu) continue;
+      run(gpu, o, faulty, wgmma_variant(config, p, kind, f32), fault);
+    }
+  }
+}
+
+// More jobs than thread blocks at a time.
+void test_wgmma_waves(Gpu& gpu, std::mt19937& g, int config, bool swiglu, const Kind& kind) {
+  const bool grouped = kind.grouped, nvfp4 = kind.nvfp4;
+  const WgmmaShape& s = kWgmmaShapes[config];
+  const std::int64_t blocks = gpu.properties.sm_count / (s.cn * s.ck) / 2 + 3;
+  Problem p = shaped(grouped ? NVFP4J_OP_GROUPED_GEMM : NVFP4J_OP_GEMM, 1, s.bm + 1,
+                     64 * s.wgn * s.cn * blocks, 256 * (s.ck + 1), swiglu);
+  p.bf16 = !nvfp4;
+  if (grouped) p.offsets = {0, static_cast<std::int32_t>(p.m)};
+  Operands o(g, p);
+  o.upload(gpu);
+  run(gpu, o, Expected(o), wgmma_variant(config, p, kind, false));
+}
+
+// The configurations that add up K in one go agree on every bit, whatever the tokens are; and linear weights with prepared ones in each configuration.
+void test_wgmma_orders(Gpu& gpu, std::mt19937& g) {
+  for (int how = 0; how < 8; ++how) {
+    const bool swiglu = (how & 1) != 0, grouped = (how & 2) != 0, nvfp4 = (how & 4) != 0;
+    Problem p =
+        shaped(grouped ? NVFP4J_OP_GROUPED_GEMM : NVFP4J_OP_GEMM, 1, 300, 416, 2816, swiglu);
+    p.bf16 = !nvfp4;
+    p.wide = true;
+    if (grouped) p.offsets = {0, 300};
+    Operands o(g, p);
+    o.upload(gpu);
+    std::vector<std::uint8_t> first;
+    for (int config = 0; config < kWgmmaConfigs; ++config) {
+      const WgmmaShape& s = kWgmmaShapes[config];
+      std::vector<std::uint8_t> expected =
+          s.wgk > 1 || s.ck > 1 ? std::vector<std::uint8_t>() : first;
+      for (const bool linear : {false, true}) {
+        const Kind kind = {grouped, nvfp4, linear};
+        if (!wgmma_takes(config, kind)) continue;
+        const Variant v = wgmma_variant(config, p, kind, !swiglu);
+        const std::vector<std::uint8_t> d = launch(gpu, o, v, {}, false);
+        if (expected.empty()) expected = d;
+        if (config == 0 && !linear) first = d;
+        check(d == expected, name_of(o, v) + ": bits are not those of the same order");
+      }
+    }
+  }
+}
+
+void test_wgmma(Gpu& gpu, std::mt19937& g, bool quick) {
+  if (gpu.properties.major != 9 || gpu.properties.minor != 0) return;
+  for (int config = 0; config < kWgmmaConfigs; ++config) {
+    for (const bool swiglu : {false, true}) {
+      for (const Kind& kind : kKinds) {
+        if (!wgmma_takes(config, kind)) continue;
+        test_wgmma_kernel(gpu, g, config, swiglu, kind, quick);
+        if (!quick || (!kind.grouped && kind.nvfp4 == kind.linear))
+          test_wgmma_waves(gpu, g, config, swiglu, kind);
+      }
+    }
+  }
+  test_wgmma_orders(gpu, g);
 }
 
 // Few calls that reach each implementation with every kind of operand.
@@ -396,6 +489,7 @@ int main(int argc, char** argv) {
     test_batched(gpu, g);
   }
   test_kernels(gpu, g, quick);
+  test_wgmma(gpu, g, quick);
   test_bad_offsets(gpu, g, quick);
   test_faults(gpu, g, quick);
   test_batch_invariance(gpu, g, quick);

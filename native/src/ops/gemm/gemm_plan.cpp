@@ -56,65 +56,80 @@ int decode_config(const GemmArgs& args, bool two_eights) {
   return args.m <= 4 || tiles <= 264 ? 1 : 2;
 }
 
-// Few tokens: as many thread blocks as W has rows for, cutting K where those are few.
-int wgmma_config_of_few(const GemmArgs& args) {
-  const std::int64_t sixties = args.n / 64 * batch_of(args);
-  const bool wide = args.m > 32;
-  if (args.m > 64) return 10;
-  if (sixties <= 66) return wide ? 8 : 5;
-  if (wide) return args.k >= 6144 ? 9 : 7;
-  return args.k >= 8192 ? 6 : 4;
+// What a configuration of wgmma takes, in microseconds of a thread block: for a job, and for each unit of 64 columns in it. Fitted to products of 32 to 1024 tokens on an H100 80GB HBM3.
+// A unit of 32 tokens costs more than half of what one of 128 does (gemm_wgmma.cuh); a job, its epilogue and, where sums are exchanged, the wait for all of them.
+struct WgmmaCost {
+  double job, unit;
+};
+constexpr double kWgmmaStart = 2.5;  // until a thread block has its first tokens and weights
+constexpr WgmmaCost kWgmmaCosts[kWgmmaConfigs] = {
+    {1.6, 0.199},  // 0: 32 tokens, 128 rows
+    {2.0, 0.230},  // 1: 64 tokens, 128 rows
+    {2.4, 0.322},  // 2: 128 tokens, 128 rows
+    {4.3, 0.604},  // 3: 256 tokens, 128 rows
+    {2.8, 0.505},  // 4: 128 tokens, 192 rows
+    {1.4, 0.148},  // 5: 64 tokens, 64 rows
+    {2.9, 0.130},  // 6: the same, K in 2 parts
+    {3.0, 0.130},  // 7: and in 4
+    {3.9, 0.227},  // 8: 64 tokens, 128 rows, K in 2 parts
+    {3.0, 0.187},  // 9: 128 tokens, 64 rows
+    {5.1, 0.160},  // 10: the same, K in 2 parts
+    {4.9, 0.160},  // 11: and in 4
+    {6.0, 0.322},  // 12: 128 tokens, 128 rows, K in 2 parts
+    {5.9, 0.490},  // 13: 128 tokens, 192 rows, K in 2 parts
+};
+
+// What decoding an NVFP4 token costs for a unit of 64 columns, at least: an estimate from its instructions.
+constexpr double kTokenDecodeCost = 0.0023;
+
+// How many clusters work at a time. Of four thread blocks not every fourth of the SMs has one: a GPC's SMs are no multiple of four.
+std::int64_t resident_clusters(int sm_count, int size) {
+  const int fours = sm_count / 4;
+  return size == 4 ? std::max(1, fours - fours / 11) : std::max(1, sm_count / size);
 }
 
-// Many tokens: the configuration whose waves of thread blocks cost least. Microseconds that a unit of 64 columns takes, measured on an H100 80GB HBM3.
-int wgmma_config_of_many(const GemmArgs& args, int sm_count) {
-  struct Candidate {
-    int config;
-    double unit;
-  };
-  constexpr Candidate kCandidates[] = {{11, 0.46}, {12, 0.28}, {3, 0.80}, {13, 0.79}};
-  int best = 3;
+// The configuration whose waves of thread blocks take the least time, among those that know the operands and, where M may not decide on it, have one order of the sum.
+int wgmma_cheapest_config(const GemmArgs& args, int sm_count) {
+  int best = kWgmmaBasicConfigs - 1;  // whose jobs can be counted, see tiles_fit()
   double least = 0;
-  for (const Candidate& c : kCandidates) {
-    const WgmmaShape& s = kWgmmaShapes[c.config];
+  const bool nvfp4 = args.a.kind == NVFP4J_GEMM_A_NVFP4;
+  for (int config = 0; config < kWgmmaConfigs; ++config) {
+    const WgmmaShape& s = kWgmmaShapes[config];
+    if ((nvfp4 || args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR) && !wgmma_takes_all_kinds(config))
+      continue;
+    if (args.batch_invariant && (s.wgk > 1 || s.ck > 1)) continue;
+    const std::int64_t chunks = args.k / prepared::kTiledColumns;
     const std::int64_t jobs =
         ceil_div(args.n, 64 * s.wgn * s.cn) * ceil_div(args.m, s.bm) * batch_of(args);
-    const double cost = static_cast<double>(ceil_div(jobs, sm_count / s.cn)) * c.unit;
-    if (least == 0 || cost < least) {
-      least = cost;
-      best = c.config;
+    const int cluster = s.cn * s.ck;
+    if (s.ck > chunks || jobs > (INT32_MAX - sm_count) / cluster) continue;
+    const double units = static_cast<double>(4 * ceil_div(chunks, s.ck));
+    const WgmmaCost& cost = kWgmmaCosts[config];
+    const auto waves = static_cast<double>(ceil_div(jobs, resident_clusters(sm_count, cluster)));
+    // Thread blocks that cut K have one job each; the others go on to the next.
+    const double starts = s.ck > 1 ? waves : 1;
+    const double unit = nvfp4 ? std::max(cost.unit, kTokenDecodeCost * s.bm) : cost.unit;
+    const double time = starts * kWgmmaStart + waves * (cost.job + units * unit);
+    if (least == 0 || time < least) {
+      least = time;
+      best = config;
     }
   }
   return best;
 }
 
-// One order of the sum for every M, and whatever the tokens are. Groups of many rows in all take larger tiles than theirs call for, so that a thread block can list them.
-int wgmma_basic_config(const GemmArgs& args) {
+// Groups differ in their rows: a tile has room for more than the average where that costs the tensor cores little, and is no larger than it need be where it costs much. Groups of many rows in all take larger tiles than theirs
+// call for, so that a thread block can list them.
+int wgmma_config_of_groups(const GemmArgs& args) {
   const std::int64_t rows = rows_of_group(args);
-  int config = rows <= 32 ? 0 : rows <= 64 ? 1 : rows <= 128 ? 2 : 3;
+  int config = rows <= 24 ? 0 : rows <= 64 ? 1 : rows <= 512 ? 2 : 3;
   while (config + 1 < kWgmmaBasicConfigs && !tiles_fit(args, kWgmmaShapes[config].bm)) ++config;
   return config;
 }
 
-// NVFP4 tokens and linear weights have fewer configurations: many tokens the basic ones, which take as long as their like above.
-int wgmma_config_of_all_kinds(const GemmArgs& args, int sm_count) {
-  if (args.m <= 32) return kWgmmaOf32;
-  if (args.m <= 64) return kWgmmaOf64;
-  const auto waves = [&](std::int64_t bm) {
-    return static_cast<double>(
-        ceil_div(ceil_div(args.n, 128) * ceil_div(args.m, bm) * batch_of(args), sm_count));
-  };
-  return args.m <= 128 || 0.46 * waves(128) < 0.80 * waves(256) ? 2 : 3;
-}
-
 int wgmma_config(const CudaDeviceProperties& device, const GemmArgs& args) {
-  // (K that cannot be cut, too.)
-  if (args.batch_invariant || args.op == NVFP4J_OP_GROUPED_GEMM ||
-      args.k < 2 * prepared::kTiledColumns)
-    return wgmma_basic_config(args);
-  if (args.a.kind == NVFP4J_GEMM_A_NVFP4 || args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR)
-    return wgmma_config_of_all_kinds(args, device.sm_count);
-  return args.m <= 128 ? wgmma_config_of_few(args) : wgmma_config_of_many(args, device.sm_count);
+  return args.op == NVFP4J_OP_GROUPED_GEMM ? wgmma_config_of_groups(args)
+                                           : wgmma_cheapest_config(args, device.sm_count);
 }
 
 GemmPlan generic_plan(const GemmArgs& args, const char* reason) {

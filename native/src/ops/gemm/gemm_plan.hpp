@@ -36,36 +36,36 @@ inline constexpr DecodeShape kDecodeShapes[kDecodeConfigs] = {
 struct WgmmaShape {
   int bm, wgn, wgk, cn, ck;
 };
-// 0 to 3 alone know groups of rows, and add up K in one go, so that they agree on every bit.
+// After them: stages of the rings of tokens and of weights, and sets of registers that weights are decoded into.
+// 0 to 3 alone know groups of rows. They and 4 add up K in one go, so that they agree on every bit.
 #define NVFP4J_GEMM_WGMMA_BASIC(X) \
-  X(0, 32, 2, 1, 1, 1, 16, 3)      \
-  X(1, 64, 2, 1, 1, 1, 12, 3)      \
-  X(2, 128, 2, 1, 1, 1, 8, 3)      \
-  X(3, 256, 2, 1, 1, 1, 4, 2)
+  X(0, 32, 2, 1, 1, 1, 16, 3, 1)   \
+  X(1, 64, 2, 1, 1, 1, 16, 3, 2)   \
+  X(2, 128, 2, 1, 1, 1, 8, 3, 1)   \
+  X(3, 256, 2, 1, 1, 1, 5, 2, 1)
 #define NVFP4J_GEMM_WGMMA_CONFIGS(X) \
   NVFP4J_GEMM_WGMMA_BASIC(X)         \
-  X(4, 32, 1, 2, 1, 1, 16, 4)        \
-  X(5, 32, 1, 4, 1, 2, 16, 4)        \
-  X(6, 32, 2, 1, 1, 2, 16, 3)        \
-  X(7, 64, 1, 2, 1, 1, 12, 4)        \
-  X(8, 64, 1, 4, 1, 2, 12, 3)        \
-  X(9, 64, 2, 1, 1, 2, 12, 3)        \
-  X(10, 128, 2, 1, 1, 2, 6, 3)       \
-  X(11, 128, 2, 1, 2, 1, 8, 2)       \
-  X(12, 128, 1, 2, 2, 1, 8, 3)       \
-  X(13, 256, 2, 1, 2, 1, 5, 2)
+  X(4, 128, 3, 1, 1, 1, 9, 2, 2)     \
+  X(5, 64, 1, 2, 1, 1, 16, 4, 1)     \
+  X(6, 64, 1, 2, 1, 2, 16, 4, 2)     \
+  X(7, 64, 1, 2, 1, 4, 16, 4, 2)     \
+  X(8, 64, 2, 1, 1, 2, 16, 3, 2)     \
+  X(9, 128, 1, 2, 1, 1, 10, 3, 2)    \
+  X(10, 128, 1, 2, 1, 2, 8, 3, 2)    \
+  X(11, 128, 1, 2, 1, 4, 8, 3, 2)    \
+  X(12, 128, 2, 1, 1, 2, 6, 3, 2)    \
+  X(13, 128, 3, 1, 1, 2, 4, 2, 2)
 inline constexpr int kWgmmaConfigs = 14;
 inline constexpr int kWgmmaBasicConfigs = 4;
 inline constexpr WgmmaShape kWgmmaShapes[kWgmmaConfigs] = {
-#define NVFP4J_SHAPE(i, bm, wgn, wgk, cn, ck, a, w) {bm, wgn, wgk, cn, ck},
+#define NVFP4J_SHAPE(i, bm, wgn, wgk, cn, ck, a, w, sets) {bm, wgn, wgk, cn, ck},
     NVFP4J_GEMM_WGMMA_CONFIGS(NVFP4J_SHAPE)
 #undef NVFP4J_SHAPE
 };
 
-// NVFP4 tokens and linear weights have the basic configurations, and of one matrix these, for few tokens.
-inline constexpr int kWgmmaOf32 = 4, kWgmmaOf64 = 7;
+// NVFP4 tokens and linear weights have the basic configurations, and of one matrix or a batch those with few rows of W.
 inline constexpr bool wgmma_takes_all_kinds(int config) {
-  return config < kWgmmaBasicConfigs || config == kWgmmaOf32 || config == kWgmmaOf64;
+  return config < kWgmmaBasicConfigs || config == 5 || config == 7 || config == 9;
 }
 
 struct GemmPlan {

@@ -37,7 +37,8 @@ struct GemmProblem {
   float limit;  // of SwiGLU; infinity: none
   bool a_global_scale_per_row;
   bool d_is_bf16;
-  bool d_pairs_aligned;  // two neighbours of D from an even column on can be written at once
+  bool d_pairs_aligned;   // two neighbours of D from an even column on can be written at once
+  bool d_eights_aligned;  // D is BF16, and so can eight from a multiple of 8 on
   bool swiglu;
   bool batched;
 
@@ -69,6 +70,8 @@ struct GemmProblem {
     const std::uintptr_t pair = p.d_is_bf16 ? 4 : 8;
     p.d_pairs_aligned = reinterpret_cast<std::uintptr_t>(p.d) % pair == 0 &&
                         p.d_stride % static_cast<std::int64_t>(pair) == 0;
+    p.d_eights_aligned =
+        p.d_is_bf16 && reinterpret_cast<std::uintptr_t>(p.d) % 16 == 0 && p.d_stride % 16 == 0;
     p.swiglu = args.swiglu;
     p.batched = args.op == NVFP4J_OP_BATCHED_GEMM;
     return p;

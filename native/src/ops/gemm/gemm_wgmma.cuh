@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// The matrix products with the warpgroup tensor cores of Hopper, with prepared or linear weights: from 16 tokens to as many as there are.
+// The matrix products with the warpgroup tensor cores of Hopper, with prepared or linear weights: from some tens of tokens to as many as there are.
 //
-// Few tokens are bound by memory, many by the tensor cores; in between by what an SM can do in the time in which its weights arrive. W is the 64-row operand and comes from registers: each warp decodes its 16 rows of a unit
-// of 64 columns while the tensor cores work on the other warpgroup's unit, so that decoded weights never pass through shared memory. Tokens are the other operand, in shared memory with the 128-byte swizzle.
+// W is the 64-row operand and comes from registers: each warp decodes its 16 rows of a unit of 64 columns while the tensor cores work on another unit, the other warpgroup's or, with two sets of registers, its own one before;
+// decoded weights never pass through shared memory. Tokens are the other operand, in shared memory with the 128-byte swizzle.
 //
-//   a thread block     64 WGN rows of W, BM tokens; WGK warpgroups share each row in turn (units of K round robin), and their sums are added in their order
-//   a cluster          CN thread blocks with different rows and the same tokens, which each loads a part of and multicasts; or CK thread blocks with the same rows and tokens that cut K into CK contiguous parts, whose sums are
-//                      added in order through distributed shared memory
+//   a thread block     64 WGN rows of W, BM tokens; WGK warpgroups share each row in turn (units of K round robin), and their sums are added in their order, each warpgroup those of its share of the tokens
+//   a cluster          CK thread blocks with the same rows and tokens that cut K into CK contiguous parts, whose sums are added in order through distributed shared memory; or CN thread blocks with different rows and the same
+//                      tokens, which each loads a part of and multicasts
 //   two more warps     one fills the ring of weights (256 columns), one the ring of tokens (64 columns); NVFP4 tokens are decoded into the latter by three warps (gemm_wgmma_producers.cuh)
 //
-// Measured on an H100 80GB HBM3 (run-bench, commit e4f24d5c9edf), w13 6144x7168: M = 64 20.5 us, M = 1024 147 us (0.92 of the speed of cuBLASLt's BF16 product), M = 8192 1077 us (0.98); o_b 7168x16384, M = 1024: 370 us.
+// What was measured on an H100 80GB HBM3, and what follows:
+//   - An operand from registers costs the tensor cores much the same for 32 tokens as for 64, and more than half of what 128 cost, which nearly fill them. So tiles below 128 tokens are for fewer tokens alone, and few of them are
+//     better off with gemm_decode.cuh.
+//   - 256 tokens take nearly twice as long as 128: they save what a job costs, and loads. Three warpgroups (192 rows) fill waves that 128 rows do not.
+//   - The second set of registers pays for 64 tokens and 128 rows, for three warpgroups, and where K is cut. Elsewhere it was no faster: the other warpgroup fills the gap.
+//   - Multicast gains nothing: an SM gets tokens from L2 faster than from the multicasts of others. No configuration of gemm_plan.hpp has CN above 1.
+// gemm_plan.cpp chooses by these times. Whole products: the table in README.md, from run-bench.
 //
-// The order of a sum depends on WGK and CK alone, never on the number of tokens.
+// The order of a sum depends on WGK and CK alone, never on the number of tokens, BM, WGN or the sets of registers.
 #pragma once
 #include <cuda.h>
 #include <cute/arch/mma_sm90_gmma.hpp>
@@ -26,35 +32,40 @@
 
 namespace nvfp4j {
 
-template <int BM_, int WGN_, int WGK_, int CN_, int CK_, int A_STAGES_, int W_STAGES_,
+template <int BM_, int WGN_, int WGK_, int CN_, int CK_, int A_STAGES_, int W_STAGES_, int SETS_,
           bool NVFP4_ = false>
 struct WgmmaConfig {
   static constexpr bool kNvfp4 = NVFP4_;
   static constexpr bool kLinear = false;  // W; else prepared
   static_assert(!NVFP4_ || CN_ == 1, "decoded tokens are not multicast");
   static constexpr int BM = BM_, WGN = WGN_, WGK = WGK_, CN = CN_, CK = CK_;
-  // (NVFP4 tokens need room as they come, too.)
-  static constexpr int kAStages = NVFP4_ && BM_ == 128 ? A_STAGES_ - 2 : A_STAGES_;
+  static constexpr int kAStageBytes = BM * 128;
+  // NVFP4 tokens as they come take the place of some stages.
+  static constexpr int kPieceBytes = NVFP4_ ? TokenPieces::kRings : 0;
+  static constexpr int kAStages = A_STAGES_ - (kPieceBytes + kAStageBytes - 1) / kAStageBytes;
   static constexpr int kWStages = W_STAGES_;
   static constexpr int kGroups = WGN * WGK;
   static constexpr int kConsumers = 128 * kGroups;
-  static constexpr int kThreads = kConsumers + 128;
-  // Sums of 256 tokens need more registers than an equal share: two warpgroups of consumers take them from the producers'.
+  // Sets of registers that units are decoded into: with two, the next unit is decoded while the tensor cores work on this one.
+  static constexpr int kSets = SETS_;
+  // Sums of 256 tokens need more registers than an equal share: two warpgroups of consumers take them from the producers', which then must be a warpgroup too. Three or four have no more than two warps of producers beside them.
   static constexpr bool kUnequal = BM == 256;
   static_assert(!kUnequal || kGroups == 2, "168 registers a thread: 56 + 2 * 224");
+  static_assert(!NVFP4_ || kGroups == 2, "three warps decode tokens");
+  static constexpr int kThreads = kConsumers + (kGroups > 2 ? 64 : 128);
   static constexpr int kTiles = 4 * WGN;  // of 16 rows
   static constexpr int kCluster = CN * CK;
-  static constexpr int kAStageBytes = BM * 128;
   static constexpr int kWTileBytes = 2 * prepared::kChunkBytes;  // 256 columns of a tile
   static constexpr int kWStageBytes = kTiles * kWTileBytes;
-  // Sums of all but one of the WGK, or of the CK parts; gate and up in steps of 32 tokens.
-  static constexpr int kStepTokens = BM / CK < 32 ? BM / CK : 32;
-  static constexpr int kExchangeBytes = (WGK > 1  ? BM * (WGK - 1)
-                                         : CK > 1 ? BM
-                                                  : kStepTokens) *
-                                        256 * WGN;
-  static constexpr int kEights = BM / 8 / CK;  // of tokens that a thread block writes
-  static constexpr int kPieceBytes = NVFP4_ ? TokenPieces::kRings : 0;
+  // Each of kShares of the WGK warpgroups adds up and writes a part of the tokens.
+  static constexpr int kShares = BM / 8 % (WGK * CK) == 0 ? WGK : 1;
+  static constexpr int kEights = BM / 8 / CK / kShares;  // of tokens that a warp writes
+  // Sums of the other WGK - 1 and of the CK parts; gate and up in steps of 32 tokens at most.
+  static constexpr int kStepTokens = kEights < 4 ? 8 * kEights : 32;
+  static constexpr int kSumBytes = (WGK - 1) * BM * 256 * WGN;
+  static constexpr int kStepBytes = kShares * kStepTokens * 256 * WGN;
+  static constexpr int kNeeded = kSumBytes + (CK > 1 ? BM * 256 * WGN : 0);
+  static constexpr int kExchangeBytes = kNeeded > kStepBytes ? kNeeded : kStepBytes;
   static constexpr int kBars = 2 * (kAStages + kWStages) + (NVFP4_ ? TokenPieces::kBars : 0);
   static constexpr int kMoreMaps = NVFP4_ ? 1 : 0;
   static constexpr int bytes(bool grouped) {
@@ -65,6 +76,7 @@ struct WgmmaConfig {
   static_assert(BM % 8 == 0 && BM / CN % 8 == 0 && (BM / 8) % CK == 0,
                 "the parts are whole core matrices");
   static_assert(4 % WGK == 0, "units of a chunk are dealt out");
+  static_assert(kAStages >= WGK * SETS_, "what is in use is not waited for");
 };
 
 /// The same for linear weights.
@@ -86,7 +98,9 @@ struct WgmmaAtom;
   };
 NVFP4J_WGMMA_ATOM(32)
 NVFP4J_WGMMA_ATOM(64)
+NVFP4J_WGMMA_ATOM(96)
 NVFP4J_WGMMA_ATOM(128)
+NVFP4J_WGMMA_ATOM(192)
 NVFP4J_WGMMA_ATOM(256)
 #undef NVFP4J_WGMMA_ATOM
 
@@ -111,42 +125,123 @@ __device__ __forceinline__ void store_pair(const GemmProblem& p, std::int64_t m,
   }
 }
 
-// acc[4e + i] of a lane: tokens 8 (first_eight + e) + 2t + (i & 1), row 2g + (i >> 1) of the warp's tile. All consumers call it; those that are not `active` have nothing to write.
+// Which results of a lane are not finite, one bit each. They are looked for only where a sum of zeros times all of them is not zero.
+template <int COUNT>
+struct Faults {
+  std::uint32_t bits[(COUNT + 31) / 32] = {};
+
+  __device__ __forceinline__ void add(int i, bool faulty) {
+    bits[i / 32] |= static_cast<std::uint32_t>(faulty) << (i % 32);
+  }
+  // Calls report(i) of each.
+  template <class F>
+  __device__ __forceinline__ void for_each(F&& report) const {
+    constexpr int kWords = (COUNT + 31) / 32;
+    std::uint32_t any = 0;
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) any |= bits[w];
+    if (any == 0) return;
+#pragma unroll 1
+    for (int w = 0; w < kWords; ++w) {
+      std::uint32_t left = 0;
+#pragma unroll
+      for (int i = 0; i < kWords; ++i) left = i == w ? bits[i] : left;
+#pragma unroll 1
+      for (; left != 0; left &= left - 1) report(32 * w + __ffs(static_cast<int>(left)) - 1);
+    }
+  }
+};
+
+__device__ __forceinline__ std::uint32_t fma_zero_pairs(std::uint32_t a, std::uint32_t sum) {
+  std::uint32_t r;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(0u), "r"(sum));
+  return r;
+}
+
+// What a lane's sums belong to. acc[4e + i]: tokens 8 (first_eight + e) + 2t + (i & 1), row 2g + (i >> 1) of the warp's tile.
+struct LaneResults {
+  int n;                // row of W
+  std::int64_t column;  // of D
+  int first_eight;
+  float w_scale;
+  float a_scale;          // of every token, or
+  const float* a_scales;  // per token in shared memory; NULL
+
+  __device__ __forceinline__ int token(int i) const {
+    return 8 * (first_eight + i / 4) + 2 * (static_cast<int>(threadIdx.x) & 3) + (i & 1);
+  }
+};
+
+// acc[FROM] to acc[FROM + COUNT - 1] become results; notes those that are not finite. Returns pairs of neighbours in BF16: pairs[2e + i].
+template <class C, int COUNT, class F>
+__device__ __forceinline__ void scale_results(const LaneResults& lane, int count, int from,
+                                              float* acc, std::uint32_t (&pairs)[COUNT / 2],
+                                              F& faults) {
+  float alpha[COUNT / 2];
+#pragma unroll
+  for (int i = 0; i < COUNT / 2; ++i) alpha[i] = __fmul_rn(lane.a_scale, lane.w_scale);
+  if (lane.a_scales != nullptr) {
+#pragma unroll
+    for (int i = 0; i < COUNT / 2; ++i)
+      alpha[i] = __fmul_rn(lane.a_scales[lane.token(from + 4 * (i >> 1) + (i & 1))], lane.w_scale);
+  }
+  std::uint32_t zeros = 0;
+#pragma unroll
+  for (int i = 0; i < COUNT / 2; ++i) {
+    constexpr float kScale = C::kNvfp4 ? kOperandScale * kOperandScale : kOperandScale;
+    float& low = acc[from + 4 * (i >> 1) + (i & 1)];
+    float& high = acc[from + 4 * (i >> 1) + (i & 1) + 2];
+    low = __fmul_rn(alpha[i], __fmul_rn(low, kScale));
+    high = __fmul_rn(alpha[i], __fmul_rn(high, kScale));
+    pairs[i] = Bf16::pack(low, high);
+    zeros = fma_zero_pairs(pairs[i], zeros);
+  }
+  if ((zeros & 0x7FFF7FFFu) != 0) {
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i)
+      faults.add(from + i, !is_finite(acc[from + i]) && lane.token(from + i) < count);
+#pragma unroll
+    for (int i = 0; i < COUNT / 2; ++i) {
+      const int at = from + 4 * (i >> 1) + (i & 1);
+      pairs[i] = bf16_bits(acc[at]) | bf16_bits(acc[at + 2]) << 16;
+    }
+  }
+}
+
+// All consumers call it; those that are not `active` have nothing to write.
 template <class C, bool SWIGLU>
 __device__ __forceinline__ void write_results(const GemmProblem& p, const TokenTile& tile,
-                                              float (&acc)[C::BM / 2], const float* a_scale,
+                                              float (&acc)[C::BM / 2], const float* a_scales,
                                               float* exchange, int first_tile, int d_tiles, int own,
                                               bool active, int first_eight) {
   constexpr int kBlockTiles = SWIGLU ? C::kTiles / 2 : C::kTiles;
+  constexpr int kResults = 4 * C::kEights;  // of a lane
   const int lane = static_cast<int>(threadIdx.x) & 31;
   const int g = lane >> 2, t = lane & 3;
   const bool upper = SWIGLU && own >= kBlockTiles;
   const int d_tile = first_tile + (upper ? own - kBlockTiles : own);
-  const int n = d_tile * 16 + 2 * g + (upper ? p.n / 2 : 0);
-  const std::int64_t column =
-      d_tile * 16 + 2 * g + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0);
+  const std::int64_t group_column = p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0;
+  LaneResults results;
+  results.n = d_tile * 16 + 2 * g + (upper ? p.n / 2 : 0);
+  results.column = group_column + d_tile * 16 + 2 * g;
+  results.first_eight = first_eight;
   active = active && d_tile < d_tiles;
-  const auto token_of = [&](int i) { return 8 * (first_eight + i / 4) + 2 * t + (i & 1); };
-  int fault = -1;
-  if (active) {
-    const float w_scale = w_scale_of(p, tile.group, n);
-#pragma unroll
-    for (int i = 0; i < 4 * C::kEights; ++i) {
-      const float sum =
-          __fmul_rn(acc[i], C::kNvfp4 ? kOperandScale * kOperandScale : kOperandScale);
-      acc[i] = __fmul_rn(__fmul_rn(a_scale[token_of(i)], w_scale), sum);
-      if (!is_finite(acc[i]) && token_of(i) < tile.count) fault = i;
-    }
-  }
+  results.w_scale = active ? w_scale_of(p, tile.group, results.n) : 0.0f;
+  results.a_scale =
+      p.a_global_scales == nullptr || p.a_global_scale_per_row ? 1.0f : load(p.a_global_scales);
+  results.a_scales = p.a_global_scale_per_row && p.a_global_scales != nullptr ? a_scales : nullptr;
+  Faults<kResults> faults;
   if constexpr (SWIGLU) {
     constexpr int kStep = C::kStepTokens / 2;  // results of a lane
-    static_assert(4 * C::kEights % kStep == 0, "whole steps");
+    static_assert(kResults % kStep == 0, "whole steps");
     float* mine = exchange + own * kStep * 32 + lane;
     const float* other = mine + kBlockTiles * kStep * 32;
 #pragma unroll
-    for (int from = 0; from < 4 * C::kEights; from += kStep) {
+    for (int from = 0; from < kResults; from += kStep) {
       if (from > 0) named_barrier(1, C::kConsumers);  // the step before has been read
       if (active) {
+        std::uint32_t pairs[kStep / 2];
+        scale_results<C, kStep>(results, tile.count, from, acc, pairs, faults);
 #pragma unroll
         for (int i = 0; i < kStep; ++i) mine[32 * i] = acc[from + i];
       }
@@ -156,33 +251,86 @@ __device__ __forceinline__ void write_results(const GemmProblem& p, const TokenT
 #pragma unroll 1
         for (int j = 0; j < kStep / 2; ++j) {
           const int i = 4 * (j >> 1) + (j & 1);
-          const int token = token_of(from + i);
+          const int token = results.token(from + i);
           if (token >= tile.count) continue;
           const float weight =
               p.row_weight != nullptr ? load(p.row_weight + tile.first + token) : 1.0f;
           const float low = swiglu_result(mine[32 * i], other[32 * i], p.limit, weight);
           const float high =
               swiglu_result(mine[32 * (i + 2)], other[32 * (i + 2)], p.limit, weight);
-          if (!is_finite(low) && fault < 0) fault = from + i;
-          if (!is_finite(high) && fault < 0) fault = from + i + 2;
-          store_pair(p, tile.first + token, column, low, high);
+          // (A step does not cross a word.)
+          faults.bits[from / 32] |= static_cast<std::uint32_t>(!is_finite(low)) << (from % 32 + i) |
+                                    static_cast<std::uint32_t>(!is_finite(high))
+                                        << (from % 32 + i + 2);
+          store_pair(p, tile.first + token, results.column, low, high);
         }
       }
     }
-  } else if (active) {
+  } else {
+    constexpr int kBatch = C::kEights < 4 ? kResults : 16;  // results of a lane: of up to 32 tokens
+    static_assert(kResults % kBatch == 0, "whole batches");
+    // Where a warpgroup has all sums of its rows, 128 bytes of a row of D are written at once: its warps' results meet in shared memory, at the places of the 128-byte swizzle.
+    constexpr bool kWide = C::WGK == 1 && C::CK == 1 && kBatch == 16;
+    if (kWide && p.d_eights_aligned) {
+      const int group = own >> 2;
+      const int in_group = static_cast<int>(threadIdx.x) & 127;
+      unsigned char* stage = reinterpret_cast<unsigned char*>(exchange) + group * 8192;
+      const int chunk = in_group & 7, row = in_group >> 3;
+      const bool inside = first_tile + 4 * group + (chunk >> 1) < d_tiles;
+      char* d = p.d + (tile.first + row) * p.d_stride +
+                2 * (group_column + (first_tile + 4 * group) * 16 + 8 * chunk);
+      const std::uint32_t from_address =
+          smem_address(stage) + row * 128 + ((chunk ^ (row & 7)) << 4);
+      const std::uint32_t to_address = smem_address(stage) + 2 * t * 128 +
+                                       (((2 * (own & 3) + (g >> 2)) ^ (2 * t)) << 4) + (g & 3) * 4;
+      // Two places in turn, so that one barrier is enough; after an odd number of batches it is the same one's turn again.
+      if constexpr (kResults / kBatch % 2 != 0) named_barrier(2 + group, 128);
 #pragma unroll
-    for (int e = 0; e < C::kEights; ++e) {
+      for (int from = 0; from < kResults; from += kBatch) {
+        const std::uint32_t place = (from / kBatch & 1) * 4096;
+        std::uint32_t pairs[kBatch / 2];
+        scale_results<C, kBatch>(results, active ? tile.count : 0, from, acc, pairs, faults);
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int token = 8 * (first_eight + e) + 2 * t + i;
-        if (token < tile.count)
-          store_pair(p, tile.first + token, column, acc[4 * e + i], acc[4 * e + 2 + i]);
+        for (int i = 0; i < kBatch / 2; ++i) {
+          // Token 2t + 1 is a row further, and its piece the other of two.
+          const std::uint32_t to = (i & 1) == 0 ? to_address : (to_address ^ 16u) + 128u;
+          store_shared_4(to + place + (i >> 1) * 1024, pairs[i]);
+        }
+        named_barrier(2 + group, 128);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int token = 2 * from + 16 * i;
+          const uint4 v = load_shared_16(from_address + place + i * 2048);
+          if (inside && token + row < tile.count)
+            *reinterpret_cast<uint4*>(d + token * p.d_stride) = v;
+        }
+      }
+    } else if (active) {
+#pragma unroll
+      for (int from = 0; from < kResults; from += kBatch) {
+        std::uint32_t pairs[kBatch / 2];
+        scale_results<C, kBatch>(results, tile.count, from, acc, pairs, faults);
+#pragma unroll
+        for (int i = 0; i < kBatch / 2; ++i) {
+          const int at = from + 4 * (i >> 1) + (i & 1);
+          const int token = results.token(at);
+          if (token >= tile.count) continue;
+          if (p.d_is_bf16 && p.d_pairs_aligned) {
+            *reinterpret_cast<std::uint32_t*>(p.d + (tile.first + token) * p.d_stride +
+                                              2 * results.column) = pairs[i];
+          } else {
+            store_pair(p, tile.first + token, results.column, acc[at], acc[at + 2]);
+          }
+        }
       }
     }
   }
-  if (fault >= 0)
-    report_result(p, tile.group, tile.first + token_of(fault), n + (fault >> 1 & 1),
-                  column + (fault >> 1 & 1));
+  if (active) {
+    faults.for_each([&](int i) {
+      report_result(p, tile.group, tile.first + results.token(i), results.n + (i >> 1 & 1),
+                    results.column + (i >> 1 & 1));
+    });
+  }
 }
 
 // Besides that of A: those of the block scales of NVFP4 tokens, and of codes and block scales of linear weights.
@@ -332,11 +480,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       }
     }
     __syncwarp();
-    if constexpr (C::CK > 1) {
-      cluster_sync();
-      cluster_sync();
-    }
-    // A thread block must not end while others still signal its barriers.
+    // A thread block must not end while others still signal its barriers, and sums come from all.
     if constexpr (C::kCluster > 1) cluster_sync();
   } else {
     // ---- sums -----------------------------------------------------------------------------------------------------
@@ -352,7 +496,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       float acc[C::BM / 2];
 #pragma unroll
       for (int i = 0; i < C::BM / 2; ++i) acc[i] = 0.0f;
-      std::uint32_t a[16];
+      std::uint32_t a[C::kSets][16];
       const auto release = [&](int slot) {
         if constexpr (C::CN > 1) {
           if (lane < C::CN)
@@ -367,38 +511,58 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       };
       mbarrier_wait(w_full + w_slot, w_parity);
       load_unit(wgk);
-      for (int chunk = first_chunk; chunk < end_chunk; ++chunk) {
-#pragma unroll
-        for (int i = 0; i < kUnits; ++i) {
-          constexpr int kLast = kUnits - 1;
-          weights.expand(a);
-          if (i == kLast) {
-            __syncwarp();
-            if (lane == 0) mbarrier_arrive(w_empty + w_slot);
-            if (++w_slot == C::kWStages) w_slot = 0, w_parity ^= 1u;
-          }
-          mbarrier_wait(a_full + a_slot, a_parity);
-          const std::uint64_t desc =
-              (static_cast<std::uint64_t>(1) << 62) | (static_cast<std::uint64_t>(64) << 32) |
-              (1u << 16) | ((smem_address(a_ring + a_slot * C::kAStageBytes) & 0x3FFFFu) >> 4);
-          cute::warpgroup_arrive();
-#pragma unroll
-          for (int s = 0; s < 4; ++s)
-            wgmma_step<C::BM>(acc, a + 4 * s, desc + 2 * s, std::make_index_sequence<C::BM / 2>());
-          cute::warpgroup_commit_batch();
-          // The next unit's codes arrive while the tensor cores work.
-          if (i < kLast) {
-            load_unit((i + 1) * C::WGK + wgk);
-          } else if (chunk + 1 < end_chunk) {
-            mbarrier_wait(w_full + w_slot, w_parity);
-            load_unit(wgk);
-          }
-          // Then these registers are free, and so are the tokens. Meanwhile the tensor cores have the other warpgroups' units: with a second set of registers to decode into, they were no faster.
-          cute::warpgroup_wait<0>();
-          release(a_slot);
-          a_slot += C::WGK;
-          if (a_slot >= C::kAStages) a_slot -= C::kAStages, a_parity ^= 1u;
+      constexpr int kLast = kUnits - 1;
+      int used_slot = -1;  // of the unit before
+      // Unit i of the warpgroup's in a chunk, in one set of registers.
+      const auto add_unit = [&](int i, int chunk, std::uint32_t (&set)[16]) {
+        weights.expand(set);
+        if (i == kLast) {
+          __syncwarp();
+          if (lane == 0) mbarrier_arrive(w_empty + w_slot);
+          if (++w_slot == C::kWStages) w_slot = 0, w_parity ^= 1u;
         }
+        mbarrier_wait(a_full + a_slot, a_parity);
+        const std::uint64_t desc =
+            (static_cast<std::uint64_t>(1) << 62) | (static_cast<std::uint64_t>(64) << 32) |
+            (1u << 16) | ((smem_address(a_ring + a_slot * C::kAStageBytes) & 0x3FFFFu) >> 4);
+        cute::warpgroup_arrive();
+#pragma unroll
+        for (int s = 0; s < 4; ++s)
+          wgmma_step<C::BM>(acc, set + 4 * s, desc + 2 * s, std::make_index_sequence<C::BM / 2>());
+        cute::warpgroup_commit_batch();
+        // The next unit's codes arrive while the tensor cores work.
+        if (i < kLast) {
+          load_unit((i + 1) * C::WGK + wgk);
+        } else if (chunk + 1 < end_chunk) {
+          mbarrier_wait(w_full + w_slot, w_parity);
+          load_unit(wgk);
+        }
+        // Then the registers of this unit are free, or with two sets those of the one before, and so are its tokens.
+        cute::warpgroup_wait<C::kSets - 1>();
+        if constexpr (C::kSets == 1) {
+          release(a_slot);
+        } else {
+          if (used_slot >= 0) release(used_slot);
+          used_slot = a_slot;
+        }
+        a_slot += C::WGK;
+        if (a_slot >= C::kAStages) a_slot -= C::kAStages, a_parity ^= 1u;
+      };
+      constexpr int kChunkStep = kUnits < C::kSets ? C::kSets / kUnits : 1;
+      int chunk = first_chunk;
+#pragma unroll 1
+      for (; chunk + kChunkStep <= end_chunk; chunk += kChunkStep) {
+#pragma unroll
+        for (int i = 0; i < kUnits * kChunkStep; ++i)
+          add_unit(i % kUnits, chunk + i / kUnits, a[i % C::kSets]);
+      }
+      if (kChunkStep > 1 && chunk < end_chunk) {
+        cute::warpgroup_wait<0>();
+        add_unit(0, chunk, a[0]);
+      }
+      if constexpr (C::kSets > 1) {
+        cute::warpgroup_wait<0>();
+        release(used_slot);
       }
 #pragma unroll
       for (int i = 0; i < C::BM / 2; ++i) cute::warpgroup_fence_operand(acc[i]);
@@ -407,64 +571,85 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       // ---- what becomes of them -----------------------------------------------------------------------------------
       const TokenTile tile = tile_of(job / shape.row_groups);
       const int in_group = static_cast<int>(threadIdx.x) & 127;
-      named_barrier(1,
-                    C::kConsumers);  // the exchange and the scales of the job before have been read
-      for (int i = static_cast<int>(threadIdx.x); i < C::BM; i += C::kConsumers) {
-        a_scale[i] =
-            p.a_global_scales == nullptr || i >= tile.count
-                ? 1.0f
-                : load(p.a_global_scales + (p.a_global_scale_per_row ? tile.first + i : 0));
+      // Without sums to exchange and scales to share each warpgroup is on its own, and may begin the next job while the others end this one.
+      constexpr bool kMeet = C::WGK > 1 || SWIGLU;
+      const bool scales_of_rows = p.a_global_scales != nullptr && p.a_global_scale_per_row;
+      const bool meet = kMeet || scales_of_rows;
+      if (meet) named_barrier(1, C::kConsumers);  // the job before has been read
+      if (scales_of_rows) {
+        for (int i = static_cast<int>(threadIdx.x); i < C::BM; i += C::kConsumers)
+          a_scale[i] = i < tile.count ? load(p.a_global_scales + tile.first + i) : 1.0f;
       }
+      constexpr int kShare = C::BM / 2 / C::kShares;
+      // Where the sum of warpgroup `from` for the part of `to` is.
+      const auto place = [&](int to, int from) {
+        return exchange +
+               ((to * (C::WGK - 1) + (from < to ? from : from - 1)) * C::WGN + wgn) * kShare * 128 +
+               in_group;
+      };
       if constexpr (C::WGK > 1) {
-        if (wgk > 0) {
 #pragma unroll
-          for (int i = 0; i < C::BM / 2; ++i)
-            exchange[(((wgk - 1) * C::WGN + wgn) * (C::BM / 2) + i) * 128 + in_group] = acc[i];
-        }
-      }
-      named_barrier(1, C::kConsumers);
-      if constexpr (C::WGK > 1) {
-        if (wgk == 0) {
+        for (int to = 0; to < C::kShares; ++to) {
+          if (to != wgk) {
+            float* theirs = place(to, wgk);
 #pragma unroll
-          for (int k = 0; k < C::WGK - 1; ++k) {
-#pragma unroll
-            for (int i = 0; i < C::BM / 2; ++i)
-              acc[i] = __fadd_rn(acc[i],
-                                 exchange[((k * C::WGN + wgn) * (C::BM / 2) + i) * 128 + in_group]);
+            for (int i = 0; i < kShare; ++i) theirs[i * 128] = acc[to * kShare + i];
           }
         }
       }
+      if (meet) named_barrier(1, C::kConsumers);
+      if constexpr (C::WGK > 1) {
+#pragma unroll
+        for (int to = 0; to < C::kShares; ++to) {
+          if (to == wgk) {
+#pragma unroll
+            for (int i = 0; i < kShare; ++i) {
+              float sum = to == 0 ? acc[i] : place(to, 0)[i * 128];
+#pragma unroll
+              for (int from = 1; from < C::WGK; ++from)
+                sum = __fadd_rn(sum, from == to ? acc[to * kShare + i] : place(to, from)[i * 128]);
+              acc[i] = sum;
+            }
+          }
+        }
+      }
+      const bool active = wgk < C::kShares;
       if constexpr (C::CK > 1) {
-        // Part r of the tokens is added up by rank r.
+        // Part r of a share of the tokens is added up by rank r. There is one job: nothing is in the way of what the others send.
         constexpr int kPart = C::kEights * 4;
-        cluster_sync();  // the exchange of every rank is free
-        if (wgk == 0) {
+        float* parts = exchange + C::kSumBytes / 4;
+        const auto part = [&](int from) {
+          return ((from * C::kShares + wgk) * C::WGN + wgn) * kPart * 128 + in_group;
+        };
+        if (active) {
 #pragma unroll
           for (int r = 0; r < C::CK; ++r) {
-            const std::uint32_t to = cluster_address(smem_address(exchange), r);
+            const std::uint32_t to = cluster_address(smem_address(parts + part(rank)), r);
 #pragma unroll
-            for (int i = 0; i < kPart; ++i)
-              store_cluster(to + 4u * (((rank * C::WGN + wgn) * kPart + i) * 128 + in_group),
-                            acc[r * kPart + i]);
+            for (int i = 0; i < kPart; ++i) store_cluster(to + 512u * i, acc[r * kPart + i]);
           }
         }
         cluster_sync();
-        if (wgk == 0) {
+        if (active) {
 #pragma unroll
           for (int i = 0; i < kPart; ++i) {
-            float sum = exchange[(wgn * kPart + i) * 128 + in_group];
+            float sum = parts[part(0) + i * 128];
 #pragma unroll
-            for (int r = 1; r < C::CK; ++r)
-              sum = __fadd_rn(sum, exchange[((r * C::WGN + wgn) * kPart + i) * 128 + in_group]);
+            for (int r = 1; r < C::CK; ++r) sum = __fadd_rn(sum, parts[part(r) + i * 128]);
             acc[i] = sum;
           }
         }
-        if constexpr (SWIGLU) named_barrier(1, C::kConsumers);
       }
-      write_results<C, SWIGLU>(p, tile, acc, a_scale, exchange, first_tile_of(job), d_tiles, own,
-                               wgk == 0, C::CK > 1 ? rank * C::kEights : 0);
+      // The step that gate and up meet in is where sums were.
+      if constexpr (SWIGLU && (C::WGK > 1 || C::CK > 1)) named_barrier(1, C::kConsumers);
+      const int first_eight = (C::kShares > 1 ? wgk * (C::BM / 8 / C::kShares) : 0) +
+                              (C::CK > 1 ? rank * C::kEights : 0);
+      write_results<C, SWIGLU>(
+          p, tile, acc, a_scale,
+          exchange + (C::kShares > 1 ? wgk * (C::kStepBytes / C::kShares / 4) : 0),
+          first_tile_of(job), d_tiles, own, active, first_eight);
     }
-    if constexpr (C::kCluster > 1) cluster_sync();
+    if constexpr (C::kCluster > 1 && C::CK == 1) cluster_sync();
   }
 }
 

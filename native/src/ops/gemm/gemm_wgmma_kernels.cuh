@@ -8,7 +8,7 @@ namespace nvfp4j {
 
 template <class C, bool GROUPED, bool SWIGLU>
 WgmmaKernel wgmma_kernel_of() {
-  static_assert(C::bytes(GROUPED) <= 232448, "what a thread block of Hopper can have");
+  static_assert(C::bytes(GROUPED) <= 227 * 1024, "what a thread block may have on Hopper");
   return {reinterpret_cast<const void*>(&device::gemm_wgmma_kernel<C, GROUPED, SWIGLU>),
           C::kThreads, C::bytes(GROUPED)};
 }
