@@ -37,9 +37,9 @@ extern "C" {
 #define NVFP4J_GEMM_PATH_AUTO 0
 /** Any shape, any card from compute capability 8.0 on. */
 #define NVFP4J_GEMM_PATH_GENERIC 1
-/** Hopper, few rows of A: PREPARED weights streamed once. */
+/** Hopper, few rows of A: weights streamed once. */
 #define NVFP4J_GEMM_PATH_DECODE 2
-/** Hopper: weights, PREPARED or LINEAR, decoded for the warpgroup tensor cores. */
+/** Hopper: weights decoded for the warpgroup tensor cores. */
 #define NVFP4J_GEMM_PATH_WGMMA 3
 /**@}*/
 
