@@ -73,6 +73,7 @@ void check_plan(const CudaDeviceProperties& device, const GemmArgs& args, const 
     return;
   }
   CHECK(device.major == 9 && device.minor == 0);
+  const bool linear = args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR;
   CHECK(prepared::is_tiled(args.n, args.k));
   CHECK(p.config >= 0);
   std::int64_t row_blocks;
@@ -94,14 +95,14 @@ void check_plan(const CudaDeviceProperties& device, const GemmArgs& args, const 
     step = 2 * device.sm_count;
   } else {
     CHECK(contains(p.reason, "wgmma: gemm_wgmma_sm90"));
-    CHECK_EQ(args.w.layout, NVFP4J_SCALE_LAYOUT_PREPARED);
     CHECK(p.config < kWgmmaConfigs);
     if (p.config < 0 || p.config >= kWgmmaConfigs) return;
     const WgmmaShape& s = kWgmmaShapes[p.config];
     CHECK_EQ(p.token_tile, s.bm);
     CHECK(s.ck <= chunks);
-    if (nvfp4 || grouped) CHECK(p.config < kWgmmaBasicConfigs);
-    if (args.batch_invariant || nvfp4 || grouped) {
+    if (linear || nvfp4) CHECK(wgmma_takes_all_kinds(p.config));
+    if (grouped) CHECK(p.config < kWgmmaBasicConfigs);
+    if (args.batch_invariant || grouped) {
       CHECK_EQ(s.wgk, 1);
       CHECK_EQ(s.ck, 1);
     }
@@ -207,15 +208,22 @@ TEST(gemm_generic_takes_the_rest) {
     for (const CudaDeviceProperties& device : {kA100, kB200, kThor})
       is_generic(product(m, 4096, 4096), "not compute capability 9.0", true, device);
     GemmArgs args = product(m, 4096, 4096);
-    args.w.layout = NVFP4J_SCALE_LAYOUT_LINEAR;
-    args.w.scales = address<std::uint8_t>(0x208);
-    is_generic(args, "w is not prepared");
-    args.w.scales = address<std::uint8_t>(0x600);
-    CHECK(plan(args).kernel == (m <= 16 ? GemmKernel::kDecode : GemmKernel::kGeneric));
-    args.batch_invariant = true;
-    CHECK(plan(args).kernel == GemmKernel::kGeneric);
-    is_generic(product(m, 4104, 4096), "n is no multiple of 16");
-    is_generic(product(m, 4096, 4096 + 128), "k none of 256");
+    for (const int layout : {NVFP4J_SCALE_LAYOUT_PREPARED, NVFP4J_SCALE_LAYOUT_LINEAR}) {
+      args = product(m, 4104, 4096);
+      args.w.layout = layout;
+      is_generic(args, "n is no multiple of 16");
+      args = product(m, 4096, 4096 + 128);
+      args.w.layout = layout;
+      is_generic(args, "k none of 256");
+      args = product(m, 4096 + 16, 4096);
+      args.w.layout = layout;
+      args.swiglu = true;
+      is_generic(args, "with swiglu: of 32");
+      args = product(m, 4096, 4096);
+      args.w.layout = layout;
+      args.a.stride = 4100;
+      is_generic(args, "multiples of 16 bytes", false);
+    }
     args = product(m, 4096, 4096);
     args.a.data = address<void>(0x108);
     is_generic(args, "multiples of 16 bytes", false);
@@ -257,6 +265,69 @@ TEST(gemm_generic_takes_the_rest) {
   CHECK_EQ(plan(args).token_tile, 32);
   args = product(800, 4104, 4096, NVFP4J_OP_GROUPED_GEMM, 100);
   CHECK_EQ(plan(args).token_tile, 8);
+}
+
+// Linear weights are read as they are, by fewer configurations; prepared ones by the same ones where these are all there is.
+TEST(gemm_kernels_of_linear_weights) {
+  const auto linear = [](std::int64_t m, std::int64_t n, std::int64_t k, int op = NVFP4J_OP_GEMM,
+                         std::int64_t count = 1) {
+    GemmArgs args = product(m, n, k, op, count);
+    args.w = {NVFP4J_SCALE_LAYOUT_LINEAR, address<std::uint8_t>(0x200),
+              address<std::uint8_t>(0x600), address<float>(0x300), NVFP4J_GLOBAL_SCALE_TENSOR};
+    return args;
+  };
+  struct Row {
+    std::int64_t m, n, k;
+    int bf16, nvfp4;
+  };
+  constexpr Row kRows[] = {
+      {17, 6144, 7168, 5, 5},   {64, 6144, 7168, 5, 5}, {128, 6144, 7168, 9, 1},
+      {129, 6144, 7168, 2, 2},  {64, 1536, 7168, 7, 7}, {1024, 6144, 7168, 2, 2},
+      {8192, 6144, 7168, 3, 3}, {17, 6144, 256, 5, 5},  {64, 65536, 1536, 1, 1}};
+  for (const Row& row : kRows) {
+    GemmArgs args = linear(row.m, row.n, row.k);
+    const GemmPlan p = plan(args);
+    check_plan(kH100, args, p);
+    const std::string name = std::to_string(row.m) + " x " + std::to_string(row.k);
+    check::equal(__FILE__, __LINE__, ("configuration of " + name).c_str(), p.config, row.bf16);
+    CHECK_EQ(static_cast<int>(p.kernel), static_cast<int>(GemmKernel::kWgmma));
+    CHECK(refusal_of(args, NVFP4J_GEMM_PATH_WGMMA) == nullptr);
+    CHECK(refusal_of(args, NVFP4J_GEMM_PATH_GENERIC) == nullptr);
+    for (const CudaDeviceProperties& device : {kA100, kB200, kThor})
+      CHECK(plan(args, device).kernel == GemmKernel::kGeneric);
+    // Which kernel it is depends on neither M nor alignment that a tensor has by itself.
+    args.batch_invariant = true;
+    args.w.codes = address<std::uint8_t>(0x210);
+    args.w.scales = address<std::uint8_t>(0x620);
+    const GemmPlan invariant = plan(args);
+    check_plan(kH100, args, invariant);
+    CHECK_EQ(static_cast<int>(invariant.kernel), static_cast<int>(GemmKernel::kWgmma));
+    args.w.layout = NVFP4J_SCALE_LAYOUT_PREPARED;
+    CHECK_EQ(static_cast<int>(plan(args).kernel), static_cast<int>(GemmKernel::kWgmma));
+    args.w.layout = NVFP4J_SCALE_LAYOUT_LINEAR;
+    // NVFP4 tokens have the same configurations.
+    args.batch_invariant = false;
+    args.a.kind = NVFP4J_GEMM_A_NVFP4;
+    CHECK_EQ(plan(args).config, row.nvfp4);
+    args.w.layout = NVFP4J_SCALE_LAYOUT_PREPARED;
+    args.path = NVFP4J_GEMM_PATH_WGMMA;
+    CHECK_EQ(plan(args).config, row.nvfp4);
+  }
+  // Few rows go to decode, as with prepared weights.
+  for (const std::int64_t m : {1, 8, 16}) {
+    const GemmArgs args = linear(m, 6144, 7168);
+    const GemmPlan p = plan(args);
+    check_plan(kH100, args, p);
+    CHECK(chosen(p) == chosen(plan(product(m, 6144, 7168))));
+  }
+  CHECK(plan(linear(64, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 8)).kernel == GemmKernel::kDecode);
+  CHECK(plan(linear(200, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 8)).config < kWgmmaBasicConfigs);
+  CHECK(plan(linear(100, 1024, 4096, NVFP4J_OP_BATCHED_GEMM, 8)).kernel == GemmKernel::kWgmma);
+  // Strides of a tensor map end below 2^40 bytes.
+  CHECK(plan(linear(100, std::int64_t{1} << 23, std::int64_t{1} << 17)).kernel ==
+        GemmKernel::kWgmma);
+  CHECK(plan(linear(100, std::int64_t{1} << 24, std::int64_t{1} << 17)).kernel ==
+        GemmKernel::kGeneric);
 }
 
 // What M decides may not take a batch-invariant product to the generic kernel, whose sums have another order.
@@ -321,7 +392,7 @@ TEST(gemm_wgmma_choices_are_sensible) {
           if (k >= 4096 && n * groups >= 1024) CHECK(blocks >= 132 / 3);
           // Many waves take the largest tiles, which pay least for what a job costs.
           if (ceil_div(n, 128) * (m / 256) * groups >= 16 * 132) CHECK(s.bm * s.wgn >= 256);
-          // NVFP4 tokens know four of the configurations.
+          // NVFP4 tokens know some of the configurations.
           GemmArgs nvfp4 = args;
           nvfp4.a.kind = NVFP4J_GEMM_A_NVFP4;
           check_plan(kH100, nvfp4, plan(nvfp4));
@@ -358,12 +429,13 @@ TEST(gemm_plans_hold_for_many_calls_and_reach_every_configuration) {
       for (const std::int64_t m : kM) {
         for (const std::int64_t n : kN) {
           for (const std::int64_t k : kK) {
-            for (int mask = 0; mask < 8; ++mask) {
+            for (int mask = 0; mask < 16; ++mask) {
               GemmArgs args = product(m, n, k, kind.op, kind.groups);
               args.swiglu = (mask & 1) != 0;
               if (args.swiglu && kind.op == NVFP4J_OP_BATCHED_GEMM) continue;
               if ((mask & 2) != 0) args.a.kind = NVFP4J_GEMM_A_NVFP4;
               args.batch_invariant = (mask & 4) != 0;
+              if ((mask & 8) != 0) args.w.layout = NVFP4J_SCALE_LAYOUT_LINEAR;
               for (int path = 0; path < 4; ++path) {
                 args.path = path;
                 const GemmPlan p = plan_gemm(device, args);
@@ -406,7 +478,7 @@ TEST(gemm_forced_paths) {
   CHECK(refusal_of(product(1, 4096, 512), NVFP4J_GEMM_PATH_DECODE) == nullptr);
   for (const int path : {NVFP4J_GEMM_PATH_DECODE, NVFP4J_GEMM_PATH_WGMMA}) {
     for (const char* part : {"compute capability 9.0", "n a multiple of 16", "swiglu of 32",
-                             "k of 256", "weights", "multiples of 16 bytes", "1024 tiles"})
+                             "k of 256", "multiples of 16 bytes", "1024 tiles"})
       CHECK(contains(refusal_of(product(1, 8, 16), path), part));
   }
 }

@@ -54,7 +54,7 @@ extern "C" {
 typedef struct nvfp4j_gemm_options {
   /** sizeof(nvfp4j_gemm_options), set by the caller. */
   int32_t struct_size;
-  /** 1: the bits of a row of D depend on that row of A, on W and on N and K, not on M or the other rows. (A per-tensor global scale of A that was computed from the batch depends on it by itself.) With prepared weights on compute capability 9.0 a call is refused (NOT_SUPPORTED) whose rows of a BF16 or PACKED A do not start at multiples of 16 bytes, or whose groups and tiles of 256 rows of A are more than 1024 together: what takes those adds up in another order. */
+  /** 1: the bits of a row of D depend on that row of A, on W and on N and K, not on M or the other rows. (A per-tensor global scale of A that was computed from the batch depends on it by itself.) On compute capability 9.0, with N a multiple of 16 (of 32 with `swiglu`) and K of 256, a call is refused (NOT_SUPPORTED) whose rows of a BF16 or PACKED A do not start at multiples of 16 bytes, or whose groups and tiles of 256 rows of A are more than 1024 together: what takes those adds up in another order. */
   int32_t batch_invariant;
   /** 1: W is [w1|w3] and D = SwiGLU of the product. Not for batched_gemm. */
   int32_t swiglu;

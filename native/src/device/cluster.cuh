@@ -61,13 +61,21 @@ __device__ __forceinline__ void tensor_load(void* smem, const void* map, int x, 
       "l"(map), "r"(x), "r"(y), "r"(smem_address(bar))
       : "memory");
 }
-// The same with an L2 eviction policy, to an address.
-__device__ __forceinline__ void tensor_load(std::uint32_t smem, const void* map, int x, int y,
-                                            std::uint64_t* bar, std::uint64_t policy) {
+// Of a three-dimensional one.
+__device__ __forceinline__ void tensor_load_3d(void* smem, const void* map, int x, int y, int z,
+                                               std::uint64_t* bar) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
-      "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(smem),
-      "l"(map), "r"(x), "r"(y), "r"(smem_address(bar)), "l"(policy)
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, "
+      "%3, %4}], [%5];" ::"r"(smem_address(smem)),
+      "l"(map), "r"(x), "r"(y), "r"(z), "r"(smem_address(bar))
+      : "memory");
+}
+__device__ __forceinline__ void tensor_load_3d(std::uint32_t smem, const void* map, int x, int y,
+                                               int z, std::uint64_t* bar, std::uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(smem),
+      "l"(map), "r"(x), "r"(y), "r"(z), "r"(smem_address(bar)), "l"(policy)
       : "memory");
 }
 // To the same place in every thread block of `mask`, each of whose barriers gets the bytes.

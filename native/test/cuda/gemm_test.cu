@@ -343,13 +343,28 @@ void test_decode(Gpu& gpu, std::mt19937& g, bool quick) {
   }
 }
 
+// Kinds of operands that there are kernels of wgmma for.
+struct Kind {
+  bool grouped;
+  bool nvfp4;   // A
+  bool linear;  // W
+};
+constexpr Kind kKinds[] = {{false, false, false}, {true, false, false}, {false, true, false},
+                           {true, true, false},   {false, false, true}, {true, false, true},
+                           {false, true, true},   {true, true, true}};
+bool wgmma_takes(int config, const Kind& kind) {
+  if (kind.grouped && config >= kWgmmaBasicConfigs) return false;
+  return (!kind.nvfp4 && !kind.linear) || wgmma_takes_all_kinds(config);
+}
+
 // A call of one configuration of wgmma.
-Variant wgmma_variant(int config, const Problem& p, bool nvfp4, bool f32) {
+Variant wgmma_variant(int config, const Problem& p, const Kind& kind, bool f32) {
+  const bool nvfp4 = kind.nvfp4;
   const int a_kind = p.bf16  ? NVFP4J_GEMM_A_BF16
                      : nvfp4 ? NVFP4J_GEMM_A_NVFP4
                              : NVFP4J_GEMM_A_PACKED;
   return {a_kind,
-          NVFP4J_SCALE_LAYOUT_PREPARED,
+          kind.linear ? NVFP4J_SCALE_LAYOUT_LINEAR : NVFP4J_SCALE_LAYOUT_PREPARED,
           f32 ? NVFP4J_DTYPE_F32 : NVFP4J_DTYPE_BF16,
           NVFP4J_GEMM_PATH_WGMMA,
           false,
@@ -358,14 +373,16 @@ Variant wgmma_variant(int config, const Problem& p, bool nvfp4, bool f32) {
 
 // Each kernel of wgmma, with two tiles of tokens, the last not full, rows of W that fill no thread block, K that cannot be cut evenly and goes round the rings, and D at every alignment; then with faults in rows of one thread,
 // all of which must be reported.
-void test_wgmma_kernel(Gpu& gpu, std::mt19937& g, int config, bool swiglu, bool grouped, bool nvfp4,
+void test_wgmma_kernel(Gpu& gpu, std::mt19937& g, int config, bool swiglu, const Kind& kind,
                        bool quick) {
+  const bool grouped = kind.grouped;
   const WgmmaShape& s = kWgmmaShapes[config];
   constexpr std::int64_t kPads[][2] = {{0, 0}, {8, 8}, {2, 2}, {5, 1}};  // and misalignments
   const std::int64_t m = s.bm + s.bm / 2 + 5;
   for (const auto& pad : kPads) {
     Problem p = shaped(grouped ? NVFP4J_OP_GROUPED_GEMM : NVFP4J_OP_GEMM, grouped ? 3 : 1, m, 224,
                        256 * (6 * s.ck + 1), swiglu);
+    p.wide = kind.linear && pad[0] != 0;  // scales that are zero or subnormal, too
     p.scale_per_row = pad[0] != 2;
     p.weighted = swiglu && pad[0] != 0;
     p.pad = pad[0];
@@ -376,7 +393,7 @@ void test_wgmma_kernel(Gpu& gpu, std::mt19937& g, int config, bool swiglu, bool 
     const Expected expected(o);
     for (const bool f32 : {false, true}) {
       if (f32 && swiglu) continue;
-      run(gpu, o, expected, wgmma_variant(config, p, nvfp4, f32));
+      run(gpu, o, expected, wgmma_variant(config, p, kind, f32));
     }
     if (!p.scale_per_row || (quick && pad[0] != 0)) continue;
     // A row whose results are infinite, and in the same tile one with a bad scale, in the same lane of a warp.
@@ -387,19 +404,19 @@ void test_wgmma_kernel(Gpu& gpu, std::mt19937& g, int config, bool swiglu, bool 
     const Expected faulty(o);
     Fault fault;
     fault.causes = 1ull << NVFP4J_CAUSE_NON_FINITE_RESULT;
-    if (nvfp4) fault.causes |= 1ull << NVFP4J_CAUSE_BAD_BLOCK_SCALE;
+    if (kind.nvfp4) fault.causes |= 1ull << NVFP4J_CAUSE_BAD_BLOCK_SCALE;
     fault.first_cause = -2;
     fault.row = fault.column = -2;
     for (const bool f32 : {false, true}) {
       if (f32 && swiglu) continue;
-      run(gpu, o, faulty, wgmma_variant(config, p, nvfp4, f32), fault);
+      run(gpu, o, faulty, wgmma_variant(config, p, kind, f32), fault);
     }
   }
 }
 
 // More jobs than thread blocks at a time.
-void test_wgmma_waves(Gpu& gpu, std::mt19937& g, int config, bool swiglu, bool grouped,
-                      bool nvfp4) {
+void test_wgmma_waves(Gpu& gpu, std::mt19937& g, int config, bool swiglu, const Kind& kind) {
+  const bool grouped = kind.grouped, nvfp4 = kind.nvfp4;
   const WgmmaShape& s = kWgmmaShapes[config];
   const std::int64_t blocks = gpu.properties.sm_count / (s.cn * s.ck) / 2 + 3;
   Problem p = shaped(grouped ? NVFP4J_OP_GROUPED_GEMM : NVFP4J_OP_GEMM, 1, s.bm + 1,
@@ -408,10 +425,10 @@ void test_wgmma_waves(Gpu& gpu, std::mt19937& g, int config, bool swiglu, bool g
   if (grouped) p.offsets = {0, static_cast<std::int32_t>(p.m)};
   Operands o(g, p);
   o.upload(gpu);
-  run(gpu, o, Expected(o), wgmma_variant(config, p, nvfp4, false));
+  run(gpu, o, Expected(o), wgmma_variant(config, p, kind, false));
 }
 
-// The configurations that add up K in one go agree on every bit, whatever the tokens are.
+// The configurations that add up K in one go agree on every bit, whatever the tokens are; and linear weights with prepared ones in each configuration.
 void test_wgmma_orders(Gpu& gpu, std::mt19937& g) {
   for (int how = 0; how < 8; ++how) {
     const bool swiglu = (how & 1) != 0, grouped = (how & 2) != 0, nvfp4 = (how & 4) != 0;
@@ -425,11 +442,17 @@ void test_wgmma_orders(Gpu& gpu, std::mt19937& g) {
     std::vector<std::uint8_t> first;
     for (int config = 0; config < kWgmmaConfigs; ++config) {
       const WgmmaShape& s = kWgmmaShapes[config];
-      if (s.wgk > 1 || s.ck > 1 || (config >= kWgmmaBasicConfigs && (grouped || nvfp4))) continue;
-      const Variant v = wgmma_variant(config, p, nvfp4, !swiglu);
-      const std::vector<std::uint8_t> d = launch(gpu, o, v, {}, false);
-      if (config == 0) first = d;
-      check(d == first, name_of(o, v) + ": bits are not those of configuration 0");
+      std::vector<std::uint8_t> expected =
+          s.wgk > 1 || s.ck > 1 ? std::vector<std::uint8_t>() : first;
+      for (const bool linear : {false, true}) {
+        const Kind kind = {grouped, nvfp4, linear};
+        if (!wgmma_takes(config, kind)) continue;
+        const Variant v = wgmma_variant(config, p, kind, !swiglu);
+        const std::vector<std::uint8_t> d = launch(gpu, o, v, {}, false);
+        if (expected.empty()) expected = d;
+        if (config == 0 && !linear) first = d;
+        check(d == expected, name_of(o, v) + ": bits are not those of the same order");
+      }
     }
   }
 }
@@ -438,11 +461,11 @@ void test_wgmma(Gpu& gpu, std::mt19937& g, bool quick) {
   if (gpu.properties.major != 9 || gpu.properties.minor != 0) return;
   for (int config = 0; config < kWgmmaConfigs; ++config) {
     for (const bool swiglu : {false, true}) {
-      const int kinds = config < kWgmmaBasicConfigs ? 4 : 1;
-      for (int kind = 0; kind < kinds; ++kind) {
-        const bool grouped = (kind & 1) != 0, nvfp4 = (kind & 2) != 0;
-        test_wgmma_kernel(gpu, g, config, swiglu, grouped, nvfp4, quick);
-        if (!quick || kind == 0) test_wgmma_waves(gpu, g, config, swiglu, grouped, nvfp4);
+      for (const Kind& kind : kKinds) {
+        if (!wgmma_takes(config, kind)) continue;
+        test_wgmma_kernel(gpu, g, config, swiglu, kind, quick);
+        if (!quick || (!kind.grouped && kind.nvfp4 == kind.linear))
+          test_wgmma_waves(gpu, g, config, swiglu, kind);
       }
     }
   }

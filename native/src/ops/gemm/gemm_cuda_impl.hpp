@@ -42,7 +42,10 @@ struct WgmmaKernel {
 };
 WgmmaKernel wgmma_kernel(int config);  // BF16 tokens
 WgmmaKernel wgmma_kernel_swiglu(int config);
-WgmmaKernel wgmma_kernel_grouped(int config, bool swiglu);              // the basic configurations
-WgmmaKernel wgmma_kernel_nvfp4(int config, bool grouped, bool swiglu);  // the basic configurations
+WgmmaKernel wgmma_kernel_grouped(int config, bool swiglu);  // the basic configurations
+// The configurations of wgmma_takes_all_kinds(), of groups the basic ones.
+WgmmaKernel wgmma_kernel_nvfp4(int config, bool grouped, bool swiglu);
+WgmmaKernel wgmma_kernel_linear(int config, bool grouped, bool swiglu);
+WgmmaKernel wgmma_kernel_linear_nvfp4(int config, bool grouped, bool swiglu);
 
 }  // namespace nvfp4j

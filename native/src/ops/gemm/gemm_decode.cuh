@@ -221,18 +221,21 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
   DecodeJob next_job(start, row_blocks);
   int left = next_job.place < places ? per_job : 0;  // of next_job
   int next_slot = 0;                                 // of the matrix
-  int next_row = 0;                                  // as a row of tiles
+  int next_row = 0;                                  // of tiles, in the group
+  int next_group = 0;
   const std::uint8_t* next = nullptr;
   const auto aim = [&] {
     const int d_tile =
         min(next_job.row_block * kBlockTiles + wn - (upper ? kBlockTiles : 0), d_tiles - 1);
-    const int group = GROUPED     ? tiles[next_job.place].group
-                      : p.batched ? next_job.place / token_tiles
-                                  : 0;
+    next_group = GROUPED     ? tiles[next_job.place].group
+                 : p.batched ? next_job.place / token_tiles
+                             : 0;
     next_slot = first_slot + wk;
-    next_row = group * all_tiles + d_tile + (upper ? d_tiles : 0);
-    if constexpr (!C::kLinear)
-      next = p.w + (static_cast<std::int64_t>(next_row) * all_slots + next_slot) * C::Slot::kCodes;
+    next_row = d_tile + (upper ? d_tiles : 0);
+    if constexpr (!C::kLinear) {
+      const int row = next_group * all_tiles + next_row;  // (fits: tiles_fit())
+      next = p.w + (static_cast<std::int64_t>(row) * all_slots + next_slot) * C::Slot::kCodes;
+    }
   };
   const auto ask = [&](int slot, std::uint32_t zero) {
     if (elect_one()) {
@@ -240,9 +243,10 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       const std::uint32_t codes = my_codes + slot * C::Slot::kCodes;
       mbarrier_expect(full, C::kSlotBytes + zero);
       if constexpr (C::kLinear) {
-        tensor_load(codes, &maps.codes, 128 * next_slot, 16 * next_row, full, policy);
-        tensor_load(my_scales + slot * C::Slot::kScales, &maps.scales, 16 * next_slot,
-                    16 * next_row, full, policy);
+        tensor_load_3d(codes, &maps.codes, 128 * next_slot, 16 * next_row, next_group, full,
+                       policy);
+        tensor_load_3d(my_scales + slot * C::Slot::kScales, &maps.scales, 16 * next_slot,
+                       16 * next_row, next_group, full, policy);
       } else {
         bulk_load(codes, next, C::Slot::kCodes, full, policy);
       }

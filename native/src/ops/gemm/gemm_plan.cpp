@@ -15,20 +15,18 @@ std::int64_t batch_of(const GemmArgs& args) {
   return args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups : 1;
 }
 
-// What the kernels of Hopper ask of W, and of A.
-bool hopper(const CudaDeviceProperties& device) { return device.major == 9 && device.minor == 0; }
-bool whole_tiles(const GemmArgs& args) {
-  return prepared::is_tiled(args.n, args.k) && (!args.swiglu || args.n % 32 == 0);
+// What the kernels of Hopper make of W: nothing that depends on the rows of A. (Codes and block scales start at multiples of 16 bytes: tensor.h.)
+enum class HopperWeights { kNone, kPrepared, kLinear };
+HopperWeights hopper_weights(const CudaDeviceProperties& device, const GemmArgs& args) {
+  if (device.major != 9 || device.minor != 0) return HopperWeights::kNone;
+  if (!prepared::is_tiled(args.n, args.k) || (args.swiglu && args.n % 32 != 0))
+    return HopperWeights::kNone;
+  if (args.w.layout == NVFP4J_SCALE_LAYOUT_PREPARED) return HopperWeights::kPrepared;
+  // A tensor map's strides are below 2^40.
+  return args.n < (std::int64_t{1} << 40) / (args.k / 2) ? HopperWeights::kLinear
+                                                         : HopperWeights::kNone;
 }
-bool tiled_weights(const CudaDeviceProperties& device, const GemmArgs& args) {
-  return hopper(device) && args.w.layout == NVFP4J_SCALE_LAYOUT_PREPARED && whole_tiles(args);
-}
-// Linear ones in whole tiles, which tensor loads can read: at multiples of 16 bytes.
-bool linear_tiles(const CudaDeviceProperties& device, const GemmArgs& args) {
-  return hopper(device) && args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR && whole_tiles(args) &&
-         reinterpret_cast<std::uintptr_t>(args.w.codes) % 16 == 0 &&
-         reinterpret_cast<std::uintptr_t>(args.w.scales) % 16 == 0;
-}
+// And of A.
 bool aligned_tokens(const GemmArgs& args) {
   return args.a.kind == NVFP4J_GEMM_A_NVFP4 ||
          (reinterpret_cast<std::uintptr_t>(args.a.data) % 16 == 0 && args.a.stride % 8 == 0);
@@ -117,19 +115,24 @@ constexpr WgmmaCost kWgmmaCosts[kWgmmaConfigs] = {
     {2.4, 0.115},  // 17: and in 4
 };
 
+// What decoding an NVFP4 token costs for a unit of 64 columns, at least: an estimate from its instructions.
+constexpr double kTokenDecodeCost = 0.0023;
+
 // How many clusters work at a time. Of four thread blocks not every fourth of the SMs has one: a GPC's SMs are no multiple of four.
 std::int64_t resident_clusters(int sm_count, int size) {
   const int fours = sm_count / 4;
   return size == 4 ? std::max(1, fours - fours / 11) : std::max(1, sm_count / size);
 }
 
-// The configuration whose waves of thread blocks take the least time, among those that know the tokens and, where M may not decide on it, have one order of the sum.
+// The configuration whose waves of thread blocks take the least time, among those that know the operands and, where M may not decide on it, have one order of the sum.
 int wgmma_cheapest_config(const GemmArgs& args, int sm_count) {
   int best = kWgmmaBasicConfigs - 1;  // whose jobs can be counted, see tiles_fit()
   double least = 0;
+  const bool nvfp4 = args.a.kind == NVFP4J_GEMM_A_NVFP4;
   for (int config = 0; config < kWgmmaConfigs; ++config) {
     const WgmmaShape& s = kWgmmaShapes[config];
-    if (args.a.kind == NVFP4J_GEMM_A_NVFP4 && config >= kWgmmaBasicConfigs) break;
+    if ((nvfp4 || args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR) && !wgmma_takes_all_kinds(config))
+      continue;
     if (args.batch_invariant && (s.wgk > 1 || s.ck > 1)) continue;
     const std::int64_t chunks = args.k / prepared::kTiledColumns;
     const std::int64_t jobs =
@@ -141,7 +144,8 @@ int wgmma_cheapest_config(const GemmArgs& args, int sm_count) {
     const auto waves = static_cast<double>(ceil_div(jobs, resident_clusters(sm_count, cluster)));
     // Thread blocks that cut K have one job each; the others go on to the next.
     const double starts = s.ck > 1 ? waves : 1;
-    const double time = starts * kWgmmaStart + waves * (cost.job + units * cost.unit);
+    const double unit = nvfp4 ? std::max(cost.unit, kTokenDecodeCost * s.bm) : cost.unit;
+    const double time = starts * kWgmmaStart + waves * (cost.job + units * unit);
     if (least == 0 || time < least) {
       least = time;
       best = config;
@@ -187,7 +191,7 @@ GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, b
     if (!decodes) {
       return refused(
           "path is DECODE, which takes compute capability 9.0, n a multiple of 16 (with swiglu of "
-          "32) and k of 256 from 512 on, linear weights and rows of a at multiples of 16 bytes and "
+          "32) and k of 256 from 512 on, rows of a at multiples of 16 bytes and "
           "up to 1024 tiles of rows in groups");
     }
     if (args.batch_invariant)
@@ -196,9 +200,9 @@ GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, b
   }
   if (!wgmmas) {
     return refused(
-        "path is WGMMA, which takes compute capability 9.0, prepared weights with n a multiple of "
-        "16 (with swiglu of 32) and k of 256, rows of a at multiples of 16 bytes and up to 1024 "
-        "tiles of rows in groups");
+        "path is WGMMA, which takes compute capability 9.0, weights with n a multiple of 16 (with "
+        "swiglu of 32) and k of 256, rows of a at multiples of 16 bytes and up to 1024 tiles of "
+        "rows in groups");
   }
   return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, as options.path asks");
 }
@@ -206,22 +210,16 @@ GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, b
 }  // namespace
 
 GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
-  const bool tiled = tiled_weights(device, args);
+  const HopperWeights weights = hopper_weights(device, args);
   const bool aligned = aligned_tokens(args);
-  const bool linear = linear_tiles(device, args);
-  const bool decodes =
-      (tiled || linear) && aligned && args.k >= 2 * prepared::kTiledColumns && tiles_fit(args, 8);
-  const bool wgmmas = tiled && aligned && tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm);
+  const bool decodes = weights != HopperWeights::kNone && aligned &&
+                       args.k >= 2 * prepared::kTiledColumns && tiles_fit(args, 8);
+  const bool wgmmas = weights != HopperWeights::kNone && aligned &&
+                      tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm);
   if (args.path != NVFP4J_GEMM_PATH_AUTO) return forced_plan(device, args, decodes, wgmmas);
   if (device.major != 9 || device.minor != 0)
     return generic_plan(args, "generic: gemm_generic, not compute capability 9.0");
-  if (linear && decodes && !args.batch_invariant && rows_of_group(args) <= 16) {
-    return decode_plan(device, args,
-                       "decode: gemm_decode_sm90, at most 16 rows of a to a row of w");
-  }
-  if (args.w.layout != NVFP4J_SCALE_LAYOUT_PREPARED)
-    return generic_plan(args, "generic: gemm_generic, w is not prepared");
-  if (!tiled) {
+  if (weights == HopperWeights::kNone) {
     return generic_plan(args,
                         "generic: gemm_generic, n is no multiple of 16 (with swiglu: of 32) or k "
                         "none of 256");
@@ -230,13 +228,13 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
     // The generic kernel adds up in another order: what does not depend on M decides so far, so nothing that does may choose it.
     if (!aligned) {
       return refused(
-          "batch_invariant is 1, which with prepared weights takes rows of a at multiples of 16 "
+          "batch_invariant is 1, which with these n and k takes rows of a at multiples of 16 "
           "bytes");
     }
     if (!wgmmas) {
       return refused(
-          "batch_invariant is 1, which with prepared weights takes up to 1024 groups and tiles of "
-          "256 rows of a together, and without groups 2^31 of those tiles times n / 16");
+          "batch_invariant is 1, which with these n and k takes up to 1024 groups and tiles of 256 "
+          "rows of a together, and without groups 2^31 of those tiles times n / 16");
     }
     return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, batch_invariant");
   }

@@ -54,7 +54,7 @@ struct WgmmaShape {
   int bm, wgn, wgk, cn, ck;
 };
 // After them: stages of the rings of tokens and of weights, and sets of registers that weights are decoded into.
-// 0 to 3 alone know NVFP4 tokens and groups of rows. They and 4 add up K in one go, so that they agree on every bit.
+// 0 to 3 alone know groups of rows. They and 4 add up K in one go, so that they agree on every bit.
 #define NVFP4J_GEMM_WGMMA_BASIC(X) \
   X(0, 32, 2, 1, 1, 1, 16, 3, 1)   \
   X(1, 64, 2, 1, 1, 1, 16, 3, 2)   \
@@ -83,6 +83,11 @@ inline constexpr WgmmaShape kWgmmaShapes[kWgmmaConfigs] = {
     NVFP4J_GEMM_WGMMA_CONFIGS(NVFP4J_SHAPE)
 #undef NVFP4J_SHAPE
 };
+
+// NVFP4 tokens and linear weights have the basic configurations, and of one matrix or a batch those with few rows of W.
+inline constexpr bool wgmma_takes_all_kinds(int config) {
+  return config < kWgmmaBasicConfigs || config == 5 || config == 7 || config == 9;
+}
 
 struct GemmPlan {
   GemmKernel kernel;

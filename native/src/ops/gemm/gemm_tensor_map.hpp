@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tensor maps of operands, for the tensor loads (TMA) of Hopper.
+// Tensor maps of operands, for the tensor loads (TMA) of Hopper. False: it cannot be had.
 #pragma once
 #include <cuda.h>
-
-#include <cstdint>
 
 #include "ops/gemm/gemm_args.hpp"
 
@@ -12,10 +10,13 @@ namespace nvfp4j {
 /// Finds the driver's function that makes the maps; a cudaError_t. Before the first map.
 int load_tensor_maps();
 
-/// A of BF16 rows, in boxes of 64 columns and `box_rows` rows with the 128-byte swizzle. Beyond its ends it is zero. False: it cannot be had.
+/// A of BF16 rows: boxes of 64 columns with the 128-byte swizzle. Beyond its ends it is zero.
 bool map_tokens(const GemmArgs& args, int box_rows, CUtensorMap* map);
 
-/// Linear W of all groups: boxes of `box_rows` rows and 256 columns, of codes with the 128-byte swizzle and of block scales.
+/// A of NVFP4 rows: boxes of 64 columns of codes with the 32-byte swizzle, and of block scales of 256 columns.
+bool map_nvfp4_tokens(const GemmArgs& args, int box_rows, CUtensorMap* codes, CUtensorMap* scales);
+
+/// Linear W, [group][row][column]: boxes of 256 columns of one group, of codes with the 128-byte swizzle, and of block scales. Beyond a group's ends it is zero.
 bool map_linear_weights(const GemmArgs& args, int box_rows, CUtensorMap* codes,
                         CUtensorMap* scales);
 

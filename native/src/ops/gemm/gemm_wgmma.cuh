@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The matrix products with the warpgroup tensor cores of Hopper, with prepared weights: from some tens of tokens to as many as there are.
+// The matrix products with the warpgroup tensor cores of Hopper, with prepared or linear weights: from some tens of tokens to as many as there are.
 //
 // W is the 64-row operand and comes from registers: each warp decodes its 16 rows of a unit of 64 columns while the tensor cores work on another unit, the other warpgroup's or, with two sets of registers, its own one before;
 // decoded weights never pass through shared memory. Tokens are the other operand, in shared memory with the 128-byte swizzle.
@@ -7,7 +7,7 @@
 //   a thread block     64 WGN rows of W, BM tokens; WGK warpgroups share each row in turn (units of K round robin), and their sums are added in their order, each warpgroup those of its share of the tokens
 //   a cluster          CK thread blocks with the same rows and tokens that cut K into CK contiguous parts, whose sums are added in order through distributed shared memory; or CN thread blocks with different rows and the same
 //                      tokens, which each loads a part of and multicasts
-//   two more warps     one fills the ring of weights (256 columns), one the ring of tokens (64 columns)
+//   two more warps     one fills the ring of weights (256 columns), one the ring of tokens (64 columns); NVFP4 tokens are decoded into the latter by three warps (gemm_wgmma_producers.cuh)
 //
 // What was measured on an H100 80GB HBM3, and what follows:
 //   - An operand from registers costs the tensor cores much the same for 32 tokens as for 64, and more than half of what 128 cost, which nearly fill them. So tiles below 128 tokens are for fewer tokens alone, and few of them are
@@ -27,6 +27,8 @@
 #include "device/cluster.cuh"
 #include "ops/gemm/gemm_operands.cuh"
 #include "ops/gemm/gemm_tiles.cuh"
+#include "ops/gemm/gemm_wgmma_producers.cuh"
+#include "ops/gemm/gemm_wgmma_weights.cuh"
 
 namespace nvfp4j {
 
@@ -34,10 +36,14 @@ template <int BM_, int WGN_, int WGK_, int CN_, int CK_, int A_STAGES_, int W_ST
           bool NVFP4_ = false>
 struct WgmmaConfig {
   static constexpr bool kNvfp4 = NVFP4_;
-  static constexpr int kTokenThreads = 96;  // that decode NVFP4 tokens
+  static constexpr bool kLinear = false;  // W; else prepared
   static_assert(!NVFP4_ || CN_ == 1, "decoded tokens are not multicast");
   static constexpr int BM = BM_, WGN = WGN_, WGK = WGK_, CN = CN_, CK = CK_;
-  static constexpr int kAStages = A_STAGES_, kWStages = W_STAGES_;
+  static constexpr int kAStageBytes = BM * 128;
+  // NVFP4 tokens as they come take the place of some stages.
+  static constexpr int kPieceBytes = NVFP4_ ? TokenPieces::kRings : 0;
+  static constexpr int kAStages = A_STAGES_ - (kPieceBytes + kAStageBytes - 1) / kAStageBytes;
+  static constexpr int kWStages = W_STAGES_;
   static constexpr int kGroups = WGN * WGK;
   static constexpr int kConsumers = 128 * kGroups;
   // Sets of registers that units are decoded into: with two, the next unit is decoded while the tensor cores work on this one.
@@ -49,7 +55,6 @@ struct WgmmaConfig {
   static constexpr int kThreads = kConsumers + (kGroups > 2 ? 64 : 128);
   static constexpr int kTiles = 4 * WGN;  // of 16 rows
   static constexpr int kCluster = CN * CK;
-  static constexpr int kAStageBytes = BM * 128;
   static constexpr int kWTileBytes = 2 * prepared::kChunkBytes;  // 256 columns of a tile
   static constexpr int kWStageBytes = kTiles * kWTileBytes;
   // Each of kShares of the WGK warpgroups adds up and writes a part of the tokens.
@@ -61,16 +66,24 @@ struct WgmmaConfig {
   static constexpr int kStepBytes = kShares * kStepTokens * 256 * WGN;
   static constexpr int kNeeded = kSumBytes + (CK > 1 ? BM * 256 * WGN : 0);
   static constexpr int kExchangeBytes = kNeeded > kStepBytes ? kNeeded : kStepBytes;
-  static constexpr int kBars = 2 * (kAStages + kWStages);
+  static constexpr int kBars = 2 * (kAStages + kWStages) + (NVFP4_ ? TokenPieces::kBars : 0);
+  static constexpr int kMoreMaps = NVFP4_ ? 1 : 0;
   static constexpr int bytes(bool grouped) {
-    return 1024 + kAStages * kAStageBytes + kWStages * kWStageBytes + kExchangeBytes + 8 * kBars +
-           4 * BM + (grouped ? device::kTileListBytes : 0);
+    return 1024 + kAStages * kAStageBytes + kWStages * kWStageBytes + kPieceBytes + kExchangeBytes +
+           8 * kBars + 4 * BM + (grouped ? device::kTileListBytes : 0);
   }
   static_assert(CN == 1 || CK == 1, "a cluster shares tokens or cuts K");
   static_assert(BM % 8 == 0 && BM / CN % 8 == 0 && (BM / 8) % CK == 0,
                 "the parts are whole core matrices");
   static_assert(4 % WGK == 0, "units of a chunk are dealt out");
-  static_assert(A_STAGES_ >= WGK * SETS_, "what is in use is not waited for");
+  static_assert(kAStages >= WGK * SETS_, "what is in use is not waited for");
+};
+
+/// The same for linear weights.
+template <class C>
+struct LinearWeights : C {
+  static constexpr bool kLinear = true;
+  static constexpr int kMoreMaps = C::kMoreMaps + 2;
 };
 
 namespace device {
@@ -320,26 +333,13 @@ __device__ __forceinline__ void write_results(const GemmProblem& p, const TokenT
   }
 }
 
-// The threads of the tokens decode 64 columns of NVFP4 rows to where a tensor load with the 128-byte swizzle would have put them.
-template <class C>
-__device__ __forceinline__ void decode_stage(const GemmProblem& p, const TokenTile& tile, int unit,
-                                             unsigned char* stage) {
-  const int thread = static_cast<int>(threadIdx.x) - C::kConsumers - 32;
-  const std::int64_t offset =
-      (p.batched ? static_cast<std::int64_t>(tile.group) * p.k : 0) + 64 * unit;
-  for (int i = thread; i < 4 * tile.count; i += C::kTokenThreads) {
-    const int r = i >> 2, b = i & 3;
-    const std::int64_t m = tile.first + r;
-    const auto* q =
-        reinterpret_cast<const std::uint32_t*>(p.a + m * p.a_stride + offset / 2 + 8 * b);
-    const std::uint32_t scale = load(p.a_scales + m * (p.a_stride / 8) + offset / 16 + b);
-    uint4 first, second;
-    expand_block(make_uint2(load(q), load(q + 1)), scale, first, second);
-    unsigned char* row = stage + r * 128;
-    *reinterpret_cast<uint4*>(row + ((2 * b ^ (r & 7)) << 4)) = first;
-    *reinterpret_cast<uint4*>(row + (((2 * b + 1) ^ (r & 7)) << 4)) = second;
-  }
-}
+// Besides that of A: those of the block scales of NVFP4 tokens, and of codes and block scales of linear weights.
+template <int COUNT>
+struct MoreMaps {
+  CUtensorMap map[COUNT];
+};
+template <>
+struct MoreMaps<0> {};
 
 // Jobs: tiles of rows of W fastest, so that thread blocks at work at a time share tokens.
 struct WgmmaJobs {
@@ -350,18 +350,21 @@ struct WgmmaJobs {
 template <class C, bool GROUPED, bool SWIGLU>
 __global__ void __launch_bounds__(C::kThreads, 1)
     gemm_wgmma_kernel(const __grid_constant__ GemmProblem p,
-                      const __grid_constant__ CUtensorMap a_map, WgmmaJobs shape) {
+                      const __grid_constant__ CUtensorMap a_map,
+                      const __grid_constant__ MoreMaps<C::kMoreMaps> more_maps, WgmmaJobs shape) {
   extern __shared__ unsigned char unaligned[];
   unsigned char* shared = unaligned + ((1024u - (smem_address(unaligned) & 1023u)) & 1023u);
   unsigned char* a_ring = shared;
   unsigned char* w_ring = a_ring + C::kAStages * C::kAStageBytes;
-  float* exchange = reinterpret_cast<float*>(w_ring + C::kWStages * C::kWStageBytes);
+  unsigned char* pieces = w_ring + C::kWStages * C::kWStageBytes;
+  float* exchange = reinterpret_cast<float*>(pieces + C::kPieceBytes);
   auto* a_full = reinterpret_cast<std::uint64_t*>(reinterpret_cast<unsigned char*>(exchange) +
                                                   C::kExchangeBytes);
   std::uint64_t* a_empty = a_full + C::kAStages;
   std::uint64_t* w_full = a_empty + C::kAStages;
   std::uint64_t* w_empty = w_full + C::kWStages;
-  float* a_scale = reinterpret_cast<float*>(w_empty + C::kWStages);
+  std::uint64_t* piece_full = w_empty + C::kWStages;
+  float* a_scale = reinterpret_cast<float*>(piece_full + (C::kNvfp4 ? TokenPieces::kBars : 0));
   auto* tiles = reinterpret_cast<TokenTile*>(a_scale + C::BM);
   int* counter = reinterpret_cast<int*>(tiles + kListedTiles);
 
@@ -370,15 +373,21 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   const int rank = C::kCluster > 1 ? static_cast<int>(cluster_rank()) : 0;
   if (threadIdx.x == 0) {
     for (int s = 0; s < C::kAStages; ++s) {
-      mbarrier_init(a_full + s, C::kNvfp4 ? C::kTokenThreads : 1);
+      mbarrier_init(a_full + s, 1);
       mbarrier_init(a_empty + s, 4 * C::WGN * C::CN);
     }
     for (int s = 0; s < C::kWStages; ++s) {
       mbarrier_init(w_full + s, 1);
       mbarrier_init(w_empty + s, 4 * C::kGroups);
     }
+    if constexpr (C::kNvfp4) {
+      for (int i = 0; i < TokenPieces::kBars; ++i) mbarrier_init(piece_full + i, 1);
+    }
     mbarrier_init_fence();
-    if constexpr (!C::kNvfp4) tensor_prefetch(&a_map);
+    tensor_prefetch(&a_map);
+    if constexpr (C::kMoreMaps > 0) {
+      for (int i = 0; i < C::kMoreMaps; ++i) tensor_prefetch(more_maps.map + i);
+    }
   }
   if constexpr (C::kCluster > 1) {
     cluster_sync();
@@ -422,13 +431,19 @@ __global__ void __launch_bounds__(C::kThreads, 1)
           for (int chunk = first_chunk; chunk < end_chunk; ++chunk) {
             mbarrier_wait(w_empty + slot, parity);
             mbarrier_expect(w_full + slot, C::kWStageBytes);
+            if constexpr (C::kLinear) {
+              const CUtensorMap* maps = more_maps.map + (C::kNvfp4 ? 1 : 0);
+              load_linear_stage<C, SWIGLU>(maps, maps + 1, chunk, d_tile * 16, p.n / 2, group,
+                                           w_ring + slot * C::kWStageBytes, w_full + slot, policy);
+            } else {
 #pragma unroll
-            for (int i = 0; i < C::kTiles; ++i) {
-              const int tile =
-                  min(d_tile + i % kBlockTiles, d_tiles - 1) + (i >= kBlockTiles ? d_tiles : 0);
-              bulk_load(w_ring + slot * C::kWStageBytes + i * C::kWTileBytes,
-                        w + (static_cast<std::int64_t>(tile) * chunks + chunk) * C::kWTileBytes,
-                        C::kWTileBytes, w_full + slot, policy);
+              for (int i = 0; i < C::kTiles; ++i) {
+                const int tile =
+                    min(d_tile + i % kBlockTiles, d_tiles - 1) + (i >= kBlockTiles ? d_tiles : 0);
+                bulk_load(w_ring + slot * C::kWStageBytes + i * C::kWTileBytes,
+                          w + (static_cast<std::int64_t>(tile) * chunks + chunk) * C::kWTileBytes,
+                          C::kWTileBytes, w_full + slot, policy);
+              }
             }
             if (++slot == C::kWStages) slot = 0, parity ^= 1u;
           }
@@ -437,19 +452,10 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     } else if (C::kNvfp4 || warp == 4 * C::kGroups + 1) {
       // ---- tokens ---------------------------------------------------------------------------------------------------
       if constexpr (C::kNvfp4) {
-        int slot = 0;
-        std::uint32_t parity = 1;
-        for (int job = start; job < jobs; job += step) {
-          const TokenTile tile = tile_of(job / shape.row_groups);
-          for (int unit = 4 * first_chunk; unit < 4 * end_chunk; ++unit) {
-            mbarrier_wait(a_empty + slot, parity);
-            decode_stage<C>(p, tile, unit, a_ring + slot * C::kAStageBytes);
-            // The tensor cores read through the asynchronous proxy.
-            asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-            mbarrier_arrive(a_full + slot);
-            if (++slot == C::kAStages) slot = 0, parity ^= 1u;
-          }
-        }
+        const auto tile_of_job = [&](int job) { return tile_of(job / shape.row_groups); };
+        decode_tokens<C>(p, a_map, more_maps.map[0], tile_of_job, start, jobs, step,
+                         4 * first_chunk, 4 * end_chunk, pieces, piece_full, a_ring, a_full,
+                         a_empty);
       } else if (lane == 0) {
         int slot = 0;
         std::uint32_t parity = 1;
@@ -481,7 +487,6 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     if constexpr (C::kUnequal) asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
     const int warpgroup = warp >> 2;
     const int wgn = warpgroup % C::WGN, wgk = warpgroup / C::WGN;
-    const int g = lane >> 2;
     const int own = 4 * wgn + (warp & 3);  // the warp's tile among those of the thread block
     constexpr int kUnits = 4 / C::WGK;
     int w_slot = 0, a_slot = wgk;
@@ -500,14 +505,9 @@ __global__ void __launch_bounds__(C::kThreads, 1)
           if (lane == 0) mbarrier_arrive(a_empty + slot);
         }
       };
-      uint4 codes;
-      uint2 scales;
+      WeightUnit<C> weights(own);
       const auto load_unit = [&](int u) {
-        const std::uint32_t base =
-            smem_address(w_ring + w_slot * C::kWStageBytes + own * C::kWTileBytes) +
-            (u >> 1) * prepared::kChunkBytes;
-        codes = load_shared_16(base + (u & 1) * 512 + lane * 16);
-        scales = load_shared_8(base + prepared::kChunkCodes + (u & 1) * 64 + g * 8);
+        weights.load(smem_address(w_ring + w_slot * C::kWStageBytes), u);
       };
       mbarrier_wait(w_full + w_slot, w_parity);
       load_unit(wgk);
@@ -515,7 +515,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       int used_slot = -1;  // of the unit before
       // Unit i of the warpgroup's in a chunk, in one set of registers.
       const auto add_unit = [&](int i, int chunk, std::uint32_t (&set)[16]) {
-        expand_unit(codes, scales, set);
+        weights.expand(set);
         if (i == kLast) {
           __syncwarp();
           if (lane == 0) mbarrier_arrive(w_empty + w_slot);
@@ -566,6 +566,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       }
 #pragma unroll
       for (int i = 0; i < C::BM / 2; ++i) cute::warpgroup_fence_operand(acc[i]);
+      weights.end(acc);
 
       // ---- what becomes of them -----------------------------------------------------------------------------------
       const TokenTile tile = tile_of(job / shape.row_groups);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels of gemm_wgmma.cuh for BF16 tokens of one matrix, and launching all of them.
+// The kernels of gemm_wgmma.cuh for BF16 tokens of one matrix and prepared weights, and launching all of them.
 #include "device/launch.cuh"
 #include "ops/gemm/gemm_tensor_map.hpp"
 #include "ops/gemm/gemm_wgmma_kernels.cuh"
@@ -8,6 +8,10 @@ namespace nvfp4j {
 namespace {
 
 WgmmaKernel kernel_of(int config, const GemmVariant& v) {
+  if (v.linear) {
+    return v.nvfp4 ? wgmma_kernel_linear_nvfp4(config, v.grouped, v.swiglu)
+                   : wgmma_kernel_linear(config, v.grouped, v.swiglu);
+  }
   if (v.nvfp4) return wgmma_kernel_nvfp4(config, v.grouped, v.swiglu);
   if (v.grouped) return wgmma_kernel_grouped(config, v.swiglu);
   return v.swiglu ? wgmma_kernel_swiglu(config) : wgmma_kernel(config);
@@ -33,7 +37,15 @@ int gemm_wgmma_sm90(const CudaLaunch& l, const GemmArgs& args, const GemmPlan& p
   const WgmmaShape& shape = kWgmmaShapes[plan.config];
   GemmProblem p = GemmProblem::of(args, l.status);
   CUtensorMap map = {};
-  if (!variant.nvfp4 && !map_tokens(args, shape.bm / shape.cn, &map)) return cudaErrorInvalidValue;
+  device::MoreMaps<3> more = {};
+  CUtensorMap* next = more.map;
+  bool mapped = variant.nvfp4 ? map_nvfp4_tokens(args, TokenPieces::kRows, &map, next++)
+                              : map_tokens(args, shape.bm / shape.cn, &map);
+  if (variant.linear) {
+    mapped =
+        mapped && map_linear_weights(args, 64 * shape.wgn / (args.swiglu ? 2 : 1), next, next + 1);
+  }
+  if (!mapped) return cudaErrorInvalidValue;
   const int cluster = shape.cn * shape.ck;
   const int rows =
       64 * shape.wgn * shape.cn / (args.swiglu ? 2 : 1);  // of D's columns, a cluster's
@@ -45,16 +57,16 @@ int gemm_wgmma_sm90(const CudaLaunch& l, const GemmArgs& args, const GemmPlan& p
   const std::int64_t resident = l.device->sm_count / cluster;
   // A cluster that cuts K has one job.
   if (shape.ck == 1 && (variant.grouped || clusters > resident)) clusters = resident;
-  void* arguments[] = {&p, &map, &jobs};
+  void* arguments[] = {&p, &map, &more, &jobs};
   return launch_clusters(kernel.kernel, l, grid_of(clusters * cluster), kernel.threads,
                          kernel.shared_bytes, cluster, arguments);
 }
 
 int gemm_wgmma_sm90_warm_up() {
   for (int config = 0; config < kWgmmaConfigs; ++config) {
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < 16; ++i) {
       const WgmmaKernel kernel =
-          kernel_of(config, {(i & 1) != 0, (i & 2) != 0, (i & 4) != 0, false});
+          kernel_of(config, {(i & 1) != 0, (i & 2) != 0, (i & 4) != 0, (i & 8) != 0});
       if (kernel.kernel == nullptr) continue;
       const cudaError_t status = cudaFuncSetAttribute(
           kernel.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes);

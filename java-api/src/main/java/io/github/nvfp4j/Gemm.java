@@ -116,10 +116,10 @@ public final class Gemm {
     /// W and on N and K, not on M or the other rows. (A global scale of the tensor A that was
     /// computed from the batch depends on the batch by itself: [GlobalScale#ROW] does not.)
     ///
-    /// With prepared weights on a device of compute capability 9.0 a call is refused
-    /// ([DeviceNotSupportedException]) whose rows of a BF16 or packed A do not start at multiples
-    /// of 16 bytes, or whose groups and tiles of 256 rows of A are more than 1024 together: what
-    /// takes those adds up in another order.
+    /// On a device of compute capability 9.0, with N a multiple of 16 (of 32 with SwiGLU) and K of
+    /// 256, a call is refused ([DeviceNotSupportedException]) whose rows of a BF16 or packed A do
+    /// not start at multiples of 16 bytes, or whose groups and tiles of 256 rows of A are more than
+    /// 1024 together: what takes those adds up in another order.
     public Options withBatchInvariant(boolean value) {
       return new Options(value, swiglu, limit, path, weightsSettled);
     }
