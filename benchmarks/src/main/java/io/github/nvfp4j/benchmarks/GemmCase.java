@@ -167,7 +167,8 @@ record GemmCase(
 
   /// @return options of the call
   Gemm.Options options() {
-    Gemm.Options options = Gemm.Options.DEFAULT.withBatchInvariant(invariant);
+    Gemm.Options options =
+        Gemm.Options.DEFAULT.withBatchInvariant(invariant).withWeightsSettled(true);
     return swiglu ? options.withSwiglu(LIMIT) : options;
   }
 

@@ -85,8 +85,9 @@ final class GemmPlan {
       }
       all.add(shape.with(1).direct());
       if (shape == W13) {
-        all.add(shape.with(8).direct());
-        all.add(shape.with(1024).direct());
+        for (long m : new long[] {8, 16, 32, 64, 1024}) {
+          all.add(shape.with(m).direct());
+        }
         for (long m : new long[] {1, 8, 16, 32, 64, 128, 1024}) {
           all.add(shape.with(m).of(Gemm.Activations.NVFP4));
         }
