@@ -68,8 +68,8 @@ __device__ __forceinline__ std::uint32_t bad_scales(std::uint32_t bytes) {
   return bytes + 0x01010101u | bytes;
 }
 
-// A piece in those that a warp works through: of every third unit of 64 columns, all rows of a tile. The jobs are those of the thread block.
-template <class TileOf>
+// A piece in those that a warp works through: of every third group of GROUP units of 64 columns, all rows of a tile. The jobs are those of the thread block, and have whole groups.
+template <int GROUP, class TileOf>
 struct PieceCursor {
   const TileOf& tile_of;
   int jobs, step, first_unit, end_unit;
@@ -85,11 +85,15 @@ struct PieceCursor {
         first_unit(first_unit_),
         end_unit(end_unit_),
         job(start),
-        unit(first_unit_ + warp),
+        unit(first_unit_ + GROUP * warp),
         row(0) {
+    settle();
     if (more()) tile = tile_of(job);
   }
   __device__ __forceinline__ bool more() const { return job < jobs; }
+  __device__ __forceinline__ int place() const {
+    return (unit - first_unit) % GROUP;
+  }  // in its group
   __device__ __forceinline__ bool ends_unit() const {
     return row + TokenPieces::kRows >= tile.count;
   }
@@ -97,11 +101,18 @@ struct PieceCursor {
     row += TokenPieces::kRows;
     if (row < tile.count) return;
     row = 0;
-    unit += TokenPieces::kWarps;
+    ++unit;
+    if (place() != 0) return;
+    unit += GROUP * (TokenPieces::kWarps - 1);
     if (unit < end_unit) return;
-    unit += first_unit - end_unit;  // a job has four units at least
-    job += step;
+    settle();
     if (more()) tile = tile_of(job);
+  }
+  __device__ __forceinline__ void settle() {
+    while (unit >= end_unit) {
+      unit += first_unit - end_unit;
+      job += step;
+    }
   }
 };
 
@@ -130,7 +141,8 @@ __device__ __forceinline__ void decode_piece(std::uint32_t piece, int unit, std:
   }
 }
 
-// The work of the warps that decode tokens: whole units, in turn. What comes next is on its way meanwhile; a tensor load, because the fence after a unit would wait for loads of its own threads.
+// The work of the warps that decode tokens: whole groups of units, in turn. What comes next is on its way meanwhile; a tensor load, because the fence after a group would wait for loads of its own threads. That fence takes as long as a
+// piece: so one for a group, where the ring has room for those of all warps.
 template <class C, class TileOf>
 __device__ __forceinline__ void decode_tokens(const GemmProblem& p, const CUtensorMap& codes_map,
                                               const CUtensorMap& scales_map, const TileOf& tile_of,
@@ -139,13 +151,14 @@ __device__ __forceinline__ void decode_tokens(const GemmProblem& p, const CUtens
                                               std::uint64_t* piece_full, unsigned char* a_ring,
                                               std::uint64_t* a_full, std::uint64_t* a_empty) {
   using P = TokenPieces;
+  constexpr int kGroup = C::kAStages >= 11 ? 4 : C::kAStages >= 6 ? 2 : 1;
   static_assert(C::kAStages >= P::kWarps, "a stage for each warp");
   const int warp = (static_cast<int>(threadIdx.x) >> 5) - C::kConsumers / 32 - 1;
   const int lane = static_cast<int>(threadIdx.x) & 31;
   unsigned char* ring = pieces + warp * (P::kAhead * P::kBytes);
   std::uint64_t* full = piece_full + warp * P::kAhead;
-  PieceCursor<TileOf> ahead(tile_of, start, jobs, step, first_unit, end_unit, warp);
-  PieceCursor<TileOf> now = ahead;
+  PieceCursor<kGroup, TileOf> ahead(tile_of, start, jobs, step, first_unit, end_unit, warp);
+  PieceCursor<kGroup, TileOf> now = ahead;
 
   const auto fetch = [&](int i) {
     if (!ahead.more()) return;
@@ -160,22 +173,23 @@ __device__ __forceinline__ void decode_tokens(const GemmProblem& p, const CUtens
   };
 
   for (int i = 0; i < P::kAhead; ++i) fetch(i);
-  int place = 0, slot = warp;
-  std::uint32_t place_parity = 0, parity = 1;
+  int place = 0;
+  std::uint32_t place_parity = 0;
+  int turn = kGroup * warp;  // the unit, counted over all jobs
 #pragma unroll 1
   while (now.more()) {
-    if (now.row == 0) mbarrier_wait(a_empty + slot, parity);
+    const int slot = turn % C::kAStages;
+    if (now.row == 0) mbarrier_wait(a_empty + slot, (turn / C::kAStages & 1) ^ 1u);
     mbarrier_wait(full + place, place_parity);
     decode_piece(smem_address(ring + place * P::kBytes), now.unit & 3,
                  smem_address(a_ring + slot * C::kAStageBytes) + now.row * 128);
+    const bool ends_unit = now.ends_unit();
+    const bool ends_group = ends_unit && now.place() == kGroup - 1;
     // The tensor cores read through the asynchronous proxy.
-    if (now.ends_unit()) asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    if (ends_group) asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
     __syncwarp();
-    if (now.ends_unit()) {
-      if (lane == 0) mbarrier_arrive(a_full + slot);
-      slot += P::kWarps;
-      if (slot >= C::kAStages) slot -= C::kAStages, parity ^= 1u;
-    }
+    if (ends_group && lane < kGroup) mbarrier_arrive(a_full + (turn - lane) % C::kAStages);
+    if (ends_unit) turn += ends_group ? 1 + kGroup * (P::kWarps - 1) : 1;
     now.next();
     fetch(place);
     if (++place == P::kAhead) place = 0, place_parity ^= 1u;
