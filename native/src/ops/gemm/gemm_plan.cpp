@@ -115,8 +115,8 @@ constexpr WgmmaCost kWgmmaCosts[kWgmmaConfigs] = {
     {2.4, 0.115},  // 17: and in 4
 };
 
-// What decoding an NVFP4 token costs for a unit of 64 columns, at least: an estimate from its instructions.
-constexpr double kTokenDecodeCost = 0.0023;
+// What decoding an NVFP4 token costs for a unit of 64 columns, at least: an estimate.
+constexpr double kTokenDecodeCost = 0.004;
 
 // How many clusters work at a time. Of four thread blocks not every fourth of the SMs has one: a GPC's SMs are no multiple of four.
 std::int64_t resident_clusters(int sm_count, int size) {

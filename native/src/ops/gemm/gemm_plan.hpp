@@ -84,9 +84,9 @@ inline constexpr WgmmaShape kWgmmaShapes[kWgmmaConfigs] = {
 #undef NVFP4J_SHAPE
 };
 
-// NVFP4 tokens and linear weights have the basic configurations, and of one matrix or a batch those with few rows of W.
+// NVFP4 tokens and linear weights have those with two warpgroups: three have too few registers for what more there is to decode.
 inline constexpr bool wgmma_takes_all_kinds(int config) {
-  return config < kWgmmaBasicConfigs || config == 5 || config == 7 || config == 9;
+  return kWgmmaShapes[config].wgn * kWgmmaShapes[config].wgk == 2;
 }
 
 struct GemmPlan {
