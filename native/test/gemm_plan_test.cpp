@@ -106,7 +106,7 @@ void check_plan(const CudaDeviceProperties& device, const GemmArgs& args, const 
       CHECK_EQ(s.wgk, 1);
       CHECK_EQ(s.ck, 1);
     }
-    row_blocks = ceil_div(args.n, 64 * s.wgn * s.cn);
+    row_blocks = ceil_div(args.n, 64 * s.wgn);
     step = device.sm_count;
     if (s.ck > 1) {
       // As many clusters as jobs, whatever that makes.
@@ -387,8 +387,7 @@ TEST(gemm_wgmma_choices_are_sensible) {
           // No more tokens than there are, but for the last tile.
           CHECK(m > 128 || s.bm <= 128);
           // Thread blocks that would idle take part, where K is worth cutting.
-          const std::int64_t blocks =
-              ceil_div(n, 64 * s.wgn * s.cn) * ceil_div(m, s.bm) * groups * s.cn * s.ck;
+          const std::int64_t blocks = ceil_div(n, 64 * s.wgn) * ceil_div(m, s.bm) * groups * s.ck;
           if (k >= 4096 && n * groups >= 1024) CHECK(blocks >= 132 / 3);
           // Many waves take the largest tiles, which pay least for what a job costs.
           if (ceil_div(n, 128) * (m / 256) * groups >= 16 * 132) CHECK(s.bm * s.wgn >= 256);

@@ -30,10 +30,6 @@ __device__ __forceinline__ std::uint32_t cluster_address(std::uint32_t address,
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(r) : "r"(address), "r"(rank));
   return r;
 }
-// Without .release.cluster, which costs a fence of a microsecond: for what the tensor cores have read there is nothing to release.
-__device__ __forceinline__ void mbarrier_arrive_cluster(std::uint32_t address) {
-  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address) : "memory");
-}
 __device__ __forceinline__ void store_cluster(std::uint32_t address, float v) {
   asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(v) : "memory");
 }
@@ -78,14 +74,4 @@ __device__ __forceinline__ void tensor_load_3d(std::uint32_t smem, const void* m
       "l"(map), "r"(x), "r"(y), "r"(z), "r"(smem_address(bar)), "l"(policy)
       : "memory");
 }
-// To the same place in every thread block of `mask`, each of whose barriers gets the bytes.
-__device__ __forceinline__ void tensor_load_multicast(void* smem, const void* map, int x, int y,
-                                                      std::uint64_t* bar, std::uint16_t mask) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::"
-      "cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(smem_address(smem)),
-      "l"(map), "r"(x), "r"(y), "r"(smem_address(bar)), "h"(mask)
-      : "memory");
-}
-
 }  // namespace nvfp4j::device

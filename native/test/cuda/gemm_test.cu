@@ -418,9 +418,9 @@ void test_wgmma_kernel(Gpu& gpu, std::mt19937& g, int config, bool swiglu, const
 void test_wgmma_waves(Gpu& gpu, std::mt19937& g, int config, bool swiglu, const Kind& kind) {
   const bool grouped = kind.grouped, nvfp4 = kind.nvfp4;
   const WgmmaShape& s = kWgmmaShapes[config];
-  const std::int64_t blocks = gpu.properties.sm_count / (s.cn * s.ck) / 2 + 3;
+  const std::int64_t blocks = gpu.properties.sm_count / s.ck / 2 + 3;
   Problem p = shaped(grouped ? NVFP4J_OP_GROUPED_GEMM : NVFP4J_OP_GEMM, 1, s.bm + 1,
-                     64 * s.wgn * s.cn * blocks, 256 * (s.ck + 1), swiglu);
+                     64 * s.wgn * blocks, 256 * (s.ck + 1), swiglu);
   p.bf16 = !nvfp4;
   if (grouped) p.offsets = {0, static_cast<std::int32_t>(p.m)};
   Operands o(g, p);

@@ -131,6 +131,7 @@ __device__ __forceinline__ void expand_unit(uint4 codes, uint2 scales, std::uint
 /// The same of linear weights.
 inline constexpr float kLinearOperandScale = 16384.0f;
 
+// Bit 3 of a selector asks for a byte's sign in all eight bits, which __byte_perm does not promise.
 __device__ __forceinline__ std::uint32_t permute_bytes(std::uint32_t a, std::uint32_t b,
                                                        std::uint32_t selector) {
   std::uint32_t r;

@@ -136,12 +136,11 @@ int wgmma_cheapest_config(const GemmArgs& args, int sm_count) {
     if (args.batch_invariant && (s.wgk > 1 || s.ck > 1)) continue;
     const std::int64_t chunks = args.k / prepared::kTiledColumns;
     const std::int64_t jobs =
-        ceil_div(args.n, 64 * s.wgn * s.cn) * ceil_div(args.m, s.bm) * batch_of(args);
-    const int cluster = s.cn * s.ck;
-    if (s.ck > chunks || jobs > (INT32_MAX - sm_count) / cluster) continue;
+        ceil_div(args.n, 64 * s.wgn) * ceil_div(args.m, s.bm) * batch_of(args);
+    if (s.ck > chunks || jobs > (INT32_MAX - sm_count) / s.ck) continue;
     const double units = static_cast<double>(4 * ceil_div(chunks, s.ck));
     const WgmmaCost& cost = kWgmmaCosts[config];
-    const auto waves = static_cast<double>(ceil_div(jobs, resident_clusters(sm_count, cluster)));
+    const auto waves = static_cast<double>(ceil_div(jobs, resident_clusters(sm_count, s.ck)));
     // Thread blocks that cut K have one job each; the others go on to the next.
     const double starts = s.ck > 1 ? waves : 1;
     const double unit = nvfp4 ? std::max(cost.unit, kTokenDecodeCost * s.bm) : cost.unit;

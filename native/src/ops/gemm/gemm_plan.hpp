@@ -49,37 +49,37 @@ inline constexpr int kDecodeColumns = 256;
 /// Columns of the tokens that a thread block keeps at a time, times PIECES.
 inline constexpr int kDecodePieceColumns = 1024;
 
-/// A configuration of gemm_wgmma_sm90: BM tokens, 64 WGN rows of W, WGK warpgroups to a row, clusters of CN or CK (gemm_wgmma.cuh).
+/// A configuration of gemm_wgmma_sm90: BM tokens, 64 WGN rows of W, WGK warpgroups to a row, clusters of CK (gemm_wgmma.cuh).
 struct WgmmaShape {
-  int bm, wgn, wgk, cn, ck;
+  int bm, wgn, wgk, ck;
 };
 // After them: stages of the rings of tokens and of weights, and sets of registers that weights are decoded into.
 // 0 to 3 alone know groups of rows. They and 4 add up K in one go, so that they agree on every bit.
 #define NVFP4J_GEMM_WGMMA_BASIC(X) \
-  X(0, 32, 2, 1, 1, 1, 16, 3, 1)   \
-  X(1, 64, 2, 1, 1, 1, 16, 3, 2)   \
-  X(2, 128, 2, 1, 1, 1, 8, 3, 1)   \
-  X(3, 256, 2, 1, 1, 1, 5, 2, 1)
+  X(0, 32, 2, 1, 1, 16, 3, 1)      \
+  X(1, 64, 2, 1, 1, 16, 3, 2)      \
+  X(2, 128, 2, 1, 1, 8, 3, 1)      \
+  X(3, 256, 2, 1, 1, 5, 2, 1)
 #define NVFP4J_GEMM_WGMMA_CONFIGS(X) \
   NVFP4J_GEMM_WGMMA_BASIC(X)         \
-  X(4, 128, 3, 1, 1, 1, 9, 2, 2)     \
-  X(5, 64, 1, 2, 1, 1, 16, 4, 1)     \
-  X(6, 64, 1, 2, 1, 2, 16, 4, 2)     \
-  X(7, 64, 1, 2, 1, 4, 16, 4, 2)     \
-  X(8, 64, 2, 1, 1, 2, 16, 3, 2)     \
-  X(9, 128, 1, 2, 1, 1, 10, 3, 2)    \
-  X(10, 128, 1, 2, 1, 2, 8, 3, 2)    \
-  X(11, 128, 1, 2, 1, 4, 8, 3, 2)    \
-  X(12, 128, 2, 1, 1, 2, 6, 3, 2)    \
-  X(13, 128, 3, 1, 1, 2, 4, 2, 2)    \
-  X(14, 32, 2, 1, 1, 2, 16, 3, 1)    \
-  X(15, 32, 1, 2, 1, 1, 16, 4, 1)    \
-  X(16, 32, 1, 2, 1, 2, 16, 4, 2)    \
-  X(17, 32, 1, 2, 1, 4, 16, 4, 1)
+  X(4, 128, 3, 1, 1, 9, 2, 2)        \
+  X(5, 64, 1, 2, 1, 16, 4, 1)        \
+  X(6, 64, 1, 2, 2, 16, 4, 2)        \
+  X(7, 64, 1, 2, 4, 16, 4, 2)        \
+  X(8, 64, 2, 1, 2, 16, 3, 2)        \
+  X(9, 128, 1, 2, 1, 10, 3, 2)       \
+  X(10, 128, 1, 2, 2, 8, 3, 2)       \
+  X(11, 128, 1, 2, 4, 8, 3, 2)       \
+  X(12, 128, 2, 1, 2, 6, 3, 2)       \
+  X(13, 128, 3, 1, 2, 4, 2, 2)       \
+  X(14, 32, 2, 1, 2, 16, 3, 1)       \
+  X(15, 32, 1, 2, 1, 16, 4, 1)       \
+  X(16, 32, 1, 2, 2, 16, 4, 2)       \
+  X(17, 32, 1, 2, 4, 16, 4, 1)
 inline constexpr int kWgmmaConfigs = 18;
 inline constexpr int kWgmmaBasicConfigs = 4;
 inline constexpr WgmmaShape kWgmmaShapes[kWgmmaConfigs] = {
-#define NVFP4J_SHAPE(i, bm, wgn, wgk, cn, ck, a, w, sets) {bm, wgn, wgk, cn, ck},
+#define NVFP4J_SHAPE(i, bm, wgn, wgk, ck, a, w, sets) {bm, wgn, wgk, ck},
     NVFP4J_GEMM_WGMMA_CONFIGS(NVFP4J_SHAPE)
 #undef NVFP4J_SHAPE
 };

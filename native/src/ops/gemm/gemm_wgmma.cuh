@@ -5,8 +5,7 @@
 // decoded weights never pass through shared memory. Tokens are the other operand, in shared memory with the 128-byte swizzle.
 //
 //   a thread block     64 WGN rows of W, BM tokens; WGK warpgroups share each row in turn (units of K round robin), and their sums are added in their order, each warpgroup those of its share of the tokens
-//   a cluster          CK thread blocks with the same rows and tokens that cut K into CK contiguous parts, whose sums are added in order through distributed shared memory; or CN thread blocks with different rows and the same
-//                      tokens, which each loads a part of and multicasts
+//   a cluster          CK thread blocks with the same rows and tokens that cut K into CK contiguous parts, whose sums are added in order through distributed shared memory
 //   two more warps     one fills the ring of weights (256 columns), one the ring of tokens (64 columns); NVFP4 tokens are decoded into the latter by three warps (gemm_wgmma_producers.cuh)
 //
 // What was measured on an H100 80GB HBM3, and what follows:
@@ -14,7 +13,7 @@
 //     better off with gemm_decode.cuh.
 //   - 256 tokens take nearly twice as long as 128: they save what a job costs, and loads. Three warpgroups (192 rows) fill waves that 128 rows do not.
 //   - The second set of registers pays for 64 tokens and 128 rows, for three warpgroups, and where K is cut. Elsewhere it was no faster: the other warpgroup fills the gap.
-//   - Multicast gains nothing: an SM gets tokens from L2 faster than from the multicasts of others. No configuration of gemm_plan.hpp has CN above 1.
+//   - Thread blocks with different rows that multicast the same tokens to each other gained nothing: an SM gets them from L2 as fast.
 // gemm_plan.cpp chooses by these times. Whole products: the table in README.md, from run-bench.
 //
 // The order of a sum depends on WGK and CK alone, never on the number of tokens, BM, WGN or the sets of registers.
@@ -32,13 +31,12 @@
 
 namespace nvfp4j {
 
-template <int BM_, int WGN_, int WGK_, int CN_, int CK_, int A_STAGES_, int W_STAGES_, int SETS_,
+template <int BM_, int WGN_, int WGK_, int CK_, int A_STAGES_, int W_STAGES_, int SETS_,
           bool NVFP4_ = false>
 struct WgmmaConfig {
   static constexpr bool kNvfp4 = NVFP4_;
   static constexpr bool kLinear = false;  // W; else prepared
-  static_assert(!NVFP4_ || CN_ == 1, "decoded tokens are not multicast");
-  static constexpr int BM = BM_, WGN = WGN_, WGK = WGK_, CN = CN_, CK = CK_;
+  static constexpr int BM = BM_, WGN = WGN_, WGK = WGK_, CK = CK_;
   static constexpr int kAStageBytes = BM * 128;
   // NVFP4 tokens as they come take the place of some stages.
   static constexpr int kPieceBytes = NVFP4_ ? TokenPieces::kRings : 0;
@@ -53,8 +51,7 @@ struct WgmmaConfig {
   static_assert(!kUnequal || kGroups == 2, "168 registers a thread: 56 + 2 * 224");
   static_assert(!NVFP4_ || kGroups == 2, "three warps decode tokens");
   static constexpr int kThreads = kConsumers + (kGroups > 2 ? 64 : 128);
-  static constexpr int kTiles = 4 * WGN;  // of 16 rows
-  static constexpr int kCluster = CN * CK;
+  static constexpr int kTiles = 4 * WGN;                         // of 16 rows
   static constexpr int kWTileBytes = 2 * prepared::kChunkBytes;  // 256 columns of a tile
   static constexpr int kWStageBytes = kTiles * kWTileBytes;
   // Each of kShares of the WGK warpgroups adds up and writes a part of the tokens.
@@ -72,9 +69,7 @@ struct WgmmaConfig {
     return 1024 + kAStages * kAStageBytes + kWStages * kWStageBytes + kPieceBytes + kExchangeBytes +
            8 * kBars + 4 * BM + (grouped ? device::kTileListBytes : 0);
   }
-  static_assert(CN == 1 || CK == 1, "a cluster shares tokens or cuts K");
-  static_assert(BM % 8 == 0 && BM / CN % 8 == 0 && (BM / 8) % CK == 0,
-                "the parts are whole core matrices");
+  static_assert(BM % 8 == 0 && (BM / 8) % CK == 0, "the parts are whole core matrices");
   static_assert(4 % WGK == 0, "units of a chunk are dealt out");
   static_assert(kAStages >= WGK * SETS_, "what is in use is not waited for");
 };
@@ -343,7 +338,7 @@ struct MoreMaps<0> {};
 
 // Jobs: tiles of rows of W fastest, so that thread blocks at work at a time share tokens.
 struct WgmmaJobs {
-  int row_groups;   // CN tiles of 64 WGN rows of W each (of half the rows with SwiGLU)
+  int row_groups;   // tiles of 64 WGN rows of W (of half the rows with SwiGLU)
   int token_tiles;  // per group of a batch
 };
 
@@ -370,11 +365,11 @@ __global__ void __launch_bounds__(C::kThreads, 1)
 
   const int warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) >> 5, 0);
   const int lane = static_cast<int>(threadIdx.x) & 31;
-  const int rank = C::kCluster > 1 ? static_cast<int>(cluster_rank()) : 0;
+  const int rank = C::CK > 1 ? static_cast<int>(cluster_rank()) : 0;
   if (threadIdx.x == 0) {
     for (int s = 0; s < C::kAStages; ++s) {
       mbarrier_init(a_full + s, 1);
-      mbarrier_init(a_empty + s, 4 * C::WGN * C::CN);
+      mbarrier_init(a_empty + s, 4 * C::WGN);
     }
     for (int s = 0; s < C::kWStages; ++s) {
       mbarrier_init(w_full + s, 1);
@@ -389,7 +384,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       for (int i = 0; i < C::kMoreMaps; ++i) tensor_prefetch(more_maps.map + i);
     }
   }
-  if constexpr (C::kCluster > 1) {
+  if constexpr (C::CK > 1) {
     cluster_sync();
   } else {
     __syncthreads();
@@ -404,16 +399,14 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   const int end_chunk = C::CK > 1 ? chunks * (rank + 1) / C::CK : chunks;
   const int d_tiles = SWIGLU ? p.n / 32 : p.n / 16;  // of 16 columns of D
   constexpr int kBlockTiles = SWIGLU ? C::kTiles / 2 : C::kTiles;
-  const int step = static_cast<int>(gridDim.x) / C::kCluster;
-  const int start = static_cast<int>(blockIdx.x) / C::kCluster;
+  const int step = static_cast<int>(gridDim.x) / C::CK;
+  const int start = static_cast<int>(blockIdx.x) / C::CK;
   const auto tile_of = [&](int place) -> TokenTile {
     if constexpr (GROUPED) return tiles[place];
     const int at = place % shape.token_tiles * C::BM;
     return {place / shape.token_tiles, at, min(C::BM, static_cast<int>(p.m) - at)};
   };
-  const auto first_tile_of = [&](int job) {
-    return ((job % shape.row_groups) * C::CN + (C::CN > 1 ? rank : 0)) * kBlockTiles;
-  };
+  const auto first_tile_of = [&](int job) { return (job % shape.row_groups) * kBlockTiles; };
 
   if (warp >= 4 * C::kGroups) {
     if constexpr (C::kUnequal) asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
@@ -459,29 +452,22 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       } else if (lane == 0) {
         int slot = 0;
         std::uint32_t parity = 1;
-        constexpr int kRows = C::BM / C::CN;
         for (int job = start; job < jobs; job += step) {
           const TokenTile tile = tile_of(job / shape.row_groups);
           const int x0 = p.batched ? tile.group * p.k : 0;
           for (int unit = 4 * first_chunk; unit < 4 * end_chunk; ++unit) {
             mbarrier_wait(a_empty + slot, parity);
             mbarrier_expect(a_full + slot, C::kAStageBytes);
-            if constexpr (C::CN > 1) {
-              tensor_load_multicast(a_ring + slot * C::kAStageBytes + rank * kRows * 128, &a_map,
-                                    x0 + 64 * unit, tile.first + rank * kRows, a_full + slot,
-                                    static_cast<std::uint16_t>((1 << C::CN) - 1));
-            } else {
-              tensor_load(a_ring + slot * C::kAStageBytes, &a_map, x0 + 64 * unit, tile.first,
-                          a_full + slot);
-            }
+            tensor_load(a_ring + slot * C::kAStageBytes, &a_map, x0 + 64 * unit, tile.first,
+                        a_full + slot);
             if (++slot == C::kAStages) slot = 0, parity ^= 1u;
           }
         }
       }
     }
     __syncwarp();
-    // A thread block must not end while others still signal its barriers, and sums come from all.
-    if constexpr (C::kCluster > 1) cluster_sync();
+    // Sums come from all thread blocks of the cluster.
+    if constexpr (C::CK > 1) cluster_sync();
   } else {
     // ---- sums -----------------------------------------------------------------------------------------------------
     if constexpr (C::kUnequal) asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
@@ -498,12 +484,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       for (int i = 0; i < C::BM / 2; ++i) acc[i] = 0.0f;
       std::uint32_t a[C::kSets][16];
       const auto release = [&](int slot) {
-        if constexpr (C::CN > 1) {
-          if (lane < C::CN)
-            mbarrier_arrive_cluster(cluster_address(smem_address(a_empty + slot), lane));
-        } else {
-          if (lane == 0) mbarrier_arrive(a_empty + slot);
-        }
+        if (lane == 0) mbarrier_arrive(a_empty + slot);
       };
       WeightUnit<C> weights(own);
       const auto load_unit = [&](int u) {
@@ -649,7 +630,6 @@ __global__ void __launch_bounds__(C::kThreads, 1)
           exchange + (C::kShares > 1 ? wgk * (C::kStepBytes / C::kShares / 4) : 0),
           first_tile_of(job), d_tiles, own, active, first_eight);
     }
-    if constexpr (C::kCluster > 1 && C::CK == 1) cluster_sync();
   }
 }
 

@@ -23,25 +23,6 @@ struct TokenPieces {
 
 namespace device {
 
-__device__ __forceinline__ std::uint32_t load_shared_4(std::uint32_t address) {
-  std::uint32_t v;
-  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(address));
-  return v;
-}
-__device__ __forceinline__ void store_shared_16(std::uint32_t address, uint4 v) {
-  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(v.x), "r"(v.y),
-               "r"(v.z), "r"(v.w)
-               : "memory");
-}
-
-// A permutation of bytes, where bit 3 of a selector asks for a byte's sign in all eight bits (which __byte_perm does not promise).
-__device__ __forceinline__ std::uint32_t permute(std::uint32_t a, std::uint32_t b,
-                                                 std::uint32_t selectors) {
-  std::uint32_t r;
-  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(selectors));
-  return r;
-}
-
 // The selectors that make of byte t of a word what expand_byte() takes.
 __device__ __forceinline__ constexpr std::uint32_t byte_selectors(std::uint32_t t) {
   return 0x8440u | t | t << 12;
@@ -136,7 +117,7 @@ __device__ __forceinline__ void decode_piece(std::uint32_t piece, int unit, std:
     std::uint32_t r[4];
 #pragma unroll
     for (int j = 0; j < 4; ++j)
-      r[j] = multiply_pairs(expand_byte(permute(words[i], 0u, byte_selectors(j))), scale);
+      r[j] = multiply_pairs(expand_byte(permute_bytes(words[i], 0u, byte_selectors(j))), scale);
     store_shared_16(row ^ (i << 4), make_uint4(r[0], r[1], r[2], r[3]));
   }
 }

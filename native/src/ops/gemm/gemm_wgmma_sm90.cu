@@ -40,26 +40,24 @@ int gemm_wgmma_sm90(const CudaLaunch& l, const GemmArgs& args, const GemmPlan& p
   device::MoreMaps<3> more = {};
   CUtensorMap* next = more.map;
   bool mapped = variant.nvfp4 ? map_nvfp4_tokens(args, TokenPieces::kRows, &map, next++)
-                              : map_tokens(args, shape.bm / shape.cn, &map);
+                              : map_tokens(args, shape.bm, &map);
   if (variant.linear) {
     mapped =
         mapped && map_linear_weights(args, 64 * shape.wgn / (args.swiglu ? 2 : 1), next, next + 1);
   }
   if (!mapped) return cudaErrorInvalidValue;
-  const int cluster = shape.cn * shape.ck;
-  const int rows =
-      64 * shape.wgn * shape.cn / (args.swiglu ? 2 : 1);  // of D's columns, a cluster's
+  const int rows = 64 * shape.wgn / (args.swiglu ? 2 : 1);  // of D's columns
   const int columns = static_cast<int>(args.swiglu ? args.n / 2 : args.n);
   device::WgmmaJobs jobs = {(columns + rows - 1) / rows,
                             static_cast<int>((args.m + shape.bm - 1) / shape.bm)};
   std::int64_t clusters =
       static_cast<std::int64_t>(jobs.row_groups) * jobs.token_tiles * (p.batched ? args.groups : 1);
-  const std::int64_t resident = l.device->sm_count / cluster;
+  const std::int64_t resident = l.device->sm_count / shape.ck;
   // A cluster that cuts K has one job.
   if (shape.ck == 1 && (variant.grouped || clusters > resident)) clusters = resident;
   void* arguments[] = {&p, &map, &more, &jobs};
-  return launch_clusters(kernel.kernel, l, grid_of(clusters * cluster), kernel.threads,
-                         kernel.shared_bytes, cluster, arguments);
+  return launch_clusters(kernel.kernel, l, grid_of(clusters * shape.ck), kernel.threads,
+                         kernel.shared_bytes, shape.ck, arguments);
 }
 
 int gemm_wgmma_sm90_warm_up() {

@@ -6,9 +6,9 @@ namespace nvfp4j {
 namespace {
 
 // Three warpgroups with the sums of 128 tokens have no registers left for a second set beside what gate and up need; it changes no bit.
-template <int BM, int WGN, int WGK, int CN, int CK, int A_STAGES, int W_STAGES, int SETS>
+template <int BM, int WGN, int WGK, int CK, int A_STAGES, int W_STAGES, int SETS>
 using SwigluConfig =
-    WgmmaConfig<BM, WGN, WGK, CN, CK, A_STAGES, W_STAGES, (WGN * WGK > 2 && CK == 1) ? 1 : SETS>;
+    WgmmaConfig<BM, WGN, WGK, CK, A_STAGES, W_STAGES, (WGN * WGK > 2 && CK == 1) ? 1 : SETS>;
 
 }  // namespace
 

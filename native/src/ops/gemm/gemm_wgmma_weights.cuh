@@ -79,7 +79,7 @@ struct WeightUnit<C, true> {
         const std::uint32_t scale = scale_twice(s, step);
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const std::uint32_t byte = permute(words[half][2 * step + i], 0u, selectors);
+          const std::uint32_t byte = permute_bytes(words[half][2 * step + i], 0u, selectors);
           a[4 * step + 2 * i + half] = multiply_pairs(expand_byte(byte), scale);
         }
       }

@@ -90,14 +90,19 @@ final class ConstantsTest {
   @Test
   void gemmOptionsKeepWhatTheyWereGiven() {
     Gemm.Options all =
-        Gemm.Options.DEFAULT.withSwiglu(7.5f).withPath(Gemm.Path.WGMMA).withBatchInvariant(true);
-    assertThat(all).hasToString("WGMMA batch invariant swiglu limit 7.5");
+        Gemm.Options.DEFAULT
+            .withSwiglu(7.5f)
+            .withPath(Gemm.Path.WGMMA)
+            .withBatchInvariant(true)
+            .withWeightsSettled(true);
+    assertThat(all).hasToString("WGMMA batch invariant swiglu limit 7.5 weights settled");
     assertThat(all.batchInvariant()).isTrue();
     assertThat(all.swiglu()).isTrue();
     assertThat(all.limit()).isEqualTo(7.5f);
     assertThat(all.path()).isEqualTo(Gemm.Path.WGMMA);
+    assertThat(all.weightsSettled()).isTrue();
     int[] fields = all.struct.toArray(ValueLayout.JAVA_INT);
-    assertThat(fields).containsExactly(24, 1, 1, Float.floatToRawIntBits(7.5f), 3, 0);
+    assertThat(fields).containsExactly(24, 1, 1, Float.floatToRawIntBits(7.5f), 3, 1);
     assertThat(Gemm.Options.DEFAULT).hasToString("AUTO");
     assertThat(Gemm.Options.DEFAULT.struct.toArray(ValueLayout.JAVA_INT))
         .containsExactly(24, 0, 0, 0, 0, 0);
