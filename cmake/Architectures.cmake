@@ -11,7 +11,7 @@ function(nvfp4j_cuda_objects target)
   add_library(${target} OBJECT ${arg_SOURCES})
   set_target_properties(${target} PROPERTIES CUDA_ARCHITECTURES "${arg_ARCHITECTURES}"
     CUDA_COMPILER_LAUNCHER "${Python3_EXECUTABLE};${CMAKE_SOURCE_DIR}/cmake/ptxas_report.py")
-  # Compressed, machine code is a fifth of its size; the driver takes it apart when a kernel is loaded.
+  # Compressed, machine code is a quarter of its size; the driver takes it apart when a kernel is loaded.
   target_compile_options(${target} PRIVATE -Xptxas=-v --threads=2 -Xfatbin=-compress-all)
   target_link_libraries(${target} PRIVATE nvfp4j_flags)
 endfunction()

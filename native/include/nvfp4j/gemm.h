@@ -15,7 +15,7 @@
  * absmax(m, n) = sum over k of |a * w|:
  * - NVFP4 A: where absmax < 2^24 * Q, Q = 2^-2 ulp(smallest block scale of a, not 0) ulp(the same of w), every order gives the exact sum: the same bits on every device. (ulp of an E4M3 number: 2^(e-10)
  *   for exponent e, at least 2^-9.) It is always so up to K = 512 when the scales lie in one binade.
- * - Otherwise |d - exact| <= gamma * |alpha| * absmax + rounding of d, gamma = (K/16) * 10.5 * 2^-24 on tensor cores (which truncate), K * 2^-24 on the CPU. With BF16 A there is a floor of K * 2^-141 * |alpha| besides: smaller sums are subnormal on the way.
+ * - Otherwise |d - exact| <= gamma * |alpha| * absmax + rounding of d, gamma = (K/16) * 10.5 * 2^-24 on tensor cores (which truncate), K * 2^-24 on the CPU. With BF16 A there is a floor of K * 2^-139 * |alpha| besides: smaller sums are subnormal on the way.
  *
  * A block scale that is NaN or has its sign bit set counts as NaN and is reported as BAD_BLOCK_SCALE, for its column of D (row -1) or its row (column -1). A result that is NaN or infinite in F32 is reported as
  * NON_FINITE_RESULT, and written.
@@ -54,7 +54,7 @@ extern "C" {
 typedef struct nvfp4j_gemm_options {
   /** sizeof(nvfp4j_gemm_options), set by the caller. */
   int32_t struct_size;
-  /** 1: the bits of a row of D depend on that row of A, on W and on N and K, not on M or the other rows. (A per-tensor global scale of A that was computed from the batch depends on it by itself.) On compute capability 9.0, with N a multiple of 16 (of 32 with `swiglu`) and K of 256, a call is refused (NOT_SUPPORTED) whose rows of a BF16 or PACKED A do not start at multiples of 16 bytes, or whose groups and tiles of 256 rows of A are more than 1024 together: what takes those adds up in another order. */
+  /** 1: the bits of a row of D depend on that row of A, on W and on N and K, not on M or the other rows. (A per-tensor global scale of A that was computed from the batch depends on it by itself.) On compute capability 9.0, with N a multiple of 16 (of 32 with `swiglu`) and K of 256, a call is refused (NOT_SUPPORTED) whose rows of a BF16 or PACKED A do not start at multiples of 16 bytes, or whose groups and tiles of 256 rows of A are more than 1024 together, or tiles of 256 rows times N / 16 (of all groups of a batch) 2^31: what takes those adds up in another order. So is `path` DECODE. */
   int32_t batch_invariant;
   /** 1: W is [w1|w3] and D = SwiGLU of the product. Not for batched_gemm. */
   int32_t swiglu;
@@ -62,7 +62,7 @@ typedef struct nvfp4j_gemm_options {
   float limit;
   /** NVFP4J_GEMM_PATH_AUTO. Another one is for benchmarks and tests: the call is refused where that implementation cannot take the shape. The CPU knows AUTO only. */
   int32_t path;
-  /** 1: a promise. No work that is enqueued before this call and has not ended when the call is made (replayed: when the graph is launched) writes the codes or block scales of W. Then a kernel may read them while the one before it in the stream still runs. Weights that were loaded and waited for once are such; those that a call just before prepares, copies or quantises are not: with 1 their old bytes may be read. W's global scales are always waited for. */
+  /** 1: a promise. No work that is enqueued before this call, or comes before it in the same graph, and has not ended when the call is made (replayed: when the graph is launched) writes the codes or block scales of W. Then a kernel may read them while the one before it in the stream still runs; today those for at most 16 rows of A do, of gemm and batched_gemm on compute capability 9.0 and on a stream of the context's own. Weights that were loaded and waited for once are such; those that a call just before prepares, copies or quantises are not: with 1 their old bytes may be read. W's global scales are always waited for. The CPU does without. */
   int32_t weights_settled;
 } nvfp4j_gemm_options;
 

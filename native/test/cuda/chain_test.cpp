@@ -197,6 +197,8 @@ struct ProductChain {
     const nvfp4j_nvfp4_tensor quantized_at = quantized.at(side);
     const nvfp4j_gemm_options plain = gemm_options();
     const nvfp4j_gemm_options with_swiglu = gemm_options(true);
+    nvfp4j_gemm_options settled = gemm_options();  // for weights that nothing here writes
+    settled.weights_settled = 1;
     const nvfp4j_swiglu_options swiglu = swiglu_options();
     const nvfp4j_quantize_options dynamic = quantize_options();
     const nvfp4j_quantize_options given = quantize_options(NVFP4J_GLOBAL_SCALE_GIVEN);
@@ -213,9 +215,12 @@ struct ProductChain {
     CHECK_OK(nvfp4j_swiglu(context, &gate_up_at, nullptr, &swiglu, &y_at, error));
     // The product writes what the call before reads.
     CHECK_OK(
-        nvfp4j_gemm(context, nullptr, &a_at, &first_w_at, nullptr, &plain, &gate_up_at, error));
+        nvfp4j_gemm(context, nullptr, &a_at, &first_w_at, nullptr, &settled, &gate_up_at, error));
     CHECK_OK(nvfp4j_swiglu(context, &gate_up_at, nullptr, &swiglu, &again_at, error));
     CHECK_OK(nvfp4j_dequantize(context, &a_at, &x_at, error));
+    // It reads its weights early, but not what the call before writes.
+    CHECK_OK(
+        nvfp4j_gemm(context, &x_at, nullptr, &first_w_at, nullptr, &settled, &gate_up_at, error));
     CHECK_OK(nvfp4j_gemm(context, &x_at, nullptr, &w_at, nullptr, &with_swiglu, &y_at, error));
     CHECK_OK(nvfp4j_quantize(context, &y_at, nullptr, &dynamic, &quantized_at, error));
     // Experts: offsets, weights and A are new, and then overwritten.
@@ -349,6 +354,7 @@ TEST(matrix_products_wait_for_the_op_before) {
   test_chain<ProductChain>(5, 512, 3);
   if (quick) return;
   test_chain<ProductChain>(3, 1040, 10);
+  test_chain<ProductChain>(8, 7168, 20);
   test_chain<ProductChain>(16, 4096, 20);
   test_chain<ProductChain>(200, 2048, 20);
   test_chain<ProductChain>(2001, 2048, 10);

@@ -81,7 +81,6 @@ inline std::string kernel_name(const GemmPlan& plan, const GemmArgs& args) {
   constexpr const char* kNames[] = {"generic", "decode", "wgmma"};
   return std::string(kNames[static_cast<int>(plan.kernel)]) + " " + std::to_string(plan.config) +
          ", " + std::to_string(plan.token_tile) + " tokens" +
-         (args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR ? ", linear" : "") +
          (args.a.kind == NVFP4J_GEMM_A_NVFP4 ? ", nvfp4" : "") +
          (args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR ? ", linear" : "") +
          (args.op == NVFP4J_OP_GROUPED_GEMM ? ", grouped" : "") + (args.swiglu ? ", swiglu" : "");

@@ -267,6 +267,18 @@ void test_batch_invariance(Gpu& gpu, std::mt19937& g, bool quick) {
   }
 }
 
+// A bad scale of the last row of W (with SwiGLU, of up) and the last block of K: who sees it is the last warp, warpgroup or thread block of those that share K.
+void test_bad_weight(Gpu& gpu, std::mt19937& g, const Problem& p, const Variant& v) {
+  Operands o(g, p);
+  o.w_scales.back() = 0x7F;
+  o.upload(gpu);
+  Fault fault;
+  fault.causes = 1ull << NVFP4J_CAUSE_BAD_BLOCK_SCALE | 1ull << NVFP4J_CAUSE_NON_FINITE_RESULT;
+  fault.first_cause = NVFP4J_CAUSE_BAD_BLOCK_SCALE;
+  fault.column = p.batched() ? p.groups * p.n - 1 : p.swiglu ? p.n / 2 - 1 : p.n - 1;
+  run(gpu, o, Expected(o), v, fault);
+}
+
 // A call of one configuration of decode.
 Variant decode_variant(int config, const Problem& p, bool nvfp4, bool linear, bool f32) {
   const int a_kind = p.bf16  ? NVFP4J_GEMM_A_BF16
@@ -311,18 +323,40 @@ void test_decode_kernel(Gpu& gpu, std::mt19937& g, int config, bool swiglu, bool
     fault.first_cause = -2;
     fault.row = fault.column = -2;
     run(gpu, o, Expected(o), decode_variant(config, p, nvfp4, linear, false), fault);
+    if (grouped) p.offsets.back() = static_cast<std::int32_t>(p.m);
+    test_bad_weight(gpu, g, p, decode_variant(config, p, nvfp4, linear, false));
+    // K that goes round the ring of tokens twice.
+    p.k = 1024 * (2 * s.pieces + 1) * s.ck + 256;
+    p.scale_per_row = false;
+    for (const bool bf16 : {false, true}) {
+      if (bf16 && nvfp4) continue;
+      p.bf16 = bf16;
+      Operands more(g, p);
+      more.upload(gpu);
+      run(gpu, more, Expected(more), decode_variant(config, p, nvfp4, linear, false));
+    }
+    if (grouped || swiglu) continue;
+    Problem batch = shaped(NVFP4J_OP_BATCHED_GEMM, 3, m, 64 + 16 * s.wn, p.k);
+    Operands batched(g, batch);
+    batched.upload(gpu);
+    run(gpu, batched, Expected(batched), decode_variant(config, batch, nvfp4, linear, false));
   }
 }
 
-// More jobs than thread blocks at a time, and several tiles of tokens.
-void test_decode_jobs(Gpu& gpu, std::mt19937& g, int config, bool swiglu, bool nvfp4, bool linear) {
+// More jobs than thread blocks at a time, of rows of W, of tiles of tokens, or of groups.
+void test_decode_jobs(Gpu& gpu, std::mt19937& g, int config, bool swiglu, bool grouped, bool nvfp4,
+                      bool linear) {
   const DecodeShape& s = kDecodeShapes[config];
   if (s.ck > 1) return;
+  const int blocks = 2 * gpu.properties.sm_count;
+  const std::int64_t k = 256 * s.wk * s.stages;
   for (const bool wide : {false, true}) {
-    Problem p = shaped(NVFP4J_OP_GEMM, 1, wide ? 8 * s.nt : 40 * s.nt + 3,
-                       wide ? 16 * s.wn * (2 * gpu.properties.sm_count + 3) : 32 * s.wn,
-                       256 * s.wk * s.stages, swiglu);
+    Problem p = shaped(grouped ? NVFP4J_OP_GROUPED_GEMM : NVFP4J_OP_GEMM, grouped ? 2 : 1,
+                       wide ? 8 * s.nt : 40 * s.nt + 3,
+                       16 * s.wn * (wide ? blocks + 3 : 2 * blocks / 6 + 1), k, swiglu);
     p.bf16 = !nvfp4;
+    if (grouped)
+      p.offsets = {0, static_cast<std::int32_t>(p.m / 2), static_cast<std::int32_t>(p.m)};
     Operands o(g, p);
     o.upload(gpu);
     run(gpu, o, Expected(o), decode_variant(config, p, nvfp4, linear, false));
@@ -338,7 +372,7 @@ void test_decode(Gpu& gpu, std::mt19937& g, bool quick) {
                  linear = (how & 8) != 0;
       if ((swiglu && s.wn % 2 != 0) || (grouped && !takes_groups(s))) continue;
       test_decode_kernel(gpu, g, config, swiglu, grouped, nvfp4, linear);
-      if (!grouped && !(quick && swiglu)) test_decode_jobs(gpu, g, config, swiglu, nvfp4, linear);
+      if (!(quick && swiglu)) test_decode_jobs(gpu, g, config, swiglu, grouped, nvfp4, linear);
     }
   }
 }
@@ -396,6 +430,7 @@ void test_wgmma_kernel(Gpu& gpu, std::mt19937& g, int config, bool swiglu, const
       run(gpu, o, expected, wgmma_variant(config, p, kind, f32));
     }
     if (!p.scale_per_row || (quick && pad[0] != 0)) continue;
+    test_bad_weight(gpu, g, p, wgmma_variant(config, p, kind, false));
     // A row whose results are infinite, and in the same tile one with a bad scale, in the same lane of a warp.
     const std::int64_t first = grouped ? 6 : 0;
     o.a_gs[first + 2] = std::numeric_limits<float>::infinity();
@@ -411,6 +446,19 @@ void test_wgmma_kernel(Gpu& gpu, std::mt19937& g, int config, bool swiglu, const
       if (f32 && swiglu) continue;
       run(gpu, o, faulty, wgmma_variant(config, p, kind, f32), fault);
     }
+  }
+}
+
+// A batch of more jobs than thread blocks at a time, each of few units: the warps that decode tokens skip whole jobs. Where K is cut, a few jobs.
+void test_wgmma_batch(Gpu& gpu, std::mt19937& g, int config, const Kind& kind) {
+  const WgmmaShape& s = kWgmmaShapes[config];
+  const std::int64_t groups = s.ck > 1 ? 3 : 3 * gpu.properties.sm_count + 1;
+  for (const std::int64_t chunks : {s.ck, 3 * s.ck}) {
+    Problem p = shaped(NVFP4J_OP_BATCHED_GEMM, groups, 5, 64, 256 * chunks);
+    Operands o(g, p);
+    o.upload(gpu);
+    run(gpu, o, Expected(o), wgmma_variant(config, p, kind, false));
+    if (s.ck > 1) test_bad_weight(gpu, g, p, wgmma_variant(config, p, kind, false));
   }
 }
 
@@ -466,6 +514,7 @@ void test_wgmma(Gpu& gpu, std::mt19937& g, bool quick) {
         test_wgmma_kernel(gpu, g, config, swiglu, kind, quick);
         if (!quick || (!kind.grouped && kind.nvfp4 == kind.linear))
           test_wgmma_waves(gpu, g, config, swiglu, kind);
+        if (!swiglu && !kind.grouped) test_wgmma_batch(gpu, g, config, kind);
       }
     }
   }

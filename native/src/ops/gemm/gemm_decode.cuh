@@ -6,7 +6,7 @@
 //
 //   a thread block     WN tiles; WK warps to a tile deal out its columns round robin, 256 at a time, and their sums are added through shared memory in the order of the warps, once: no atomics, no workspace
 //   a cluster          where tokens are a burden (each thread block reads all of them), CK thread blocks cut K instead and send their sums to the one that adds up the tile: in order, too
-//   weights            each warp has a ring of its own in shared memory, of one slot or two; a slot is asked for again as soon as it has been read into registers. 30 to 60 KB in flight on an SM are enough, more is slower
+//   weights            each warp has a ring of its own in shared memory, of one slot or two; a slot is asked for again as soon as it has been read into registers. About 30 to 70 KB are in flight on an SM: more was slower, as less was
 //   tokens             one more warp (two or four, that decode, if they are NVFP4) keeps a ring of pieces of their rows; a row is 16 bytes longer there than it is, for the banks
 //
 // Prepared weights come in bulk copies of 2304 bytes, codes and scales together; linear ones (the order of a checkpoint) in boxes of 16 rows and 256 columns of codes and of scales.
@@ -36,7 +36,7 @@ struct DecodeConfig {
   static constexpr int kThreads = 32 * kWarps + kTokenThreads;
   static constexpr int kTokens = 8 * NT;
   static constexpr int kRing = kWarps * kStages * kSlotBytes;
-  static constexpr int kPitch = kDecodePiece * 2 + 16;
+  static constexpr int kPitch = kDecodePieceColumns * 2 + 16;
   // Floats of a token's 16 rows of a tile: more, to spread the banks; an even number, where they are sent in pairs.
   static constexpr int kSumPitch = CK > 1 ? 18 : 17;
   static constexpr int kSums = CK * kWarps * kTokens * kSumPitch * 4;
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
   constexpr int WK = C::WK, NT = C::NT, STAGES = C::kStages;
   constexpr int kTokens = C::kTokens;
   constexpr int kPitch = C::kSumPitch;
-  constexpr int kPieceSlots = kDecodePiece / kDecodeSlot;
+  constexpr int kPieceSlots = kDecodePieceColumns / kDecodeColumns;
   static_assert(!SWIGLU || C::WN % 2 == 0, "gate and up tiles come in pairs");
   extern __shared__ __align__(128) unsigned char unaligned[];
   unsigned char* shared =
@@ -108,11 +108,11 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
   // This thread block's columns of W, in slots. A cluster has one job.
   const int rank = C::CK > 1 ? static_cast<int>(cluster_rank()) : 0;
   const int start = static_cast<int>(blockIdx.x) / C::CK;
-  const int all_slots = p.k / kDecodeSlot;
+  const int all_slots = p.k / kDecodeColumns;
   const int first_slot = all_slots * rank / C::CK;
   const int slots = all_slots * (rank + 1) / C::CK - first_slot;
-  const int first_column = first_slot * kDecodeSlot;
-  const int end_column = first_column + slots * kDecodeSlot;
+  const int first_column = first_slot * kDecodeColumns;
+  const int end_column = first_column + slots * kDecodeColumns;
   const int all_tiles = p.n / 16;
   const int d_tiles = SWIGLU ? all_tiles / 2 : all_tiles;  // of 16 columns of D
   constexpr int kBlockTiles = SWIGLU ? C::WN / 2 : C::WN;
@@ -130,10 +130,11 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
               policy_evict_last());
   };
   const auto ask_piece = [&](const TokenTile& tile, int column, int slot) {
-    const int columns = min(kDecodePiece, end_column - column);
+    const int columns = min(kDecodePieceColumns, end_column - column);
     if (lane == 0) mbarrier_expect(piece_full + slot, 2u * columns * tile.count);
     __syncwarp();
     if (lane < tile.count) ask_row(tile, column, columns, lane, slot);
+    __syncwarp();
   };
 
   // Of the first place the first piece of tokens is asked for at once: behind the weights of all warps it would wait.
@@ -175,7 +176,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
   };
   // Tokens that all jobs share and that fit stay.
   const bool resident =
-      !GROUPED && places == 1 && end_column - first_column <= C::kPieces * kDecodePiece;
+      !GROUPED && places == 1 && end_column - first_column <= C::kPieces * kDecodePieceColumns;
 
   if (warp >= C::kWarps) {
     // ---- tokens ---------------------------------------------------------------------------------------------------
@@ -186,9 +187,9 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
     std::uint32_t parity = 1;
     for (DecodeJob job(start, row_blocks); job.place < places; job.advance(row_blocks)) {
       const TokenTile tile = tile_of(job.place);
-      for (int column = first_column; column < end_column; column += kDecodePiece) {
+      for (int column = first_column; column < end_column; column += kDecodePieceColumns) {
         if constexpr (C::kNvfp4) {
-          const int columns = min(kDecodePiece, end_column - column);
+          const int columns = min(kDecodePieceColumns, end_column - column);
           DecodeTokens<C::kTokenThreads> tokens;
 #pragma unroll 1
           for (int from = thread; from < kTokens * tokens.kBlocks; from += tokens.kStep) {
@@ -313,7 +314,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       const int end = min(begin + kPieceSlots, slots);
       mbarrier_wait(piece_full + piece, piece_parity);
       for (; at < end; at += WK) {
-        const std::uint32_t column = piece * piece_bytes + (at - begin) * (2 * kDecodeSlot);
+        const std::uint32_t column = piece * piece_bytes + (at - begin) * (2 * kDecodeColumns);
         // Of two units, unless registers are short.
         constexpr int kUnitsAhead = C::kLinear && NT > 1 ? 0 : 1;
         std::uint32_t b[1 + kUnitsAhead][NT][8];
@@ -334,14 +335,15 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
         };
         if constexpr (kUnitsAhead > 0) load_tokens(0);
         mbarrier_wait(my_bars + slot, parity);
+        std::uint32_t arrived = 0;
 #pragma unroll
         for (int part = 0; part < C::Slot::kParts; ++part) {
           typename C::Slot w;
           w.load(part, my_codes + slot * C::Slot::kCodes, my_scales + slot * C::Slot::kScales,
                  lane);
+          // The slot is free when the loads have arrived; a copy asked for without waiting for them may overtake them.
+          arrived |= w.arrived(zero);
           if (part == C::Slot::kParts - 1) {
-            // The slot is free when the loads have arrived; a copy asked for without waiting for them may overtake them.
-            const std::uint32_t arrived = w.arrived(zero);
             if (left > 0) {
               ask(slot, arrived);
               turn();
@@ -372,7 +374,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       if (++piece == C::kPieces) piece = 0, piece_parity ^= 1u;
     }
     if (resident) piece = 0, piece_parity = 0;
-    // [tile][rank][wk][token][row], a word more in a row to spread the banks. Of a cluster each rank adds up and writes its share of the tiles.
+    // [tile][rank][wk][token][row], with words between that spread the banks. Of a cluster each rank adds up and writes its share of the tiles.
     if constexpr (C::CK > 1) {
       if (threadIdx.x == 0) {
         int owned = 0;
@@ -380,6 +382,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
         mbarrier_expect(sums_full,
                         static_cast<std::uint32_t>(owned * C::CK * WK * tile.count * 64));
       }
+      __syncwarp();
       cluster_wait();  // the others' barriers are ready
     }
     if constexpr (C::kLinear) {
@@ -427,13 +430,13 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
              (C::CK == 1 || at_tile * C::CK / kBlockTiles == rank);
     };
     constexpr float kTaken =
-        (C::kLinear ? kLinearOperandScale : kOperandScale) * (C::kNvfp4 ? kOperandScale : 1.0f);
+        (C::kLinear ? kTinyOperandScale : kOperandScale) * (C::kNvfp4 ? kOperandScale : 1.0f);
     constexpr int kThreads = 32 * C::kWarps;
     static_assert((kBlockTiles * kTokens * 16 + kThreads - 1) / kThreads <= 16, "a bit a result");
     std::uint32_t faults = 0;  // two bits a result of the thread
-    int turn = 0;
+    int round = 0;
     for (int i = static_cast<int>(threadIdx.x); i < kBlockTiles * kTokens * 16;
-         i += kThreads, ++turn) {
+         i += kThreads, ++round) {
       int token, at_tile, n;
       if (!place_of(i, token, at_tile, n)) continue;
       const std::int64_t m = tile.first + token;
@@ -449,13 +452,13 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
         v[h] = __fmul_rn(i < kThreads ? __fmul_rn(a_scale, w_scale[h])
                                       : alpha_of(p, tile.group, m, n + h * d_tiles * 16),
                          sum);
-        if (!is_finite(v[h])) faults |= 1u << (2 * turn + h);
+        if (!is_finite(v[h])) faults |= 1u << (2 * round + h);
       }
       if constexpr (SWIGLU) {
         const bool finite = is_finite(v[0]) && is_finite(v[1]);
         v[0] = swiglu_result(v[0], v[1], p.limit,
                              p.row_weight != nullptr ? load(p.row_weight + m) : 1.0f);
-        if (!is_finite(v[0]) && finite) faults |= 1u << (2 * turn);
+        if (!is_finite(v[0]) && finite) faults |= 1u << (2 * round);
       }
       store_result(p, m, n + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0), v[0]);
     }

@@ -8,6 +8,7 @@ namespace nvfp4j {
 
 template <class C, bool GROUPED, bool SWIGLU>
 DecodeKernel decode_kernel_of() {
+  static_assert((C::bytes(C::kTokens, GROUPED) + 1024) * C::kBlocks <= 228 * 1024, "fits an SM");
   return {reinterpret_cast<const void*>(&device::gemm_decode_kernel<C, GROUPED, SWIGLU>),
           C::kThreads, &C::bytes};
 }

@@ -9,13 +9,9 @@
 
 namespace nvfp4j {
 
-// Columns of a slot of the weights and of a piece of the tokens.
-inline constexpr int kDecodeSlot = kDecodeColumns;
-inline constexpr int kDecodePiece = kDecodePieceColumns;
-
 namespace device {
 
-// A slot holds 16 rows of W. Of prepared weights two chunks; a lane has four columns of each step of 16, as the instruction wants them. Of linear ones codes [16][128 bytes] with the 128-byte swizzle and scales [16][16 bytes]; a
+// A slot holds 16 rows and 256 columns of W. Of prepared weights that is two chunks; a lane has four columns of each step of 16, as the instruction wants them. Of linear ones codes [16][128 bytes] with the 128-byte swizzle and scales [16][16 bytes]; a
 // lane has a block of 16 columns of each unit of 64, one scale for four steps. Tokens are read in the same order.
 //
 // Linear ones take more registers to decode, so they are read in two parts.
@@ -56,7 +52,7 @@ struct DecodeSlot {
     }
   }
 
-  // Zero, but only once all loads have arrived: a register of each of them is looked at. `zero` is 0, which the compiler does not know.
+  // Zero, but only once all loads of the part have arrived: a register of each of them is looked at. `zero` is 0, which the compiler does not know.
   __device__ __forceinline__ std::uint32_t arrived(std::uint32_t zero) const {
     std::uint32_t all = 0;
 #pragma unroll
@@ -79,7 +75,7 @@ struct DecodeSlot {
 // Four blocks of a piece of NVFP4 rows on their way through a thread's registers.
 template <int THREADS>
 struct DecodeTokens {
-  static constexpr int kBlocks = kDecodePiece / 16;  // of a row
+  static constexpr int kBlocks = kDecodePieceColumns / 16;  // of a row
   static constexpr int kItems = 4;
   static constexpr int kStep = kItems * THREADS;
   uint2 codes[kItems];

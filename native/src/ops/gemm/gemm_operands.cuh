@@ -128,8 +128,8 @@ __device__ __forceinline__ void expand_unit(uint4 codes, uint2 scales, std::uint
   }
 }
 
-/// The same of linear weights.
-inline constexpr float kLinearOperandScale = 16384.0f;
+/// The same of what expand_linear() decodes: a code becomes e2m1 * 2^-132 there, its product with the scale e2m1 * s * 2^-14 (at least 2^-24).
+inline constexpr float kTinyOperandScale = 16384.0f;
 
 // Bit 3 of a selector asks for a byte's sign in all eight bits, which __byte_perm does not promise.
 __device__ __forceinline__ std::uint32_t permute_bytes(std::uint32_t a, std::uint32_t b,
@@ -176,6 +176,32 @@ __device__ __forceinline__ void expand_linear(uint4 codes, std::uint32_t low, st
     a[4 * step + 2] = multiply_pairs(step < 2 ? low0[j + 1] : low1[j + 1], sl);
     a[4 * step + 3] = multiply_pairs(step < 2 ? high0[j + 1] : high1[j + 1], sh);
   }
+}
+
+// The selectors that make of byte t of a word what expand_byte() takes.
+__device__ __forceinline__ constexpr std::uint32_t byte_selectors(std::uint32_t t) {
+  return 0x8440u | t | t << 12;
+}
+
+// The two codes of a byte, as expand_codes() gives them: the byte in the lowest place, its uppermost bit (the second code's sign) in all of the highest one, zeros between. What the first code's magnitude, the second's and the first's sign are
+// moved by does not let them meet; the second's sign is where it belongs.
+__device__ __forceinline__ std::uint32_t expand_byte(std::uint32_t byte) {
+  return (byte * ((1u << 6) + (1u << 18)) | byte << 12) & 0x81C081C0u;
+}
+
+// Four E4M3 bytes to BF16, * 2^118; halves: bytes 0 and 2, 1 and 3. Of bad ones it gives anything.
+__device__ __forceinline__ void expand_scales(std::uint32_t bytes, std::uint32_t (&s)[2]) {
+  constexpr std::uint32_t kFirst = 0x7B807B80u, kSecond = 0x7A807A80u;  // 2^120, 2^118
+  s[0] = multiply_pairs(multiply_pairs(bytes << 4 & 0x0FF00FF0u, kFirst), kSecond);
+  s[1] = multiply_pairs(multiply_pairs(bytes >> 4 & 0x0FF00FF0u, kFirst), kSecond);
+}
+__device__ __forceinline__ std::uint32_t scale_twice(const std::uint32_t (&s)[2], int i) {
+  return i < 2 ? low_twice(s[i & 1]) : high_twice(s[i & 1]);
+}
+
+// Bits 0x80808080 are set where one of four E4M3 bytes is bad, and perhaps of those above it.
+__device__ __forceinline__ std::uint32_t bad_scales(std::uint32_t bytes) {
+  return bytes + 0x01010101u | bytes;
 }
 
 }  // namespace nvfp4j::device

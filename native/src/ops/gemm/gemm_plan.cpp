@@ -29,7 +29,8 @@ HopperWeights hopper_weights(const CudaDeviceProperties& device, const GemmArgs&
 // And of A.
 bool aligned_tokens(const GemmArgs& args) {
   return args.a.kind == NVFP4J_GEMM_A_NVFP4 ||
-         (reinterpret_cast<std::uintptr_t>(args.a.data) % 16 == 0 && args.a.stride % 8 == 0);
+         (reinterpret_cast<std::uintptr_t>(args.a.data) % 16 == 0 &&
+          (args.m <= 1 || args.a.stride % 8 == 0));
 }
 
 // Tiles of tokens are counted in 32 bits, times those of W too, and those of groups listed in shared memory.
@@ -221,7 +222,7 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
   if (weights == HopperWeights::kNone) {
     return generic_plan(args,
                         "generic: gemm_generic, n is no multiple of 16 (with swiglu: of 32) or k "
-                        "none of 256");
+                        "none of 256, or linear weights are 2^40 bytes or more");
   }
   if (args.batch_invariant) {
     // The generic kernel adds up in another order: what does not depend on M decides so far, so nothing that does may choose it.

@@ -70,7 +70,7 @@ struct WgmmaConfig {
            8 * kBars + 4 * BM + (grouped ? device::kTileListBytes : 0);
   }
   static_assert(BM % 8 == 0 && (BM / 8) % CK == 0, "the parts are whole core matrices");
-  static_assert(4 % WGK == 0, "units of a chunk are dealt out");
+  static_assert(4 % WGK == 0 && 4 / WGK % SETS_ == 0, "the four units of a stage are dealt out");
   static_assert(kAStages >= WGK * SETS_, "what is in use is not waited for");
 };
 
@@ -93,9 +93,7 @@ struct WgmmaAtom;
   };
 NVFP4J_WGMMA_ATOM(32)
 NVFP4J_WGMMA_ATOM(64)
-NVFP4J_WGMMA_ATOM(96)
 NVFP4J_WGMMA_ATOM(128)
-NVFP4J_WGMMA_ATOM(192)
 NVFP4J_WGMMA_ATOM(256)
 #undef NVFP4J_WGMMA_ATOM
 
@@ -529,17 +527,10 @@ __global__ void __launch_bounds__(C::kThreads, 1)
         a_slot += C::WGK;
         if (a_slot >= C::kAStages) a_slot -= C::kAStages, a_parity ^= 1u;
       };
-      constexpr int kChunkStep = kUnits < C::kSets ? C::kSets / kUnits : 1;
-      int chunk = first_chunk;
 #pragma unroll 1
-      for (; chunk + kChunkStep <= end_chunk; chunk += kChunkStep) {
+      for (int chunk = first_chunk; chunk < end_chunk; ++chunk) {
 #pragma unroll
-        for (int i = 0; i < kUnits * kChunkStep; ++i)
-          add_unit(i % kUnits, chunk + i / kUnits, a[i % C::kSets]);
-      }
-      if (kChunkStep > 1 && chunk < end_chunk) {
-        cute::warpgroup_wait<0>();
-        add_unit(0, chunk, a[0]);
+        for (int i = 0; i < kUnits; ++i) add_unit(i, chunk, a[i % C::kSets]);
       }
       if constexpr (C::kSets > 1) {
         cute::warpgroup_wait<0>();

@@ -23,32 +23,6 @@ struct TokenPieces {
 
 namespace device {
 
-// The selectors that make of byte t of a word what expand_byte() takes.
-__device__ __forceinline__ constexpr std::uint32_t byte_selectors(std::uint32_t t) {
-  return 0x8440u | t | t << 12;
-}
-
-// The two codes of a byte, as expand_codes() gives them: the byte in the lowest place, its uppermost bit (the second code's sign) in all of the highest one, zeros between. What the first code's magnitude, the second's and the first's sign are
-// moved by does not let them meet; the second's sign is where it belongs.
-__device__ __forceinline__ std::uint32_t expand_byte(std::uint32_t byte) {
-  return (byte * ((1u << 6) + (1u << 18)) | byte << 12) & 0x81C081C0u;
-}
-
-// Four E4M3 bytes to BF16, * 2^118; halves: bytes 0 and 2, 1 and 3. Of bad ones it gives anything.
-__device__ __forceinline__ void expand_scales(std::uint32_t bytes, std::uint32_t (&s)[2]) {
-  constexpr std::uint32_t kFirst = 0x7B807B80u, kSecond = 0x7A807A80u;  // 2^120, 2^118
-  s[0] = multiply_pairs(multiply_pairs(bytes << 4 & 0x0FF00FF0u, kFirst), kSecond);
-  s[1] = multiply_pairs(multiply_pairs(bytes >> 4 & 0x0FF00FF0u, kFirst), kSecond);
-}
-__device__ __forceinline__ std::uint32_t scale_twice(const std::uint32_t (&s)[2], int i) {
-  return i < 2 ? low_twice(s[i & 1]) : high_twice(s[i & 1]);
-}
-
-// Bits 0x80808080 are set where one of four E4M3 bytes is bad, and perhaps of those above it.
-__device__ __forceinline__ std::uint32_t bad_scales(std::uint32_t bytes) {
-  return bytes + 0x01010101u | bytes;
-}
-
 // A piece in those that a warp works through: of every third group of GROUP units of 64 columns, all rows of a tile. The jobs are those of the thread block, and have whole groups.
 template <int GROUP, class TileOf>
 struct PieceCursor {
@@ -123,7 +97,7 @@ __device__ __forceinline__ void decode_piece(std::uint32_t piece, int unit, std:
 }
 
 // The work of the warps that decode tokens: whole groups of units, in turn. What comes next is on its way meanwhile; a tensor load, because the fence after a group would wait for loads of its own threads. That fence takes as long as a
-// piece: so one for a group, where the ring has room for those of all warps.
+// piece: so one for a group, as large as the ring allows.
 template <class C, class TileOf>
 __device__ __forceinline__ void decode_tokens(const GemmProblem& p, const CUtensorMap& codes_map,
                                               const CUtensorMap& scales_map, const TileOf& tile_of,
@@ -133,7 +107,8 @@ __device__ __forceinline__ void decode_tokens(const GemmProblem& p, const CUtens
                                               std::uint64_t* a_full, std::uint64_t* a_empty) {
   using P = TokenPieces;
   constexpr int kGroup = C::kAStages >= 11 ? 4 : C::kAStages >= 6 ? 2 : 1;
-  static_assert(C::kAStages >= P::kWarps, "a stage for each warp");
+  // A barrier tells one lap from the next, no more; a warp skips the groups of the others, and consumers hold up to WGK units.
+  static_assert(C::kAStages >= 2 * kGroup + C::WGK, "no warp is two laps ahead");
   const int warp = (static_cast<int>(threadIdx.x) >> 5) - C::kConsumers / 32 - 1;
   const int lane = static_cast<int>(threadIdx.x) & 31;
   unsigned char* ring = pieces + warp * (P::kAhead * P::kBytes);

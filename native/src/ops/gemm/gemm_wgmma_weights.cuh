@@ -7,7 +7,6 @@
 
 #include "device/cluster.cuh"
 #include "ops/gemm/gemm_operands.cuh"
-#include "ops/gemm/gemm_wgmma_producers.cuh"
 #include "ops/gemm/prepared_layout.hpp"
 
 namespace nvfp4j::device {

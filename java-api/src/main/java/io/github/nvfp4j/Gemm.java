@@ -119,7 +119,8 @@ public final class Gemm {
     /// On a device of compute capability 9.0, with N a multiple of 16 (of 32 with SwiGLU) and K of
     /// 256, a call is refused ([DeviceNotSupportedException]) whose rows of a BF16 or packed A do
     /// not start at multiples of 16 bytes, or whose groups and tiles of 256 rows of A are more than
-    /// 1024 together: what takes those adds up in another order.
+    /// 1024 together, or tiles of 256 rows times N / 16 (of all groups of a batch) 2^31: what takes
+    /// those adds up in another order. So is [Path#DECODE].
     public Options withBatchInvariant(boolean value) {
       return new Options(value, swiglu, limit, path, weightsSettled);
     }
@@ -139,11 +140,12 @@ public final class Gemm {
       return new Options(batchInvariant, swiglu, limit, value, weightsSettled);
     }
 
-    /// These options, but for this promise: no work that is enqueued before the call and has not
-    /// ended when the call is made (for a captured one: when the graph is launched) writes the
-    /// codes or block scales of W. With `true` a kernel may read them while the one before it in
-    /// the stream still runs, which is worth one to two microseconds to each of a chain of
-    /// products.
+    /// These options, but for this promise: no work that is enqueued before the call, or comes
+    /// before it in the same graph, and has not ended when the call is made (for a captured one:
+    /// when the graph is launched) writes the codes or block scales of W. With `true` a kernel may
+    /// read them while the one before it in the stream still runs. Today those for at most 16 rows
+    /// of A do, of [Gemm] and [BatchedGemm] on a device of compute capability 9.0 and a stream of
+    /// the library; a chain of such products is faster by about the time in which a kernel starts.
     ///
     /// Weights that were loaded and waited for once are such. Those that a call just before
     /// prepares, copies or quantises are not: their old bytes may be read. W's global scales are
