@@ -221,8 +221,8 @@ TEST(gemm_generic_takes_the_rest) {
       is_generic(args, "with swiglu: of 32");
       args = product(m, 4096, 4096);
       args.w.layout = layout;
-      args.a.stride = 4100;
-      is_generic(args, "multiples of 16 bytes", false);
+      args.a.stride = 4100;  // of a single row it means nothing
+      if (m > 1) is_generic(args, "multiples of 16 bytes", false);
     }
     args = product(m, 4096, 4096);
     args.a.data = address<void>(0x108);
@@ -233,7 +233,7 @@ TEST(gemm_generic_takes_the_rest) {
     CHECK(plan(args).kernel != GemmKernel::kGeneric);
     args = product(m, 4096, 4096);
     args.a.stride = 4100;
-    is_generic(args, "multiples of 16 bytes", false);
+    if (m > 1) is_generic(args, "multiples of 16 bytes", false);
     args.a.stride = 4104;
     CHECK(plan(args).kernel != GemmKernel::kGeneric);
     args = product(m, 4096 + 16, 4096);

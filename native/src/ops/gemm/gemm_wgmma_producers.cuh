@@ -97,7 +97,7 @@ __device__ __forceinline__ void decode_piece(std::uint32_t piece, int unit, std:
 }
 
 // The work of the warps that decode tokens: whole groups of units, in turn. What comes next is on its way meanwhile; a tensor load, because the fence after a group would wait for loads of its own threads. That fence takes as long as a
-// piece: so one for a group, as large as the ring allows.
+// piece: so one for a group where the ring is long; in short ones, of 128 tokens, groups of two were slower.
 template <class C, class TileOf>
 __device__ __forceinline__ void decode_tokens(const GemmProblem& p, const CUtensorMap& codes_map,
                                               const CUtensorMap& scales_map, const TileOf& tile_of,
@@ -106,7 +106,7 @@ __device__ __forceinline__ void decode_tokens(const GemmProblem& p, const CUtens
                                               std::uint64_t* piece_full, unsigned char* a_ring,
                                               std::uint64_t* a_full, std::uint64_t* a_empty) {
   using P = TokenPieces;
-  constexpr int kGroup = C::kAStages >= 11 ? 4 : C::kAStages >= 6 ? 2 : 1;
+  constexpr int kGroup = C::kAStages >= 11 ? 4 : 1;
   // A barrier tells one lap from the next, no more; a warp skips the groups of the others, and consumers hold up to WGK units.
   static_assert(C::kAStages >= 2 * kGroup + C::WGK, "no warp is two laps ahead");
   const int warp = (static_cast<int>(threadIdx.x) >> 5) - C::kConsumers / 32 - 1;
