@@ -10,6 +10,10 @@
 //   tokens             one more warp (two or four, that decode, if they are NVFP4) keeps a ring of pieces of their rows; a row is 16 bytes longer there than it is, for the banks
 //
 // Prepared weights come in bulk copies of 2304 bytes, codes and scales together; linear ones (the order of a checkpoint) in boxes of 16 rows and 256 columns of codes and of scales.
+//
+// Measured on an H100 80GB HBM3 (run-bench, commit c3c7ba9463a0), M = 1, plain launches: w13 6144x7168 11.3 us, 83 % of a kernel that only reads (linear 14.2); o_b 7168x16384 25.9 us, 87 %; q_b 65536x1536 22.8 us, 87 %.
+// The same kernel without its arithmetic took 10.6 to 10.9 us for w13: what is missing is in how weights arrive (the first after 1.1 us, the last SM's a microsecond after the median's), not in decoding them. Linear ones are bound
+// by decoding.
 #pragma once
 #include <cuda.h>
 

@@ -44,7 +44,7 @@ public final class Gemm {
 
   /// An implementation of a matrix product.
   public enum Path {
-    /// The library chooses, by shape alone.
+    /// The library chooses, by shapes, kinds and alignment, never by values.
     AUTO(0),
     /// Any shape, any card from compute capability 8.0 on.
     GENERIC(1),
