@@ -141,6 +141,8 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
     __syncwarp();
   };
 
+  // In two branches, so not __syncthreads().
+  const auto all_meet = [] { named_barrier(2, C::kThreads); };
   // Of the first place the first piece of tokens is asked for at once: behind the weights of all warps it would wait.
   bool asked = false;
   if (warp == C::kWarps) {
@@ -185,7 +187,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
   if (warp >= C::kWarps) {
     // ---- tokens ---------------------------------------------------------------------------------------------------
     if (!GROUPED && early) wait_for_predecessor();
-    if constexpr (!GROUPED) __syncthreads();
+    if constexpr (!GROUPED) all_meet();
     const int thread = static_cast<int>(threadIdx.x) - 32 * C::kWarps;
     int slot = 0;
     std::uint32_t parity = 1;
@@ -277,7 +279,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
     for (int s = 0; s < STAGES; ++s) ask(s, 0u);
   }
   if (!GROUPED && early) wait_for_predecessor();
-  if constexpr (!GROUPED) __syncthreads();
+  if constexpr (!GROUPED) all_meet();
   turn();
 
   // Zero, which the compiler does not know.
