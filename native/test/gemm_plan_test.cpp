@@ -476,8 +476,9 @@ TEST(gemm_forced_paths) {
   CHECK(refusal_of(product(1, 4096, 256), NVFP4J_GEMM_PATH_WGMMA) == nullptr);
   CHECK(refusal_of(product(1, 4096, 512), NVFP4J_GEMM_PATH_DECODE) == nullptr);
   for (const int path : {NVFP4J_GEMM_PATH_DECODE, NVFP4J_GEMM_PATH_WGMMA}) {
-    for (const char* part : {"compute capability 9.0", "n a multiple of 16", "swiglu of 32",
-                             "k of 256", "multiples of 16 bytes", "1024 tiles"})
+    for (const char* part :
+         {"compute capability 9.0", "n a multiple of 16", "swiglu of 32", "k of 256",
+          "multiples of 16 bytes", "2^40 bytes", "1024 groups and tiles", "2^31"})
       CHECK(contains(refusal_of(product(1, 8, 16), path), part));
   }
 }

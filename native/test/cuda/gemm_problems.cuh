@@ -65,6 +65,18 @@ struct Problem {
   }
 };
 
+inline Problem shaped(int op, std::int64_t groups, std::int64_t m, std::int64_t n, std::int64_t k,
+                      bool swiglu = false) {
+  Problem p;
+  p.op = op;
+  p.groups = groups;
+  p.m = m;
+  p.n = n;
+  p.k = k;
+  p.swiglu = swiglu;
+  return p;
+}
+
 inline std::vector<float> global_scales(std::mt19937& g, std::int64_t count) {
   std::vector<float> scales(static_cast<std::size_t>(count));
   for (float& s : scales) s = 0.25f + static_cast<float>(g() % 1000) * 0.0007f;

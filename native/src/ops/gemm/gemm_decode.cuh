@@ -12,8 +12,7 @@
 // Prepared weights come in bulk copies of 2304 bytes, codes and scales together; linear ones (the order of a checkpoint) in boxes of 16 rows and 256 columns of codes and of scales.
 //
 // Measured on an H100 80GB HBM3 (run-bench, commit c3c7ba9463a0), M = 1, plain launches: w13 6144x7168 11.3 us, 83 % of a kernel that only reads (linear 14.2); o_b 7168x16384 25.9 us, 87 %; q_b 65536x1536 22.8 us, 87 %.
-// The same kernel without its arithmetic took 10.6 to 10.9 us for w13: what is missing is in how weights arrive (the first after 1.1 us, the last SM's a microsecond after the median's), not in decoding them. Linear ones are bound
-// by decoding.
+// Prepared weights are bound by how they arrive, linear ones by decoding.
 #pragma once
 #include <cuda.h>
 
@@ -240,7 +239,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
     next_slot = first_slot + wk;
     next_row = d_tile + (upper ? d_tiles : 0);
     if constexpr (!C::kLinear) {
-      const int row = next_group * all_tiles + next_row;  // (fits: tiles_fit())
+      const int row = next_group * all_tiles + next_row;  // fits: gemm_plan.cpp counts them
       next = p.w + (static_cast<std::int64_t>(row) * all_slots + next_slot) * C::Slot::kCodes;
     }
   };
@@ -414,12 +413,12 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
         const int token = 8 * j + 2 * t + e;
-        const int at = token * kPitch + 2 * g;
+        const int to = token * kPitch + 2 * g;
         if constexpr (C::CK > 1) {
-          if (token < tile.count) store_cluster_async(there + 4 * at, v[e], v[2 + e], full);
+          if (token < tile.count) store_cluster_async(there + 4 * to, v[e], v[2 + e], full);
         } else {
-          mine[at] = v[e];
-          mine[at + 1] = v[2 + e];
+          mine[to] = v[e];
+          mine[to + 1] = v[2 + e];
         }
       }
     }
@@ -437,12 +436,13 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
     };
     constexpr float kTaken =
         (C::kLinear ? kTinyOperandScale : kOperandScale) * (C::kNvfp4 ? kOperandScale : 1.0f);
-    constexpr int kThreads = 32 * C::kWarps;
-    static_assert((kBlockTiles * kTokens * 16 + kThreads - 1) / kThreads <= 16, "a bit a result");
+    constexpr int kConsumers = 32 * C::kWarps;
+    static_assert((kBlockTiles * kTokens * 16 + kConsumers - 1) / kConsumers <= 16,
+                  "a bit a result");
     std::uint32_t faults = 0;  // two bits a result of the thread
     int round = 0;
     for (int i = static_cast<int>(threadIdx.x); i < kBlockTiles * kTokens * 16;
-         i += kThreads, ++round) {
+         i += kConsumers, ++round) {
       int token, at_tile, n;
       if (!place_of(i, token, at_tile, n)) continue;
       const std::int64_t m = tile.first + token;
@@ -455,8 +455,8 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
 #pragma unroll
         for (int k = 1; k < C::CK * WK; ++k) sum = __fadd_rn(sum, from[k * kTokens * kPitch]);
         sum = __fmul_rn(sum, kTaken);
-        v[h] = __fmul_rn(i < kThreads ? __fmul_rn(a_scale, w_scale[h])
-                                      : alpha_of(p, tile.group, m, n + h * d_tiles * 16),
+        v[h] = __fmul_rn(i < kConsumers ? __fmul_rn(a_scale, w_scale[h])
+                                        : alpha_of(p, tile.group, m, n + h * d_tiles * 16),
                          sum);
         if (!is_finite(v[h])) faults |= 1u << (2 * round + h);
       }
@@ -472,7 +472,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       const int bit = __ffs(static_cast<int>(faults)) - 1;
       faults &= faults - 1u;
       int token, at_tile, n;
-      place_of(static_cast<int>(threadIdx.x) + (bit >> 1) * kThreads, token, at_tile, n);
+      place_of(static_cast<int>(threadIdx.x) + (bit >> 1) * kConsumers, token, at_tile, n);
       report_result(p, tile.group, tile.first + token, n + (bit & 1) * d_tiles * 16,
                     n + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0));
     }

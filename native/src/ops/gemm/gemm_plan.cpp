@@ -116,7 +116,7 @@ constexpr WgmmaCost kWgmmaCosts[kWgmmaConfigs] = {
     {2.4, 0.115},  // 17: and in 4
 };
 
-// What decoding an NVFP4 token costs for a unit of 64 columns, at least: an estimate.
+// What decoding an NVFP4 token costs for a unit of 64 columns, at least: a guess that no measurement was fitted to, and rather low.
 constexpr double kTokenDecodeCost = 0.004;
 
 // How many clusters work at a time. Of four thread blocks not every fourth of the SMs has one: a GPC's SMs are no multiple of four.
@@ -191,8 +191,9 @@ GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, b
     if (!decodes) {
       return refused(
           "path is DECODE, which takes compute capability 9.0, n a multiple of 16 (with swiglu of "
-          "32) and k of 256 from 512 on, rows of a at multiples of 16 bytes and "
-          "up to 1024 tiles of rows in groups");
+          "32) and k of 256 from 512 on, linear weights below 2^40 bytes, rows of a at multiples "
+          "of 16 bytes and up to 1024 groups and tiles of 8 rows together, or without groups 2^31 "
+          "of those tiles times n / 16");
     }
     if (args.batch_invariant)
       return refused("path is DECODE, whose bits depend on m, and batch_invariant is 1");
@@ -201,8 +202,9 @@ GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, b
   if (!wgmmas) {
     return refused(
         "path is WGMMA, which takes compute capability 9.0, weights with n a multiple of 16 (with "
-        "swiglu of 32) and k of 256, rows of a at multiples of 16 bytes and up to 1024 tiles of "
-        "rows in groups");
+        "swiglu of 32) and k of 256, linear weights below 2^40 bytes, rows of a at multiples of 16 "
+        "bytes and up to 1024 groups and tiles of 256 rows together, or without groups 2^31 of "
+        "those tiles times n / 16");
   }
   return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, as options.path asks");
 }
