@@ -96,6 +96,52 @@ TEST(bf16_activations_of_every_shape) {
   CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
 }
 
+// Few rows with whole tiles of prepared weights, which AVX-512 does not bring back to the order of a checkpoint: the bits and reports of linear ones.
+TEST(few_rows_of_prepared_tiles) {
+  const Context context(2);
+  int32_t reported[2];
+  for (const int64_t k : {256, 1024, 1280, 4864}) {
+    for (const int64_t n : {16, 48, 80, 96, 160}) {
+      for (const bool bad : {false, true}) {
+        const Nvfp4 w(n, k, NVFP4J_SCALE_LAYOUT_LINEAR, NVFP4J_GLOBAL_SCALE_HALVES);
+        fill_nvfp4(w, 0, 0x7E);
+        if (bad) w.scales[(n - 3) * (k / 16) + k / 16 - 2] = 0x7F;
+        const Nvfp4 prepared_w = prepared(context, w);
+        (void)nvfp4j_context_synchronize(context, nullptr, nullptr);
+        for (const int64_t m : {1, 2, 3, 4}) {
+          for (const bool nvfp4 : {false, true}) {
+            const Nvfp4 coded(m, k, NVFP4J_SCALE_LAYOUT_LINEAR, NVFP4J_GLOBAL_SCALE_ROW);
+            fill_nvfp4(coded, 0, 0x7E);
+            std::vector<std::uint16_t> x = random_bf16(m * k);
+            const nvfp4j_tensor rows = tensor(x.data(), NVFP4J_DTYPE_BF16, {m, k});
+            const nvfp4j_tensor* a = nvfp4 ? nullptr : &rows;
+            const nvfp4j_nvfp4_tensor* a_nvfp4 = nvfp4 ? &coded.descriptor : nullptr;
+            for (const bool swiglu : {false, true}) {
+              std::vector<std::uint16_t> d[2];
+              nvfp4j_status_record records[2] = {status_record(), status_record()};
+              for (int which = 0; which < 2; ++which) {
+                d[which].assign(static_cast<std::size_t>(m * n), 0xABCD);
+                const nvfp4j_tensor output =
+                    tensor(d[which].data(), NVFP4J_DTYPE_BF16, {m, swiglu ? n / 2 : n});
+                const nvfp4j_gemm_options options = gemm_options(swiglu);
+                CHECK_OK(nvfp4j_gemm(context, a, a_nvfp4,
+                                     which == 0 ? &w.descriptor : &prepared_w.descriptor, nullptr,
+                                     &options, &output, error));
+                reported[which] = nvfp4j_context_synchronize(context, &records[which], nullptr);
+              }
+              CHECK(d[0] == d[1]);
+              CHECK_EQ(reported[0], bad ? NVFP4J_ERROR_REPORTED : NVFP4J_OK);
+              CHECK_EQ(reported[1], reported[0]);
+              CHECK(std::memcmp(&records[0], &records[1], sizeof records[0]) == 0);
+              if (bad) CHECK_EQ(records[1].first_column, (swiglu ? n / 2 : n) - 3);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 // Every block scale of A with every one of W, where all orders are exact.
 TEST(every_block_scale) {
   const Context context;

@@ -20,6 +20,8 @@ namespace {
 // no longer than to decode it into memory once and to read it from there.
 constexpr int kTileM = 32;
 constexpr int kTileN = 48;
+// Rows of A up to which stream_prepared(), which decodes W for each of them, takes less time than stream().
+constexpr int kFewRows = 3;
 constexpr std::int64_t kElementsOfA = kTileM * kGemmChunk;
 constexpr std::int64_t kGrainProducts = std::int64_t{1} << 18;
 
@@ -67,7 +69,11 @@ class Products {
         prepared_tiles_(args.w.layout == NVFP4J_SCALE_LAYOUT_PREPARED &&
                         prepared::is_tiled(args.n, args.k)),
         columns_(args.swiglu ? args.n / 2 : args.n),
-        tile_columns_(args.swiglu ? kTileN / 2 : kTileN) {}
+        whole_tiles_(prepared_tiles_ && kernels_.stream_prepared != nullptr &&
+                     columns_ % prepared::kTileRows == 0),
+        tile_columns_(!args.swiglu   ? kTileN
+                      : whole_tiles_ ? prepared::kTileRows
+                                     : kTileN / 2) {}
 
   // Tiles of all groups, numbered one after the other; in a group the rows of A go fastest.
   std::int64_t tiles() const {
@@ -78,11 +84,12 @@ class Products {
 
   void run(std::int64_t begin, std::int64_t end, Scratch& scratch) const {
     std::int64_t first = 0;  // tile of the group
+    Decoded decoded;
     for (std::int64_t group = 0; group < args_.groups && first < end; ++group) {
       const std::int64_t count = tiles_of(group);
       const std::int64_t to = std::min(count, end - first);
       for (std::int64_t i = std::max<std::int64_t>(0, begin - first); i < to; ++i)
-        run_tile(group, i, scratch);
+        run_tile(group, i, decoded, scratch);
       first += count;
     }
   }
@@ -99,6 +106,11 @@ class Products {
     const std::uint8_t* scales[kTileN];
     bool bad_a[kTileM];
     bool bad_w[kTileN];  // of prepared tiles known when they have been multiplied
+  };
+
+  // Which rows of A scratch.a has, and from which column on: the next tile often wants the same.
+  struct Decoded {
+    std::int64_t group = -1, row = 0, from = 0;
   };
 
   std::int64_t tiles_of(std::int64_t group) const {
@@ -165,7 +177,7 @@ class Products {
     }
   }
 
-  void run_tile(std::int64_t group, std::int64_t index, Scratch& scratch) const {
+  void run_tile(std::int64_t group, std::int64_t index, Decoded& decoded, Scratch& scratch) const {
     Tile tile = tile_of(group, index);
     std::fill(&scratch.sums[0][0], &scratch.sums[0][0] + kTileM * kTileN, 0.0f);
     // As many whole chunks of A as there is room for.
@@ -173,11 +185,36 @@ class Products {
         std::min(kElementsOfA / tile.rows / kGemmChunk, ceil_div(args_.k, kGemmChunk)) * kGemmChunk;
     for (std::int64_t from = 0; from < args_.k; from += span) {
       const std::int64_t count = std::min(span, args_.k - from);
-      decode_a(tile, from, count, span, scratch.a);
-      multiply(tile, from, count, span, scratch);
+      const bool few = whole_tiles_ && tile.rows <= kFewRows;
+      if (decoded.group != group || decoded.row != tile.row || decoded.from != from) {
+        decode_a(tile, from, count, span, scratch.a);
+        for (int m = 0; few && m < tile.rows; ++m) kernels_.order_a(scratch.a + m * span, count);
+        decoded = {group, tile.row, from};
+      }
+      if (few) {
+        multiply_tiles(tile, from, count, span, scratch);
+      } else {
+        multiply(tile, from, count, span, scratch);
+      }
     }
     report_scales(tile);
     write(tile, scratch);
+  }
+
+  // Few rows of A with whole tiles of prepared weights.
+  void multiply_tiles(Tile& tile, std::int64_t from, std::int64_t count, std::int64_t stride,
+                      Scratch& scratch) const {
+    for (int n = 0; n < tile.n; n += prepared::kTileRows) {
+      for (std::int64_t k = 0; k < count; k += kGemmChunk) {
+        std::uint32_t bad = 0;
+        for (int m = 0; m < tile.rows; ++m) {
+          bad |= kernels_.stream_prepared(
+              scratch.a + m * stride + k, prepared_at(tile, n, from + k),
+              std::min(kGemmChunk, count - k) / prepared::kChunkColumns, &scratch.sums[m][n]);
+        }
+        for (int i = 0; i < prepared::kTileRows; ++i) tile.bad_w[n + i] |= (bad >> i & 1) != 0;
+      }
+    }
   }
 
   // The chunks of a few rows of W one after the other, as they lie in memory, and with each of them
@@ -209,16 +246,21 @@ class Products {
     }
   }
 
+  // The chunk that has the n-th row of W of a tile and column `from`.
+  const std::uint8_t* prepared_at(const Tile& tile, int n, std::int64_t from) const {
+    const std::int64_t chunk =
+        row_of_w(tile, n) / prepared::kTileRows * (args_.k / prepared::kChunkColumns) +
+        from / prepared::kChunkColumns;
+    return args_.w.codes + tile.group * prepared::group_bytes(args_.n, args_.k) +
+           chunk * prepared::kChunkBytes;
+  }
+
   // Rows n to n + 3 of a tile's, columns from `from` on, from the tiles of prepared weights: they are
   // neighbours from a multiple of 4 on, since the halves of W have a multiple of 8 rows.
   void unprepare(Tile& tile, int n, std::int64_t from, std::int64_t count, Scratch& scratch) const {
-    const std::int64_t row = row_of_w(tile, n);
-    const std::int64_t chunk = row / prepared::kTileRows * (args_.k / prepared::kChunkColumns) +
-                               from / prepared::kChunkColumns;
-    kernels_.unprepare(args_.w.codes + tile.group * prepared::group_bytes(args_.n, args_.k) +
-                           chunk * prepared::kChunkBytes,
-                       static_cast<int>(row % prepared::kTileRows), count / prepared::kChunkColumns,
-                       scratch.codes[0], scratch.scales[0]);
+    kernels_.unprepare(prepared_at(tile, n, from),
+                       static_cast<int>(row_of_w(tile, n) % prepared::kTileRows),
+                       count / prepared::kChunkColumns, scratch.codes[0], scratch.scales[0]);
     for (int i = 0; i < kGemmRowsAtOnce; ++i)
       tile.bad_w[n + i] |= kernels_.bad_scale(scratch.scales[i], count / 16);
   }
@@ -304,6 +346,7 @@ class Products {
   const SwigluKernel swiglu_;
   const bool prepared_tiles_;
   const std::int64_t columns_;  // of D, of one group
+  const bool whole_tiles_;      // stream_prepared() takes them
   const std::int64_t tile_columns_;
 };
 

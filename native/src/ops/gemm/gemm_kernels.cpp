@@ -45,12 +45,15 @@ namespace v3 {
 // The intrinsics of g++ 12 leave registers undefined on purpose (https://gcc.gnu.org/PR105593).
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v4")
 namespace v4 {
 #include "ops/gemm/gemm_lanes_v4.inl"
 // Behind the lanes that it is written in.
 #include "ops/gemm/gemm_kernels.inl"
+// And what only these have the instructions for.
+#include "ops/gemm/gemm_prepared_v4.inl"
 }  // namespace v4
 #pragma GCC pop_options
 #pragma GCC diagnostic pop
@@ -58,9 +61,10 @@ namespace v4 {
 }  // namespace
 
 const GemmKernels gemm_kernels[kCpuIsaCount] = {
-    {baseline::decode_a, baseline::unpack_a, baseline::stream, baseline::unprepare,
-     baseline::bad_scale},
-    {v3::decode_a, v3::unpack_a, v3::stream, v3::unprepare, v3::bad_scale},
-    {v4::decode_a, v4::unpack_a, v4::stream, v4::unprepare, v4::bad_scale}};
+    {baseline::decode_a, baseline::unpack_a, baseline::stream, baseline::unprepare, nullptr,
+     nullptr, baseline::bad_scale},
+    {v3::decode_a, v3::unpack_a, v3::stream, v3::unprepare, nullptr, nullptr, v3::bad_scale},
+    {v4::decode_a, v4::unpack_a, v4::stream, v4::unprepare, v4::stream_prepared, v4::order_a,
+     v4::bad_scale}};
 
 }  // namespace nvfp4j

@@ -40,6 +40,12 @@ struct GemmKernels {
   /// kGemmChunk / 2 bytes long and whose row of scales kGemmChunk / 16.
   void (*unprepare)(const std::uint8_t* prepared, int row, std::int64_t chunks, std::uint8_t* codes,
                     std::uint8_t* scales);
+  /// The products of one decoded row of A with the 16 rows of a tile of prepared weights, over `chunks` (1 to 8) chunks of 128 columns from `prepared` on, without a detour through the order of a checkpoint, but summed
+  /// in the same order: sums[0] to sums[15]. `a` is as order_a() leaves it. Returns a bit for each row with a bad scale. NULL where there is none: then unprepare() and stream().
+  std::uint32_t (*stream_prepared)(const float* a, const std::uint8_t* prepared,
+                                   std::int64_t chunks, float* sums);
+  /// `n` elements, a multiple of 256, of a decoded row of A in the order of stream_prepared(), in place.
+  void (*order_a)(float* a, std::int64_t n);
   /// Whether one of `n` block scales is NaN or has its sign bit set.
   bool (*bad_scale)(const std::uint8_t* scales, std::int64_t n);
 };
