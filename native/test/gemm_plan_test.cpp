@@ -100,7 +100,14 @@ void check_plan(const CudaDeviceProperties& device, const GemmArgs& args, const 
     const WgmmaShape& s = kWgmmaShapes[p.config];
     CHECK_EQ(p.token_tile, s.bm);
     CHECK(s.ck <= chunks);
-    if (linear || nvfp4) CHECK(wgmma_takes_all_kinds(p.config));
+    if (linear) CHECK(wgmma_takes_linear(p.config));
+    // Parts of all rows, in the workspace; whole tiles, so that what they add up does not depend on the cut.
+    const std::int64_t columns = args.k * (args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups : 1);
+    CHECK_EQ(p.packed_rows > 0, nvfp4 && args.m > 0);
+    CHECK(2 * p.packed_rows * columns <= kPackedTokenBytes);
+    CHECK(p.packed_rows <= args.m || p.packed_rows % 256 == 0);
+    if (p.packed_rows > 0 && p.packed_rows < args.m && columns <= kPackedTokenBytes / 512)
+      CHECK_EQ(p.packed_rows % 256, 0);
     if (grouped) CHECK(p.config < kWgmmaBasicConfigs);
     if (args.batch_invariant || grouped) {
       CHECK_EQ(s.wgk, 1);
@@ -110,7 +117,8 @@ void check_plan(const CudaDeviceProperties& device, const GemmArgs& args, const 
     step = device.sm_count;
     if (s.ck > 1) {
       // As many clusters as jobs, whatever that makes.
-      const std::int64_t jobs = row_blocks * ceil_div(args.m, s.bm) * args.groups;
+      const std::int64_t rows = p.packed_rows > 0 ? p.packed_rows : args.m;
+      const std::int64_t jobs = row_blocks * ceil_div(rows, s.bm) * args.groups;
       CHECK(jobs * s.ck <= INT32_MAX);
     }
   }
@@ -171,10 +179,19 @@ TEST(gemm_kernels_by_shape) {
         std::pair(static_cast<int>(GemmKernel::kWgmma), 2));
   CHECK(chosen(plan(product(64, 512, 1024, NVFP4J_OP_BATCHED_GEMM, 128))) ==
         std::pair(static_cast<int>(GemmKernel::kWgmma), 1));
-  CHECK(chosen(plan(product(1024, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
-        std::pair(static_cast<int>(GemmKernel::kDecode), 5));
-  CHECK(chosen(plan(product(1024, 4096, 4096, NVFP4J_OP_GROUPED_GEMM, 256))) ==
-        std::pair(static_cast<int>(GemmKernel::kDecode), 0));
+  // Experts with few rows: many jobs go to warps that wait for no other, few are cut so that all multiprocessors have some.
+  struct Experts {
+    std::int64_t m, n, k, config;
+  };
+  constexpr Experts kExperts[] = {{6, 6144, 7168, 0},    {6, 7168, 3072, 5},   {6, 4096, 4096, 0},
+                                  {96, 6144, 7168, 16},  {96, 7168, 3072, 16}, {96, 4096, 4096, 16},
+                                  {600, 6144, 7168, 14}, {600, 4096, 4096, 14}};
+  for (const Experts& e : kExperts) {
+    const GemmPlan p = plan(product(e.m, e.n, e.k, NVFP4J_OP_GROUPED_GEMM, 64));
+    CHECK_EQ(static_cast<int>(p.kernel), static_cast<int>(GemmKernel::kDecode));
+    CHECK_EQ(p.config, e.config);
+  }
+  CHECK(plan(product(1024, 4096, 512, NVFP4J_OP_GROUPED_GEMM, 256)).kernel == GemmKernel::kDecode);
   CHECK(chosen(plan(product(24 * 256, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
         std::pair(static_cast<int>(GemmKernel::kWgmma), 0));
   CHECK(chosen(plan(product(8192, 4096, 1536, NVFP4J_OP_GROUPED_GEMM, 256))) ==
@@ -267,6 +284,24 @@ TEST(gemm_generic_takes_the_rest) {
   CHECK_EQ(plan(args).token_tile, 8);
 }
 
+TEST(gemm_packed_rows_share_the_workspace) {
+  CHECK_EQ(packed_rows(1, 256), 1);
+  CHECK_EQ(packed_rows(2340, 7168), 2340);
+  CHECK_EQ(packed_rows(2341, 7168), 1280);  // two parts of 1171, in whole tiles
+  CHECK_EQ(packed_rows(8192, 7168), 2048);  // four
+  CHECK_EQ(packed_rows(8192, 65536), 256);
+  CHECK_EQ(packed_rows(8192, 65536 + 256), 255);
+  CHECK_EQ(packed_rows(3, 1 << 24), 1);
+  CHECK_EQ(packed_rows(3, (1 << 24) + 256), 0);
+  for (std::int64_t m = 1; m < 1 << 20; m += 1 + m / 3) {
+    for (std::int64_t columns = 256; columns < 1 << 25; columns += 256 * (1 + columns / 500)) {
+      const std::int64_t rows = packed_rows(m, columns);
+      CHECK(2 * rows * columns <= kPackedTokenBytes);
+      CHECK(rows > 0 || columns > 1 << 24);
+    }
+  }
+}
+
 // Linear weights are read as they are, by fewer configurations.
 TEST(gemm_kernels_of_linear_weights) {
   const auto linear = [](std::int64_t m, std::int64_t n, std::int64_t k, int op = NVFP4J_OP_GEMM,
@@ -278,18 +313,17 @@ TEST(gemm_kernels_of_linear_weights) {
   };
   struct Row {
     std::int64_t m, n, k;
-    int bf16, nvfp4;
+    int config;
   };
-  constexpr Row kRows[] = {
-      {17, 6144, 7168, 14, 14}, {64, 6144, 7168, 8, 8},  {128, 6144, 7168, 9, 1},
-      {129, 6144, 7168, 2, 0},  {64, 1536, 7168, 7, 16}, {1024, 6144, 7168, 2, 2},
-      {8192, 6144, 7168, 3, 3}, {17, 6144, 256, 15, 15}, {64, 65536, 1536, 1, 1}};
+  constexpr Row kRows[] = {{17, 6144, 7168, 14},  {64, 6144, 7168, 8}, {128, 6144, 7168, 9},
+                           {129, 6144, 7168, 2},  {64, 1536, 7168, 7}, {1024, 6144, 7168, 2},
+                           {8192, 6144, 7168, 3}, {17, 6144, 256, 15}, {64, 65536, 1536, 1}};
   for (const Row& row : kRows) {
     GemmArgs args = linear(row.m, row.n, row.k);
     const GemmPlan p = plan(args);
     check_plan(kH100, args, p);
     const std::string name = std::to_string(row.m) + " x " + std::to_string(row.k);
-    check::equal(__FILE__, __LINE__, ("configuration of " + name).c_str(), p.config, row.bf16);
+    check::equal(__FILE__, __LINE__, ("configuration of " + name).c_str(), p.config, row.config);
     CHECK_EQ(static_cast<int>(p.kernel), static_cast<int>(GemmKernel::kWgmma));
     CHECK(refusal_of(args, NVFP4J_GEMM_PATH_WGMMA) == nullptr);
     CHECK(refusal_of(args, NVFP4J_GEMM_PATH_GENERIC) == nullptr);
@@ -305,13 +339,6 @@ TEST(gemm_kernels_of_linear_weights) {
     args.w.layout = NVFP4J_SCALE_LAYOUT_PREPARED;
     CHECK_EQ(static_cast<int>(plan(args).kernel), static_cast<int>(GemmKernel::kWgmma));
     args.w.layout = NVFP4J_SCALE_LAYOUT_LINEAR;
-    // NVFP4 tokens have the same configurations.
-    args.batch_invariant = false;
-    args.a.kind = NVFP4J_GEMM_A_NVFP4;
-    CHECK_EQ(plan(args).config, row.nvfp4);
-    args.w.layout = NVFP4J_SCALE_LAYOUT_PREPARED;
-    args.path = NVFP4J_GEMM_PATH_WGMMA;
-    CHECK_EQ(plan(args).config, row.nvfp4);
   }
   // Few rows go to decode, as with prepared weights.
   for (const std::int64_t m : {1, 8, 16}) {
@@ -391,10 +418,12 @@ TEST(gemm_wgmma_choices_are_sensible) {
           if (k >= 4096 && n * groups >= 1024) CHECK(blocks >= 132 / 3);
           // Many waves take the largest tiles, which pay least for what a job costs.
           if (ceil_div(n, 128) * (m / 256) * groups >= 16 * 132) CHECK(s.bm * s.wgn >= 256);
-          // NVFP4 tokens know some of the configurations.
+          // NVFP4 tokens have the same, of the rows that are multiplied at a time.
           GemmArgs nvfp4 = args;
           nvfp4.a.kind = NVFP4J_GEMM_A_NVFP4;
-          check_plan(kH100, nvfp4, plan(nvfp4));
+          const GemmPlan decoded = plan(nvfp4);
+          check_plan(kH100, nvfp4, decoded);
+          if (decoded.packed_rows == m) CHECK(chosen(decoded) == chosen(p));
           // SwiGLU has the same kernels.
           GemmArgs swiglu = args;
           swiglu.swiglu = groups == 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which kernels and grids quantize, swiglu and dequantize choose: functions of device and shape, so no GPU is needed.
 #include "ops/quantize/quantize_plan.hpp"
+#include "common/workspace_layout.hpp"
 
 #include <set>
 
@@ -122,6 +123,7 @@ TEST(quantize_exchanges_fit_the_workspace) {
           if (plan.kernel == QuantizeKernel::kSmallGrid ||
               plan.kernel == QuantizeKernel::kTensorGrid) {
             CHECK(grid_exchange_bytes(plan.grid) <= quantize_exchange_bytes(device));
+            CHECK(quantize_exchange_bytes(device) <= kWorkspaceExchangeBytes);
           }
         }
       }

@@ -44,6 +44,17 @@ __device__ __forceinline__ void store_cluster_async(std::uint32_t address, float
       : "memory");
 }
 
+// Four floats.
+__device__ __forceinline__ void store_cluster_async(std::uint32_t address, const float* v,
+                                                    std::uint32_t bar) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, "
+      "[%5];" ::"r"(address),
+      "r"(__float_as_uint(v[0])), "r"(__float_as_uint(v[1])), "r"(__float_as_uint(v[2])),
+      "r"(__float_as_uint(v[3])), "r"(bar)
+      : "memory");
+}
+
 // `map` is a CUtensorMap among the kernel's parameters.
 __device__ __forceinline__ void tensor_prefetch(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");

@@ -19,6 +19,7 @@ struct Variant {
   bool batch_invariant;
   int wgmma = -1;   // the configuration of wgmma that the call has instead of the plan's
   int decode = -1;  // or of decode
+  std::int64_t packed_rows = 0;  // of NVFP4 A that such a call of wgmma decodes at a time; 0: all
 };
 
 // What the data makes a product report.
@@ -73,15 +74,17 @@ inline GemmPlan plan_of(const Gpu& gpu, const GemmArgs& args, const Variant& v) 
             "decode: as the test asks", nullptr};
   }
   if (v.wgmma < 0) return plan_gemm(gpu.properties, args);
-  return {GemmKernel::kWgmma, v.wgmma, kWgmmaShapes[v.wgmma].bm, "wgmma: as the test asks",
-          nullptr};
+  const bool packs = args.a.kind == NVFP4J_GEMM_A_NVFP4;
+  return {
+      GemmKernel::kWgmma,        v.wgmma, kWgmmaShapes[v.wgmma].bm,
+      "wgmma: as the test asks", nullptr, !packs ? 0 : v.packed_rows > 0 ? v.packed_rows : args.m};
 }
 
 inline std::string kernel_name(const GemmPlan& plan, const GemmArgs& args) {
   constexpr const char* kNames[] = {"generic", "decode", "wgmma"};
   return std::string(kNames[static_cast<int>(plan.kernel)]) + " " + std::to_string(plan.config) +
          ", " + std::to_string(plan.token_tile) + " tokens" +
-         (args.a.kind == NVFP4J_GEMM_A_NVFP4 ? ", nvfp4" : "") +
+         (args.a.kind == NVFP4J_GEMM_A_NVFP4 && plan.packed_rows == 0 ? ", nvfp4" : "") +
          (args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR ? ", linear" : "") +
          (args.op == NVFP4J_OP_GROUPED_GEMM ? ", grouped" : "") + (args.swiglu ? ", swiglu" : "");
 }

@@ -11,7 +11,7 @@ namespace nvfp4j {
 struct GemmVariant {
   bool grouped;
   bool swiglu;
-  bool nvfp4;   // tokens
+  bool nvfp4;   // tokens, of decode
   bool linear;  // weights
 };
 inline GemmVariant variant_of(const GemmArgs& args) {
@@ -40,12 +40,15 @@ struct WgmmaKernel {
   int threads;
   int shared_bytes;
 };
-WgmmaKernel wgmma_kernel(int config);  // BF16 tokens
+WgmmaKernel wgmma_kernel(int config);
 WgmmaKernel wgmma_kernel_swiglu(int config);
 WgmmaKernel wgmma_kernel_grouped(int config, bool swiglu);  // the basic configurations
-// The configurations of wgmma_takes_all_kinds(), of groups the basic ones.
-WgmmaKernel wgmma_kernel_nvfp4(int config, bool grouped, bool swiglu);
+// The configurations of wgmma_takes_linear(), of groups the basic ones.
 WgmmaKernel wgmma_kernel_linear(int config, bool grouped, bool swiglu);
-WgmmaKernel wgmma_kernel_linear_nvfp4(int config, bool grouped, bool swiglu);
+
+/// Decodes `rows` rows of NVFP4 A from row `first` on to BF16, [rows][all columns] at `packed`. Reports nothing: what bad scales do to results is reported with those.
+int gemm_pack_tokens(const CudaLaunch& launch, const GemmArgs& args, std::int64_t first,
+                     std::int64_t rows, void* packed);
+int gemm_pack_tokens_warm_up();
 
 }  // namespace nvfp4j

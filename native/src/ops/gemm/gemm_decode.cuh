@@ -5,6 +5,7 @@
 // 16-row operand.
 //
 //   a thread block     WN tiles; WK warps to a tile deal out its columns round robin, 256 at a time, and their sums are added through shared memory in the order of the warps, once: no atomics, no workspace
+//                      Where a warp has a tile to itself (WK = CK = 1, no SwiGLU) it writes what it has, and no warp waits for another
 //   a cluster          where tokens are a burden (each thread block reads all of them), CK thread blocks cut K instead and send their sums to the one that adds up the tile: in order, too
 //   weights            each warp has a ring of its own in shared memory, of one slot or two; a slot is asked for again as soon as it has been read into registers. About 30 to 70 KB are in flight on an SM: more was slower, as less was
 //   tokens             one more warp (two or four, that decode, if they are NVFP4) keeps a ring of pieces of their rows; a row is 16 bytes longer there than it is, for the banks
@@ -29,7 +30,8 @@ struct DecodeConfig {
   static constexpr int kStages = STAGES_, kPieces = PIECES_, kBlocks = BLOCKS_;
   static constexpr bool kNvfp4 = NVFP4_;
   static constexpr bool kLinear = LINEAR_;
-  using Slot = device::DecodeSlot<LINEAR_>;
+  static constexpr int kSlotParts = LINEAR_ && (NT_ > 1 || (NVFP4_ && WN_ * WK_ == 16)) ? 2 : 1;
+  using Slot = device::DecodeSlot<LINEAR_, kSlotParts>;
   static constexpr int kSlotBytes = Slot::kCodes + Slot::kScales;
   static constexpr int kWarps = WN * WK;
   // BF16 is copied, NVFP4 decoded, by as many as registers allow.
@@ -40,9 +42,12 @@ struct DecodeConfig {
   static constexpr int kTokens = 8 * NT;
   static constexpr int kRing = kWarps * kStages * kSlotBytes;
   static constexpr int kPitch = kDecodePieceColumns * 2 + 16;
-  // Floats of a token's 16 rows of a tile: more, to spread the banks; an even number, where they are sent in pairs.
-  static constexpr int kSumPitch = CK > 1 ? 18 : 17;
-  static constexpr int kSums = CK * kWarps * kTokens * kSumPitch * 4;
+  // Floats of a token's 16 rows of a tile: more, so that a warp's pairs of them meet no bank twice.
+  static constexpr int kSumPitch = 20;
+  // Two places for sums in turn, so that a job begins while results of the one before are still being made; of a cluster's one job, one.
+  static constexpr int kSumPlaces = CK == 1 && NT == 1 ? 2 : 1;
+  static constexpr int kSumBytes = CK * kWarps * kTokens * kSumPitch * 4;  // of a place
+  static constexpr int kSums = kSumPlaces * kSumBytes;
   static constexpr int kBars = kWarps * kStages + 2 * kPieces + 1;
   // Boxes with the 128-byte swizzle start at multiples of 1024 bytes.
   static constexpr int kAlignment = LINEAR_ ? 1024 : 128;
@@ -139,9 +144,6 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
     if (lane < tile.count) ask_row(tile, column, columns, lane, slot);
     __syncwarp();
   };
-
-  // In two branches, so not __syncthreads().
-  const auto all_meet = [] { named_barrier(2, C::kThreads); };
   // Of the first place the first piece of tokens is asked for at once: behind the weights of all warps it would wait.
   bool asked = false;
   if (warp == C::kWarps) {
@@ -171,7 +173,8 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
   if constexpr (C::CK > 1) cluster_arrive_relaxed();
   if (GROUPED || !early) wait_for_predecessor();
   int places = token_tiles * (p.batched ? p.groups : 1);
-  if constexpr (GROUPED) places = list_grouped_tiles(p, kTokens, tiles, counter);
+  if constexpr (GROUPED)
+    places = list_grouped_tiles(p, kTokens, 0, static_cast<int>(p.m), tiles, counter);
   const auto tile_of = [&](int place) -> TokenTile {
     if constexpr (GROUPED) return tiles[place];
     if (place == 0) return {0, 0, min(kTokens, static_cast<int>(p.m))};
@@ -183,40 +186,6 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
   const bool resident =
       !GROUPED && places == 1 && end_column - first_column <= C::kPieces * kDecodePieceColumns;
 
-  if (warp >= C::kWarps) {
-    // ---- tokens ---------------------------------------------------------------------------------------------------
-    if (!GROUPED && early) wait_for_predecessor();
-    if constexpr (!GROUPED) all_meet();
-    const int thread = static_cast<int>(threadIdx.x) - 32 * C::kWarps;
-    int slot = 0;
-    std::uint32_t parity = 1;
-    for (DecodeJob job(start, row_blocks); job.place < places; job.advance(row_blocks)) {
-      const TokenTile tile = tile_of(job.place);
-      for (int column = first_column; column < end_column; column += kDecodePieceColumns) {
-        if constexpr (C::kNvfp4) {
-          const int columns = min(kDecodePieceColumns, end_column - column);
-          DecodeTokens<C::kTokenThreads> tokens;
-#pragma unroll 1
-          for (int from = thread; from < kTokens * tokens.kBlocks; from += tokens.kStep) {
-            tokens.load(p, tile, column, columns, from);
-            if (from == thread) mbarrier_wait(piece_empty + slot, parity);
-            tokens.store(tile, columns, pieces + slot * piece_bytes, C::kPitch, from);
-          }
-          mbarrier_arrive(piece_full + slot);
-        } else {
-          mbarrier_wait(piece_empty + slot, parity);
-          if (!asked) ask_piece(tile, column, slot);
-          asked = false;
-        }
-        if (++slot == C::kPieces) slot = 0, parity ^= 1u;
-      }
-      if (resident) break;
-    }
-    return;
-  }
-
-  // Without the warps of the tokens, which are jobs ahead.
-  const auto consumers_meet = [] { named_barrier(1, 32 * C::kWarps); };
   const int g = lane >> 2, t = lane & 3;
   const int wn = warp / WK, wk = warp % WK;
   const bool upper = SWIGLU && wn >= kBlockTiles;  // of gate and up tiles
@@ -272,13 +241,46 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       start_successor();
     }
   };
-  if (left > 0) {
+  if (warp < C::kWarps && left > 0) {
     aim();
 #pragma unroll
     for (int s = 0; s < STAGES; ++s) ask(s, 0u);
   }
   if (!GROUPED && early) wait_for_predecessor();
-  if constexpr (!GROUPED) all_meet();
+  if constexpr (!GROUPED) __syncthreads();
+
+  if (warp >= C::kWarps) {
+    // ---- tokens ---------------------------------------------------------------------------------------------------
+    const int thread = static_cast<int>(threadIdx.x) - 32 * C::kWarps;
+    int slot = 0;
+    std::uint32_t parity = 1;
+    for (DecodeJob job(start, row_blocks); job.place < places; job.advance(row_blocks)) {
+      const TokenTile tile = tile_of(job.place);
+      for (int column = first_column; column < end_column; column += kDecodePieceColumns) {
+        if constexpr (C::kNvfp4) {
+          const int columns = min(kDecodePieceColumns, end_column - column);
+          DecodeTokens<C::kTokenThreads> tokens;
+#pragma unroll 1
+          for (int from = thread; from < kTokens * tokens.kBlocks; from += tokens.kStep) {
+            tokens.load(p, tile, column, columns, from);
+            if (from == thread) mbarrier_wait(piece_empty + slot, parity);
+            tokens.store(tile, columns, pieces + slot * piece_bytes, C::kPitch, from);
+          }
+          mbarrier_arrive(piece_full + slot);
+        } else {
+          mbarrier_wait(piece_empty + slot, parity);
+          if (!asked) ask_piece(tile, column, slot);
+          asked = false;
+        }
+        if (++slot == C::kPieces) slot = 0, parity ^= 1u;
+      }
+      if (resident) break;
+    }
+    return;
+  }
+
+  // Without the warps of the tokens, which are jobs ahead.
+  const auto consumers_meet = [] { named_barrier(1, 32 * C::kWarps); };
   turn();
 
   // Zero, which the compiler does not know.
@@ -287,6 +289,8 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
   std::uint32_t parity = 0;
   int piece = 0;
   std::uint32_t piece_parity = 0;
+  int place = 0;  // of sums
+  constexpr bool kDirect = WK == 1 && C::CK == 1 && !SWIGLU;
   for (DecodeJob job(start, row_blocks); job.place < places; job.advance(row_blocks)) {
     const TokenTile tile = tile_of(job.place);
     // Prepared weights: ldmatrix, lane 8i + r gives row r of matrix i, columns 8i to 8i + 7 of a half unit. Linear ones: the lane's own 16 columns.
@@ -297,9 +301,19 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
                 min(8 * j + (C::kLinear ? g : lane & 7), tile.count - 1) * C::kPitch +
                 (C::kLinear ? t * 32 : (lane >> 3) * 16);
     }
-    // The scales of the thread's first result, asked for now: they come from far.
+    // The scales of the thread's first result (or of all its results), asked for now: they come from far.
     float a_scale = 1.0f, w_scale[SWIGLU ? 2 : 1];
-    {
+    float a_scales[NT][2];
+    const int own_row = (job.row_block * C::WN + wn) * 16 + 2 * g;
+    if constexpr (kDirect) {
+      w_scale[0] = w_scale_of(p, tile.group, min(own_row, p.n - 2));
+#pragma unroll
+      for (int j = 0; j < NT; ++j) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e)
+          a_scales[j][e] = a_scale_of(p, tile.first + min(8 * j + 2 * t + e, tile.count - 1));
+      }
+    } else {
       const int i = static_cast<int>(threadIdx.x);
       const int token = min(i / 16 % kTokens, tile.count - 1);
       const int n =
@@ -395,7 +409,47 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       bad |= __shfl_xor_sync(0xffffffffu, bad, 1);
       bad |= __shfl_xor_sync(0xffffffffu, bad, 2);
     }
-    float* mine = sums + ((wn * C::CK + rank) * WK + wk) * kTokens * kPitch;
+    constexpr float kTaken =
+        (C::kLinear ? kTinyOperandScale : kOperandScale) * (C::kNvfp4 ? kOperandScale : 1.0f);
+    if constexpr (kDirect) {
+      // A warp has its tile to itself.
+      std::uint32_t faults = 0;  // a bit a result of the thread
+#pragma unroll
+      for (int j = 0; j < NT; ++j) {
+        const float* v = acc[j][0];
+        float sum[4];
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          sum[e] = v[e];
+          if constexpr (kParts == 2) sum[e] = __fadd_rn(sum[e], acc[j][1][e]);
+          if constexpr (C::kLinear) {
+            if ((bad >> (16 * (e >> 1)) & 0x80u) != 0) sum[e] = __uint_as_float(0x7FC00000u);
+          }
+          sum[e] = __fmul_rn(__fmul_rn(a_scales[j][e & 1], w_scale[0]), __fmul_rn(sum[e], kTaken));
+        }
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const int token = 8 * j + 2 * t + e;
+          if (token >= tile.count || own_row >= p.n) continue;
+          if (!is_finite(sum[e])) faults |= 1u << (4 * j + e);
+          if (!is_finite(sum[2 + e])) faults |= 1u << (4 * j + 2 + e);
+          store_pair(p, tile.first + token,
+                     own_row + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0),
+                     sum[e], sum[2 + e]);
+        }
+      }
+      while (faults != 0) {
+        const int bit = __ffs(static_cast<int>(faults)) - 1;
+        faults &= faults - 1u;
+        const int n = own_row + (bit >> 1 & 1);
+        report_result(p, tile.group, tile.first + 8 * (bit >> 2) + 2 * t + (bit & 1), n,
+                      n + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0));
+      }
+      continue;
+    }
+    float* all = sums + place * (C::kSumBytes / 4);
+    if constexpr (C::kSumPlaces > 1) place ^= 1;
+    float* mine = all + ((wn * C::CK + rank) * WK + wk) * kTokens * kPitch;
     const std::uint32_t owner = static_cast<std::uint32_t>(wn % kBlockTiles * C::CK / kBlockTiles);
     const std::uint32_t there = C::CK > 1 ? cluster_address(smem_address(mine), owner) : 0u;
     const std::uint32_t full = C::CK > 1 ? cluster_address(smem_address(sums_full), owner) : 0u;
@@ -414,11 +468,11 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       for (int e = 0; e < 2; ++e) {
         const int token = 8 * j + 2 * t + e;
         const int to = token * kPitch + 2 * g;
+        if (token >= tile.count) continue;
         if constexpr (C::CK > 1) {
-          if (token < tile.count) store_cluster_async(there + 4 * to, v[e], v[2 + e], full);
+          store_cluster_async(there + 4 * to, v[e], v[2 + e], full);
         } else {
-          mine[to] = v[e];
-          mine[to + 1] = v[2 + e];
+          *reinterpret_cast<float2*>(mine + to) = make_float2(v[e], v[2 + e]);
         }
       }
     }
@@ -434,8 +488,6 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       return token < tile.count && n < 16 * d_tiles &&
              (C::CK == 1 || at_tile * C::CK / kBlockTiles == rank);
     };
-    constexpr float kTaken =
-        (C::kLinear ? kTinyOperandScale : kOperandScale) * (C::kNvfp4 ? kOperandScale : 1.0f);
     constexpr int kConsumers = 32 * C::kWarps;
     static_assert((kBlockTiles * kTokens * 16 + kConsumers - 1) / kConsumers <= 16,
                   "a bit a result");
@@ -450,7 +502,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
 #pragma unroll
       for (int h = 0; h < (SWIGLU ? 2 : 1); ++h) {
         const float* from =
-            sums + ((h * kBlockTiles + at_tile) * C::CK * WK * kTokens + token) * kPitch + (i & 15);
+            all + ((h * kBlockTiles + at_tile) * C::CK * WK * kTokens + token) * kPitch + (i & 15);
         float sum = from[0];
 #pragma unroll
         for (int k = 1; k < C::CK * WK; ++k) sum = __fadd_rn(sum, from[k * kTokens * kPitch]);
@@ -477,7 +529,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
                     n + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0));
     }
     if constexpr (C::CK > 1) break;
-    consumers_meet();
+    if constexpr (C::kSumPlaces == 1) consumers_meet();
   }
 }
 

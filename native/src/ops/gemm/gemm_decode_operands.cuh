@@ -14,16 +14,17 @@ namespace device {
 // A slot holds 16 rows and 256 columns of W. Of prepared weights that is two chunks; a lane has four columns of each step of 16, as the instruction wants them. Of linear ones codes [16][128 bytes] with the 128-byte swizzle and scales [16][16 bytes]; a
 // lane has a block of 16 columns of each unit of 64, one scale for four steps. Tokens are read in the same order.
 //
-// Linear ones take more registers to decode, so they are read in two parts.
-template <bool LINEAR>
+// Linear ones take more registers to decode, so for more than 8 tokens they are read in two parts.
+template <bool LINEAR, int PARTS>
 struct DecodeSlot {
   static constexpr int kCodes = LINEAR ? 2048 : 2 * prepared::kChunkBytes;  // bytes
   static constexpr int kScales = LINEAR ? 256 : 0;                          // bytes, elsewhere
-  static constexpr int kParts = LINEAR ? 2 : 1;
+  static constexpr int kParts = PARTS;
+  static_assert(LINEAR || PARTS == 1);
   static constexpr int kUnits = 4 / kParts;  // of a part
 
   uint4 codes[kUnits];   // rows 2g (x, y) and 2g + 1 (z, w)
-  uint2 scales[kUnits];  // prepared; linear: [0] and [1] are rows 2g and 2g + 1, a byte a block
+  uint2 scales[kUnits];  // prepared; linear: rows 2g and 2g + 1, a byte a block
 
   // `codes_at`, `scales_at`: addresses of the slot.
   __device__ __forceinline__ void load(int part, std::uint32_t codes_at, std::uint32_t scales_at,
@@ -33,7 +34,16 @@ struct DecodeSlot {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int row = 2 * g + h;
-        scales[h] = load_shared_8(scales_at + row * 16 + part * 8);
+        std::uint32_t s[kUnits];
+        if constexpr (kParts == 1) {
+          const uint4 all = load_shared_16(scales_at + row * 16);
+          s[0] = all.x, s[1] = all.y, s[2] = all.z, s[3] = all.w;
+        } else {
+          const uint2 half = load_shared_8(scales_at + row * 16 + part * 8);
+          s[0] = half.x, s[1] = half.y;
+        }
+#pragma unroll
+        for (int u = 0; u < kUnits; ++u) (h == 0 ? scales[u].x : scales[u].y) = s[u];
 #pragma unroll
         for (int u = 0; u < kUnits; ++u) {
           const std::uint32_t piece = (2 * (part * kUnits + u) + (t >> 1)) ^ (row & 7);
@@ -56,7 +66,8 @@ struct DecodeSlot {
   __device__ __forceinline__ std::uint32_t arrived(std::uint32_t zero) const {
     std::uint32_t all = 0;
 #pragma unroll
-    for (int u = 0; u < kUnits; ++u) all |= codes[u].x | (LINEAR ? codes[u].z : 0u) | scales[u].x;
+    for (int u = 0; u < kUnits; ++u)
+      all |= codes[u].x | (LINEAR ? codes[u].z | scales[u].y : 0u) | scales[u].x;
     return all & zero;
   }
 
@@ -64,8 +75,7 @@ struct DecodeSlot {
   __device__ __forceinline__ void expand(int u, int t, std::uint32_t (&a)[16],
                                          std::uint32_t& bad) const {
     if constexpr (LINEAR) {
-      expand_linear(codes[u], u == 0 ? scales[0].x : scales[0].y,
-                    u == 0 ? scales[1].x : scales[1].y, t, a, bad);
+      expand_linear(codes[u], scales[u].x, scales[u].y, t, a, bad);
     } else {
       expand_unit(codes[u], scales[u], a);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel for any shape (gemm_generic.cuh), and the way to it and to those for Hopper.
+#include "common/workspace_layout.hpp"
 #include "device/launch.cuh"
 #include "ops/gemm/gemm_cuda_impl.hpp"
 #include "ops/gemm/gemm_generic.cuh"
@@ -78,8 +79,10 @@ int gemm_cuda_warm_up(const CudaDeviceProperties& device) {
   return status != cudaSuccess ? status : gemm_wgmma_sm90_warm_up();
 }
 
-std::int64_t gemm_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t, std::int64_t) {
-  return 0;
+std::int64_t gemm_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows,
+                                       std::int64_t columns) {
+  if (!has_sm90(device) || rows == 0 || columns == 0) return 0;
+  return kWorkspaceExchangeBytes + 2 * packed_rows(rows, columns) * columns;
 }
 
 }  // namespace nvfp4j

@@ -107,6 +107,17 @@ __device__ __forceinline__ void expand_block(uint2 codes, std::uint32_t scale, u
                       multiply_pairs(y[3], s));
 }
 
+// The same with the factor of the operands taken back (256 in BF16 is 0x4380), and NaN throughout where the scale is bad: packed activations.
+__device__ __forceinline__ void pack_block(uint2 codes, std::uint32_t scale, uint4& first,
+                                           uint4& second) {
+  expand_block(codes, scale, first, second);
+  std::uint32_t* const words[8] = {&first.x,  &first.y,  &first.z,  &first.w,
+                                   &second.x, &second.y, &second.z, &second.w};
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+    *words[i] = scale >= 0x7Fu ? 0x7FC07FC0u : multiply_pairs(*words[i], 0x43804380u);
+}
+
 // A unit of prepared weights, 16 rows x 64 columns, in the registers of four steps of 16 columns: a[4s] to a[4s + 3] are those of mma_16x8x16.
 __device__ __forceinline__ void expand_unit(uint4 codes, uint2 scales, std::uint32_t (&a)[16]) {
   std::uint32_t low0[4], low1[4], high0[4], high1[4];

@@ -2,6 +2,7 @@
 #include "ops/gemm/gemm_plan.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "nvfp4j/gemm.h"
 #include "ops/gemm/prepared_layout.hpp"
@@ -41,6 +42,11 @@ bool tiles_fit(const GemmArgs& args, std::int64_t rows) {
   return tiles <= INT32_MAX / (args.n / 16) / batch_of(args);
 }
 
+// Rows of NVFP4 tokens that the workspace takes at a time.
+std::int64_t packed_rows_of(const GemmArgs& args) {
+  return packed_rows(args.m, batch_of(args) * args.k);
+}
+
 // Rows of A that meet the same weights. What the offsets say the host does not know.
 std::int64_t rows_of_group(const GemmArgs& args) {
   return args.op == NVFP4J_OP_GROUPED_GEMM ? ceil_div(args.m, args.groups) : args.m;
@@ -71,6 +77,22 @@ double decode_cost(const DecodeShape& s, const GemmArgs& args, int sm_count) {
          (s.ck > 1 ? 0.15 : 0.0);
 }
 
+// The same of groups, in tiles of W that an SM multiplies. How many groups have rows only the device knows: about as many as if each row had fallen on any of them.
+double grouped_decode_cost(const DecodeShape& s, const GemmArgs& args, int sm_count) {
+  const auto groups = static_cast<double>(args.groups), m = static_cast<double>(args.m);
+  const double active = groups * (1.0 - std::pow(1.0 - 1.0 / groups, m));
+  const double places = std::max(active, m / (8.0 * s.nt));
+  const double jobs = places * static_cast<double>(ceil_div(args.n / 16, s.wn));
+  const int blocks = args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR ? 1 : s.blocks;
+  const double resident = static_cast<double>(sm_count) * blocks;
+  const double turns = std::floor(jobs / resident);
+  const double rest = jobs - turns * resident;
+  const double last = rest < 0.5 ? 0.0 : rest <= sm_count ? 1.0 : blocks;
+  // Warps that have a tile to themselves wait for no other between jobs: about a seventh faster, if there are enough of them.
+  const double speed = s.wk > 1 ? 1.0 : s.wn * blocks >= 16 ? 1.15 : 0.85;
+  return (turns * blocks + last) * s.wn / speed;
+}
+
 // The configuration for 8 or 16 tokens at a time; -1: none, K is too short.
 int decode_config(const GemmArgs& args, int sm_count, int eights) {
   int best = -1;
@@ -78,9 +100,8 @@ int decode_config(const GemmArgs& args, int sm_count, int eights) {
   for (int i = 0; i < kDecodeConfigs; ++i) {
     const DecodeShape& s = kDecodeShapes[i];
     if (s.nt != eights || !decode_fits(s, args)) continue;
-    // How many tiles the groups' rows make only the device knows: the first, with small jobs that end at about the same time.
-    if (args.op == NVFP4J_OP_GROUPED_GEMM) return i;
-    const double cost = decode_cost(s, args, sm_count);
+    const double cost = args.op == NVFP4J_OP_GROUPED_GEMM ? grouped_decode_cost(s, args, sm_count)
+                                                          : decode_cost(s, args, sm_count);
     if (best < 0 || cost < least) {
       least = cost;
       best = i;
@@ -116,9 +137,6 @@ constexpr WgmmaCost kWgmmaCosts[kWgmmaConfigs] = {
     {2.4, 0.115},  // 17: and in 4
 };
 
-// What decoding an NVFP4 token costs for a unit of 64 columns, at least: a guess that no measurement was fitted to, and rather low.
-constexpr double kTokenDecodeCost = 0.004;
-
 // How many clusters work at a time. Of four thread blocks not every fourth of the SMs has one: a GPC's SMs are no multiple of four.
 std::int64_t resident_clusters(int sm_count, int size) {
   const int fours = sm_count / 4;
@@ -129,23 +147,20 @@ std::int64_t resident_clusters(int sm_count, int size) {
 int wgmma_cheapest_config(const GemmArgs& args, int sm_count) {
   int best = kWgmmaBasicConfigs - 1;  // whose jobs can be counted, see tiles_fit()
   double least = 0;
-  const bool nvfp4 = args.a.kind == NVFP4J_GEMM_A_NVFP4;
+  const std::int64_t rows = args.a.kind == NVFP4J_GEMM_A_NVFP4 ? packed_rows_of(args) : args.m;
   for (int config = 0; config < kWgmmaConfigs; ++config) {
     const WgmmaShape& s = kWgmmaShapes[config];
-    if ((nvfp4 || args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR) && !wgmma_takes_all_kinds(config))
-      continue;
+    if (args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR && !wgmma_takes_linear(config)) continue;
     if (args.batch_invariant && (s.wgk > 1 || s.ck > 1)) continue;
     const std::int64_t chunks = args.k / prepared::kTiledColumns;
-    const std::int64_t jobs =
-        ceil_div(args.n, 64 * s.wgn) * ceil_div(args.m, s.bm) * batch_of(args);
+    const std::int64_t jobs = ceil_div(args.n, 64 * s.wgn) * ceil_div(rows, s.bm) * batch_of(args);
     if (s.ck > chunks || jobs > (INT32_MAX - sm_count) / s.ck) continue;
     const double units = static_cast<double>(4 * ceil_div(chunks, s.ck));
     const WgmmaCost& cost = kWgmmaCosts[config];
     const auto waves = static_cast<double>(ceil_div(jobs, resident_clusters(sm_count, s.ck)));
     // Thread blocks that cut K have one job each; the others go on to the next.
     const double starts = s.ck > 1 ? waves : 1;
-    const double unit = nvfp4 ? std::max(cost.unit, kTokenDecodeCost * s.bm) : cost.unit;
-    const double time = starts * kWgmmaStart + waves * (cost.job + units * unit);
+    const double time = starts * kWgmmaStart + waves * (cost.job + units * cost.unit);
     if (least == 0 || time < least) {
       least = time;
       best = config;
@@ -177,7 +192,8 @@ GemmPlan decode_plan(const CudaDeviceProperties& device, const GemmArgs& args, c
 }
 GemmPlan wgmma_plan(const CudaDeviceProperties& device, const GemmArgs& args, const char* reason) {
   const int config = wgmma_config(device, args);
-  return {GemmKernel::kWgmma, config, kWgmmaShapes[config].bm, reason, nullptr};
+  const std::int64_t packed = args.a.kind == NVFP4J_GEMM_A_NVFP4 ? packed_rows_of(args) : 0;
+  return {GemmKernel::kWgmma, config, kWgmmaShapes[config].bm, reason, nullptr, packed};
 }
 
 GemmPlan refused(const char* refusal) { return {GemmKernel::kGeneric, 0, 0, nullptr, refusal}; }
@@ -203,7 +219,8 @@ GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, b
     return refused(
         "path is WGMMA, which takes compute capability 9.0, weights with n a multiple of 16 (with "
         "swiglu of 32) and k of 256, linear weights below 2^40 bytes, rows of a at multiples of 16 "
-        "bytes and up to 1024 groups and tiles of 256 rows together, or without groups 2^31 of "
+        "bytes (NVFP4: of up to 2^24 columns) and up to 1024 groups and tiles of 256 rows "
+        "together, or without groups 2^31 of "
         "those tiles times n / 16");
   }
   return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, as options.path asks");
@@ -211,13 +228,23 @@ GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, b
 
 }  // namespace
 
+std::int64_t packed_rows(std::int64_t m, std::int64_t columns) {
+  constexpr std::int64_t kWhole = 256;  // rows of the largest tile
+  const std::int64_t most = kPackedTokenBytes / 2 / columns;
+  if (m <= most) return m;
+  if (most < kWhole) return most;
+  const std::int64_t parts = ceil_div(m, most / kWhole * kWhole);
+  return ceil_div(ceil_div(m, parts), kWhole) * kWhole;
+}
+
 GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
   const HopperWeights weights = hopper_weights(device, args);
   const bool aligned = aligned_tokens(args);
   const bool decodes = weights != HopperWeights::kNone && aligned &&
                        args.k >= 2 * prepared::kTiledColumns && tiles_fit(args, 8);
   const bool wgmmas = weights != HopperWeights::kNone && aligned &&
-                      tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm);
+                      tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm) &&
+                      (args.a.kind != NVFP4J_GEMM_A_NVFP4 || packed_rows_of(args) > 0);
   if (args.path != NVFP4J_GEMM_PATH_AUTO) return forced_plan(device, args, decodes, wgmmas);
   if (device.major != 9 || device.minor != 0)
     return generic_plan(args, "generic: gemm_generic, not compute capability 9.0");
@@ -235,7 +262,8 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
     }
     if (!wgmmas) {
       return refused(
-          "batch_invariant is 1, which with these n and k takes up to 1024 groups and tiles of 256 "
+          "batch_invariant is 1, which with these n and k takes NVFP4 rows of a of up to 2^24 "
+          "columns, up to 1024 groups and tiles of 256 "
           "rows of a together, and without groups 2^31 of those tiles times n / 16");
     }
     return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, batch_invariant");
@@ -248,8 +276,11 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
                        "decode: gemm_decode_sm90, at most 16 rows of a to a row of w");
   if (wgmmas) {
     return wgmma_plan(device, args,
-                      "wgmma: gemm_wgmma_sm90, more than 16 rows of a to a row of w, or k below "
-                      "512, or too many groups for decode");
+                      args.a.kind == NVFP4J_GEMM_A_NVFP4
+                          ? "wgmma: gemm_wgmma_sm90 after gemm_pack_tokens, more than 16 rows of a "
+                            "to a row of w, or k below 512, or too many groups for decode"
+                          : "wgmma: gemm_wgmma_sm90, more than 16 rows of a to a row of w, or k "
+                            "below 512, or too many groups for decode");
   }
   return generic_plan(args,
                       "generic: gemm_generic, more tiles of rows than the kernels of Hopper list");

@@ -18,11 +18,11 @@ struct DecodeShape {
   int wn, wk, ck, nt, stages, pieces, blocks;
 };
 #define NVFP4J_GEMM_DECODE_CONFIGS(X) \
-  X(0, 3, 4, 1, 1, 2, 3, 1)           \
+  X(0, 3, 4, 1, 1, 1, 3, 1)           \
   X(1, 4, 4, 1, 1, 1, 3, 1)           \
   X(2, 4, 4, 2, 1, 1, 2, 1)           \
   X(3, 1, 8, 1, 1, 1, 3, 2)           \
-  X(4, 8, 2, 1, 1, 2, 2, 1)           \
+  X(4, 16, 1, 1, 1, 1, 2, 1)          \
   X(5, 2, 4, 1, 1, 1, 3, 2)           \
   X(6, 6, 2, 2, 1, 1, 3, 1)           \
   X(7, 8, 2, 2, 1, 1, 2, 1)           \
@@ -33,8 +33,9 @@ struct DecodeShape {
   X(12, 4, 4, 4, 2, 1, 2, 1)          \
   X(13, 4, 4, 2, 2, 1, 2, 1)          \
   X(14, 4, 2, 1, 2, 2, 2, 1)          \
-  X(15, 8, 1, 1, 2, 2, 2, 1)
-inline constexpr int kDecodeConfigs = 16;
+  X(15, 8, 1, 1, 2, 2, 2, 1)          \
+  X(16, 8, 1, 1, 1, 1, 2, 2)
+inline constexpr int kDecodeConfigs = 17;
 inline constexpr DecodeShape kDecodeShapes[kDecodeConfigs] = {
 #define NVFP4J_SHAPE(i, ...) {__VA_ARGS__},
     NVFP4J_GEMM_DECODE_CONFIGS(NVFP4J_SHAPE)
@@ -72,7 +73,7 @@ struct WgmmaShape {
   X(11, 128, 1, 2, 4, 8, 3, 2)       \
   X(12, 128, 2, 1, 2, 6, 3, 2)       \
   X(13, 128, 3, 1, 2, 4, 2, 2)       \
-  X(14, 32, 2, 1, 2, 16, 3, 1)       \
+  X(14, 32, 2, 1, 2, 12, 3, 2)       \
   X(15, 32, 1, 2, 1, 16, 4, 1)       \
   X(16, 32, 1, 2, 2, 16, 4, 2)       \
   X(17, 32, 1, 2, 4, 16, 4, 1)
@@ -84,10 +85,15 @@ inline constexpr WgmmaShape kWgmmaShapes[kWgmmaConfigs] = {
 #undef NVFP4J_SHAPE
 };
 
-// NVFP4 tokens and linear weights have those with two warpgroups: three have too few registers for what more there is to decode.
-inline constexpr bool wgmma_takes_all_kinds(int config) {
+// Linear weights have those with two warpgroups: three have too few registers for what more there is to decode.
+inline constexpr bool wgmma_takes_linear(int config) {
   return kWgmmaShapes[config].wgn * kWgmmaShapes[config].wgk == 2;
 }
+
+/// NVFP4 tokens of wgmma are decoded to BF16 in the context's workspace first, behind what belongs to grid exchanges: as many rows at a time as fit.
+inline constexpr std::int64_t kPackedTokenBytes = std::int64_t{32} << 20;
+/// Of `m` rows of `columns` elements: all, or about equal parts, of whole tiles where they can be. 0: not even one fits.
+std::int64_t packed_rows(std::int64_t m, std::int64_t columns);
 
 struct GemmPlan {
   GemmKernel kernel;
@@ -97,6 +103,8 @@ struct GemmPlan {
   // NULL, or why the options cannot be had: the rest of a sentence that begins with "options.".
   // Then the other members mean nothing.
   const char* refusal;
+  std::int64_t packed_rows =
+      0;  // of NVFP4 tokens of wgmma: rows decoded, then multiplied, at a time
 };
 
 /// The choice, or what options.path asks for. Follows no pointer of `args`.

@@ -84,11 +84,14 @@ __device__ __forceinline__ float w_scale_of(const GemmProblem& p, int group, int
   return load(p.w_global_scales + global_scale_index(p.w_global_scale_kind, group, n, p.n));
 }
 
+__device__ __forceinline__ float a_scale_of(const GemmProblem& p, std::int64_t m) {
+  return p.a_global_scales == nullptr
+             ? 1.0f
+             : load(p.a_global_scales + (p.a_global_scale_per_row ? m : 0));
+}
+
 __device__ __forceinline__ float alpha_of(const GemmProblem& p, int group, std::int64_t m, int n) {
-  const float a = p.a_global_scales == nullptr
-                      ? 1.0f
-                      : load(p.a_global_scales + (p.a_global_scale_per_row ? m : 0));
-  return __fmul_rn(a, w_scale_of(p, group, n));
+  return __fmul_rn(a_scale_of(p, m), w_scale_of(p, group, n));
 }
 
 // Reads the scales again to find out whose fault a result is that is not finite. Cold, but inline: see report_here().
@@ -139,6 +142,21 @@ __device__ __forceinline__ void store_result(const GemmProblem& p, std::int64_t 
     reinterpret_cast<std::uint16_t*>(row)[column] = static_cast<std::uint16_t>(bf16_bits(v));
   } else {
     reinterpret_cast<float*>(row)[column] = math::canonical_nan(v);
+  }
+}
+
+// Two neighbours of a row of D, the first at an even column.
+__device__ __forceinline__ void store_pair(const GemmProblem& p, std::int64_t m,
+                                           std::int64_t column, float low, float high) {
+  char* row = p.d + m * p.d_stride;
+  if (!p.d_pairs_aligned) {
+    store_result(p, m, column, low);
+    store_result(p, m, column + 1, high);
+  } else if (p.d_is_bf16) {
+    *reinterpret_cast<std::uint32_t*>(row + 2 * column) = bf16_bits(low) | bf16_bits(high) << 16;
+  } else {
+    *reinterpret_cast<float2*>(row + 4 * column) =
+        make_float2(math::canonical_nan(low), math::canonical_nan(high));
   }
 }
 

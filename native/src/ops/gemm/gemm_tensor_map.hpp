@@ -13,9 +13,6 @@ int load_tensor_maps();
 /// A of BF16 rows: boxes of 64 columns with the 128-byte swizzle. Beyond its ends it is zero.
 bool map_tokens(const GemmArgs& args, int box_rows, CUtensorMap* map);
 
-/// A of NVFP4 rows: boxes of 64 columns of codes with the 32-byte swizzle, and of block scales of 256 columns.
-bool map_nvfp4_tokens(const GemmArgs& args, int box_rows, CUtensorMap* codes, CUtensorMap* scales);
-
 /// Linear W, [group][row][column]: boxes of 256 columns of one group, of codes with the 128-byte swizzle, and of block scales. Beyond a group's ends it is zero.
 bool map_linear_weights(const GemmArgs& args, int box_rows, CUtensorMap* codes,
                         CUtensorMap* scales);

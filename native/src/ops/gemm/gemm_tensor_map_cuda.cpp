@@ -67,18 +67,6 @@ bool map_tokens(const GemmArgs& args, int box_rows, CUtensorMap* map) {
                    map);
 }
 
-bool map_nvfp4_tokens(const GemmArgs& args, int box_rows, CUtensorMap* codes, CUtensorMap* scales) {
-  const auto rows = static_cast<cuuint32_t>(box_rows);
-  return map_boxes(CU_TENSOR_MAP_DATA_TYPE_UINT8, args.a.data, columns_of(args) / 2, args.m, 1,
-                   stride_of(args) / 2, 0,
-                   {32, rows, CU_TENSOR_MAP_SWIZZLE_32B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B},
-                   codes) &&
-         map_boxes(CU_TENSOR_MAP_DATA_TYPE_UINT8, args.a.scales, columns_of(args) / 16, args.m, 1,
-                   stride_of(args) / 16, 0,
-                   {16, rows, CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_L2_128B},
-                   scales);
-}
-
 bool map_linear_weights(const GemmArgs& args, int box_rows, CUtensorMap* codes,
                         CUtensorMap* scales) {
   const auto rows = static_cast<cuuint32_t>(box_rows);

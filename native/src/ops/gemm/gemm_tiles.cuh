@@ -83,9 +83,9 @@ __device__ __forceinline__ TokenTile plain_tile(const GemmProblem& p, int group,
 // Shared memory for kListedTiles tiles and their number.
 inline constexpr int kTileListBytes = kListedTiles * static_cast<int>(sizeof(TokenTile)) + 16;
 
-// Lists the tiles of up to `rows` rows of all experts; returns their number, 0 and a report where the offsets are bad. For a whole thread block; `tiles` and `counter` are in shared memory.
-static __device__ __noinline__ int list_grouped_tiles(const GemmProblem& p, int rows,
-                                                      TokenTile* tiles, int* counter) {
+// Lists the tiles of up to `rows` rows of all experts, of rows `first` to `last` - 1 of A; returns their number, 0 and a report where the offsets are bad. For a whole thread block; `tiles` and `counter` are in shared memory.
+static __device__ __noinline__ int list_grouped_tiles(const GemmProblem& p, int rows, int first,
+                                                      int last, TokenTile* tiles, int* counter) {
   // The order of the tiles must be the same in all thread blocks: each finds its place by counting those before.
   const int lane = static_cast<int>(threadIdx.x) & 31;
   if (threadIdx.x < 32) {
@@ -102,6 +102,8 @@ static __device__ __noinline__ int list_grouped_tiles(const GemmProblem& p, int 
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         bad = bad || begin[i] < 0 || end[i] < begin[i] || end[i] > p.m;
+        begin[i] = max(begin[i], first);
+        end[i] = max(min(end[i], last), begin[i]);
         const int count = bad ? 0 : (end[i] - begin[i] + rows - 1) / rows;
         int prefix = count;
 #pragma unroll

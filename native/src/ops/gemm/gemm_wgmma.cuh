@@ -6,14 +6,17 @@
 //
 //   a thread block     64 WGN rows of W, BM tokens; WGK warpgroups share each row in turn (units of K round robin), and their sums are added in their order, each warpgroup those of its share of the tokens
 //   a cluster          CK thread blocks with the same rows and tokens that cut K into CK contiguous parts, whose sums are added in order through distributed shared memory
-//   two more warps     one fills the ring of weights (256 columns), one the ring of tokens (64 columns); NVFP4 tokens are decoded into the latter by three warps (gemm_wgmma_producers.cuh)
+//   two more warps     one fills the ring of weights (256 columns), one the ring of tokens (64 columns)
+//
+// Tokens are BF16. NVFP4 ones were decoded by the kernel before (gemm_packed_tokens.cuh): every thread block of a column of tiles would do it again.
 //
 // What was measured on an H100 80GB HBM3, and what follows:
-//   - An operand from registers costs the tensor cores much the same for 32 tokens as for 64, and more than half of what 128 cost, which nearly fill them. So tiles below 128 tokens are for fewer tokens alone, and few of them are
-//     better off with gemm_decode.cuh.
+//   - A unit costs much the same for 32 tokens as for 64, and more than half of what it does for 128. The tensor cores would be faster, with their operand from registers too; but decoding keeps the pipes that the warps share with them, and the two
+//     overlap only in part, however many warpgroups take turns (four to a thread block were no faster than two). So tiles below 128 tokens are for fewer tokens alone, and few of them are better off with gemm_decode.cuh.
 //   - 256 tokens take nearly twice as long as 128: they save what a job costs, and loads. Three warpgroups (192 rows) fill waves that 128 rows do not.
 //   - The second set of registers pays for 64 tokens and 128 rows, for three warpgroups, and where K is cut. Elsewhere it was no faster: the other warpgroup fills the gap.
 //   - Thread blocks with different rows that multicast the same tokens to each other gained nothing: an SM gets them from L2 as fast.
+//   - Weights decoded into shared memory, for the form of the instruction that has both operands there, would take no less: the stores and their fence cost what is gained.
 // gemm_plan.cpp chooses by these times. Whole products: the table in README.md, from run-bench.
 //
 // The order of a sum depends on WGK and CK alone, never on the number of tokens, BM, WGN or the sets of registers.
@@ -26,22 +29,17 @@
 #include "device/cluster.cuh"
 #include "ops/gemm/gemm_operands.cuh"
 #include "ops/gemm/gemm_tiles.cuh"
-#include "ops/gemm/gemm_wgmma_producers.cuh"
 #include "ops/gemm/gemm_wgmma_results.cuh"
 #include "ops/gemm/gemm_wgmma_weights.cuh"
 
 namespace nvfp4j {
 
-template <int BM_, int WGN_, int WGK_, int CK_, int A_STAGES_, int W_STAGES_, int SETS_,
-          bool NVFP4_ = false>
+template <int BM_, int WGN_, int WGK_, int CK_, int A_STAGES_, int W_STAGES_, int SETS_>
 struct WgmmaConfig {
-  static constexpr bool kNvfp4 = NVFP4_;
   static constexpr bool kLinear = false;  // W; else prepared
   static constexpr int BM = BM_, WGN = WGN_, WGK = WGK_, CK = CK_;
   static constexpr int kAStageBytes = BM * 128;
-  // NVFP4 tokens as they come take the place of some stages.
-  static constexpr int kPieceBytes = NVFP4_ ? TokenPieces::kRings : 0;
-  static constexpr int kAStages = A_STAGES_ - (kPieceBytes + kAStageBytes - 1) / kAStageBytes;
+  static constexpr int kAStages = A_STAGES_;
   static constexpr int kWStages = W_STAGES_;
   static constexpr int kGroups = WGN * WGK;
   static constexpr int kConsumers = 128 * kGroups;
@@ -50,7 +48,6 @@ struct WgmmaConfig {
   // Sums of 256 tokens need more registers than an equal share: two warpgroups of consumers take them from the producers', which then must be a warpgroup too. Three or four have no more than two warps of producers beside them.
   static constexpr bool kUnequal = BM == 256;
   static_assert(!kUnequal || kGroups == 2, "168 registers a thread: 56 + 2 * 224");
-  static_assert(!NVFP4_ || kGroups == 2, "three warps decode tokens");
   static constexpr int kThreads = kConsumers + (kGroups > 2 ? 64 : 128);
   static constexpr int kTiles = 4 * WGN;                         // of 16 rows
   static constexpr int kWTileBytes = 2 * prepared::kChunkBytes;  // 256 columns of a tile
@@ -63,12 +60,12 @@ struct WgmmaConfig {
   static constexpr int kSumBytes = (WGK - 1) * BM * 256 * WGN;
   static constexpr int kStepBytes = kShares * kStepTokens * 256 * WGN;
   static constexpr int kNeeded = kSumBytes + (CK > 1 ? BM * 256 * WGN : 0);
+  static constexpr int kPartBytes = (CK - 1) * kShares * WGN * kEights * 4 * 512;
   static constexpr int kExchangeBytes = kNeeded > kStepBytes ? kNeeded : kStepBytes;
-  static constexpr int kBars = 2 * (kAStages + kWStages) + (NVFP4_ ? TokenPieces::kBars : 0);
-  static constexpr int kMoreMaps = NVFP4_ ? 1 : 0;
+  static constexpr int kBars = 2 * (kAStages + kWStages) + 2;
   static constexpr int bytes(bool grouped) {
-    return 1024 + kAStages * kAStageBytes + kWStages * kWStageBytes + kPieceBytes + kExchangeBytes +
-           8 * kBars + 4 * BM + (grouped ? device::kTileListBytes : 0);
+    return 1024 + kAStages * kAStageBytes + kWStages * kWStageBytes + kExchangeBytes + 8 * kBars +
+           4 * BM + (grouped ? device::kTileListBytes : 0);
   }
   static_assert(BM % 8 == 0 && (BM / 8) % CK == 0, "the parts are whole core matrices");
   static_assert(4 % WGK == 0 && 4 / WGK % SETS_ == 0, "the four units of a stage are dealt out");
@@ -79,7 +76,6 @@ struct WgmmaConfig {
 template <class C>
 struct LinearWeights : C {
   static constexpr bool kLinear = true;
-  static constexpr int kMoreMaps = C::kMoreMaps + 2;
 };
 
 namespace device {
@@ -104,38 +100,43 @@ __device__ __forceinline__ void wgmma_step(float (&d)[BM / 2], const std::uint32
   WgmmaAtom<BM>::Type::fma(a[0], a[1], a[2], a[3], b, d[I]...);
 }
 
-// Besides that of A: those of the block scales of NVFP4 tokens, and of codes and block scales of linear weights.
-template <int COUNT>
-struct MoreMaps {
-  CUtensorMap map[COUNT];
+// Of linear weights.
+template <bool LINEAR>
+struct WgmmaMaps {
+  CUtensorMap codes, scales;
 };
 template <>
-struct MoreMaps<0> {};
+struct WgmmaMaps<false> {};
 
 // Jobs: tiles of rows of W fastest, so that thread blocks at work at a time share tokens.
 struct WgmmaJobs {
   int row_groups;   // tiles of 64 WGN rows of W (of half the rows with SwiGLU)
   int token_tiles;  // per group of a batch
+  // The rows of A that this launch takes; the tensor map of tokens begins at the first.
+  int first_row, end_row;
+  // W and the offsets are read before the kernel before this one has ended: it writes tokens, and began when what came before it had ended.
+  bool early;
+  bool w_again;  // W is read more than once: for several tiles of tokens
 };
 
 template <class C, bool GROUPED, bool SWIGLU>
 __global__ void __launch_bounds__(C::kThreads, 1)
     gemm_wgmma_kernel(const __grid_constant__ GemmProblem p,
                       const __grid_constant__ CUtensorMap a_map,
-                      const __grid_constant__ MoreMaps<C::kMoreMaps> more_maps, WgmmaJobs shape) {
+                      const __grid_constant__ WgmmaMaps<C::kLinear> w_maps, WgmmaJobs shape) {
   extern __shared__ unsigned char unaligned[];
   unsigned char* shared = unaligned + ((1024u - (smem_address(unaligned) & 1023u)) & 1023u);
   unsigned char* a_ring = shared;
   unsigned char* w_ring = a_ring + C::kAStages * C::kAStageBytes;
-  unsigned char* pieces = w_ring + C::kWStages * C::kWStageBytes;
-  float* exchange = reinterpret_cast<float*>(pieces + C::kPieceBytes);
+  float* exchange = reinterpret_cast<float*>(w_ring + C::kWStages * C::kWStageBytes);
   auto* a_full = reinterpret_cast<std::uint64_t*>(reinterpret_cast<unsigned char*>(exchange) +
                                                   C::kExchangeBytes);
   std::uint64_t* a_empty = a_full + C::kAStages;
   std::uint64_t* w_full = a_empty + C::kAStages;
   std::uint64_t* w_empty = w_full + C::kWStages;
-  std::uint64_t* piece_full = w_empty + C::kWStages;
-  float* a_scale = reinterpret_cast<float*>(piece_full + (C::kNvfp4 ? TokenPieces::kBars : 0));
+  std::uint64_t* w_asked = w_empty + C::kWStages;  // for the first stage
+  std::uint64_t* parts_full = w_asked + 1;         // what the others of the cluster send
+  float* a_scale = reinterpret_cast<float*>(parts_full + 1);
   auto* tiles = reinterpret_cast<TokenTile*>(a_scale + C::BM);
   int* counter = reinterpret_cast<int*>(tiles + kListedTiles);
 
@@ -151,13 +152,14 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       mbarrier_init(w_full + s, 1);
       mbarrier_init(w_empty + s, 4 * C::kGroups);
     }
-    if constexpr (C::kNvfp4) {
-      for (int i = 0; i < TokenPieces::kBars; ++i) mbarrier_init(piece_full + i, 1);
-    }
+    mbarrier_init(w_asked, 1);
+    mbarrier_init(parts_full, 1);
     mbarrier_init_fence();
+    if constexpr (C::CK > 1) mbarrier_expect(parts_full, C::kPartBytes);
     tensor_prefetch(&a_map);
-    if constexpr (C::kMoreMaps > 0) {
-      for (int i = 0; i < C::kMoreMaps; ++i) tensor_prefetch(more_maps.map + i);
+    if constexpr (C::kLinear) {
+      tensor_prefetch(&w_maps.codes);
+      tensor_prefetch(&w_maps.scales);
     }
   }
   if constexpr (C::CK > 1) {
@@ -165,9 +167,12 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   } else {
     __syncthreads();
   }
-  await_predecessor();
+  if (!shape.early) await_predecessor();
   int listed = shape.token_tiles * (p.batched ? p.groups : 1);
-  if constexpr (GROUPED) listed = list_grouped_tiles(p, C::BM, tiles, counter);
+  if constexpr (GROUPED)
+    listed = list_grouped_tiles(p, C::BM, shape.first_row, shape.end_row, tiles, counter);
+  // Early, all but the warp that reads weights wait here.
+  if (shape.early && warp != 4 * C::kGroups) wait_for_predecessor();
   const int jobs = listed * shape.row_groups;
 
   const int chunks = p.k / prepared::kTiledColumns;
@@ -179,8 +184,8 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   const int start = static_cast<int>(blockIdx.x) / C::CK;
   const auto tile_of = [&](int place) -> TokenTile {
     if constexpr (GROUPED) return tiles[place];
-    const int at = place % shape.token_tiles * C::BM;
-    return {place / shape.token_tiles, at, min(C::BM, static_cast<int>(p.m) - at)};
+    const int at = shape.first_row + place % shape.token_tiles * C::BM;
+    return {place / shape.token_tiles, at, min(C::BM, shape.end_row - at)};
   };
   const auto first_tile_of = [&](int job) { return (job % shape.row_groups) * kBlockTiles; };
 
@@ -189,7 +194,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
     if (warp == 4 * C::kGroups) {
       // ---- weights --------------------------------------------------------------------------------------------------
       if (lane == 0) {
-        const std::uint64_t policy = policy_evict_first();
+        const std::uint64_t policy = shape.w_again ? policy_evict_normal() : policy_evict_first();
         int slot = 0;
         std::uint32_t parity = 1;
         for (int job = start; job < jobs; job += step) {
@@ -201,31 +206,30 @@ __global__ void __launch_bounds__(C::kThreads, 1)
             mbarrier_wait(w_empty + slot, parity);
             mbarrier_expect(w_full + slot, C::kWStageBytes);
             if constexpr (C::kLinear) {
-              const CUtensorMap* maps = more_maps.map + (C::kNvfp4 ? 1 : 0);
-              load_linear_stage<C, SWIGLU>(maps, maps + 1, chunk, d_tile * 16, p.n / 2, group,
-                                           w_ring + slot * C::kWStageBytes, w_full + slot, policy);
+              load_linear_stage<C, SWIGLU>(&w_maps.codes, &w_maps.scales, chunk, d_tile * 16,
+                                           p.n / 2, group, w_ring + slot * C::kWStageBytes,
+                                           w_full + slot, policy);
             } else {
 #pragma unroll
               for (int i = 0; i < C::kTiles; ++i) {
-                const int tile =
-                    min(d_tile + i % kBlockTiles, d_tiles - 1) + (i >= kBlockTiles ? d_tiles : 0);
+                const int tile = min(d_tile + WgmmaTile<SWIGLU>::of_d(i), d_tiles - 1) +
+                                 (WgmmaTile<SWIGLU>::upper(i) ? d_tiles : 0);
                 bulk_load(w_ring + slot * C::kWStageBytes + i * C::kWTileBytes,
                           w + (static_cast<std::int64_t>(tile) * chunks + chunk) * C::kWTileBytes,
                           C::kWTileBytes, w_full + slot, policy);
               }
             }
+            if (job == start && chunk == first_chunk) mbarrier_arrive(w_asked);
             if (++slot == C::kWStages) slot = 0, parity ^= 1u;
           }
         }
       }
-    } else if (C::kNvfp4 || warp == 4 * C::kGroups + 1) {
+    } else if (warp == 4 * C::kGroups + 1) {
       // ---- tokens ---------------------------------------------------------------------------------------------------
-      if constexpr (C::kNvfp4) {
-        const auto tile_of_job = [&](int job) { return tile_of(job / shape.row_groups); };
-        decode_tokens<C>(p, a_map, more_maps.map[0], tile_of_job, start, jobs, step,
-                         4 * first_chunk, 4 * end_chunk, pieces, piece_full, a_ring, a_full,
-                         a_empty);
-      } else if (lane == 0) {
+      if (lane == 0) {
+        if (shape.early) start_successor();
+        // Loads are done in turn: the first weights, which come from farther, not behind a ring of tokens.
+        if (start < jobs) mbarrier_wait(w_asked, 0);
         int slot = 0;
         std::uint32_t parity = 1;
         for (int job = start; job < jobs; job += step) {
@@ -234,16 +238,13 @@ __global__ void __launch_bounds__(C::kThreads, 1)
           for (int unit = 4 * first_chunk; unit < 4 * end_chunk; ++unit) {
             mbarrier_wait(a_empty + slot, parity);
             mbarrier_expect(a_full + slot, C::kAStageBytes);
-            tensor_load(a_ring + slot * C::kAStageBytes, &a_map, x0 + 64 * unit, tile.first,
-                        a_full + slot);
+            tensor_load(a_ring + slot * C::kAStageBytes, &a_map, x0 + 64 * unit,
+                        tile.first - shape.first_row, a_full + slot);
             if (++slot == C::kAStages) slot = 0, parity ^= 1u;
           }
         }
       }
     }
-    __syncwarp();
-    // Sums come from all thread blocks of the cluster.
-    if constexpr (C::CK > 1) cluster_sync();
   } else {
     // ---- sums -----------------------------------------------------------------------------------------------------
     if constexpr (C::kUnequal) asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
@@ -322,7 +323,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       const TokenTile tile = tile_of(job / shape.row_groups);
       const int in_group = static_cast<int>(threadIdx.x) & 127;
       // Without sums to exchange and scales to share each warpgroup is on its own, and may begin the next job while the others end this one.
-      constexpr bool kMeet = C::WGK > 1 || SWIGLU;
+      constexpr bool kMeet = C::WGK > 1;
       const bool scales_of_rows = p.a_global_scales != nullptr && p.a_global_scale_per_row;
       const bool meet = kMeet || scales_of_rows;
       if (meet) named_barrier(1, C::kConsumers);  // the job before has been read
@@ -368,25 +369,41 @@ __global__ void __launch_bounds__(C::kThreads, 1)
         // Part r of a share of the tokens is added up by rank r. There is one job: nothing is in the way of what the others send.
         constexpr int kPart = C::kEights * 4;
         float* parts = exchange + C::kSumBytes / 4;
-        const auto part = [&](int from) {
-          return ((from * C::kShares + wgk) * C::WGN + wgn) * kPart * 128 + in_group;
+        // Where four neighbours of a thread are: fours of the warpgroup's threads lie together.
+        const auto part = [&](int from, int i) {
+          return (((from * C::kShares + wgk) * C::WGN + wgn) * (kPart / 4) + i) * 512 +
+                 4 * in_group;
         };
         if (active) {
 #pragma unroll
           for (int r = 0; r < C::CK; ++r) {
-            const std::uint32_t to = cluster_address(smem_address(parts + part(rank)), r);
+            const std::uint32_t mine = smem_address(parts + part(rank, 0));
+            const std::uint32_t to = cluster_address(mine, r);
+            const std::uint32_t full = cluster_address(smem_address(parts_full), r);
 #pragma unroll
-            for (int i = 0; i < kPart; ++i) store_cluster(to + 512u * i, acc[r * kPart + i]);
+            for (int i = 0; i < kPart / 4; ++i) {
+              const float* v = acc + r * kPart + 4 * i;
+              if (r == rank) {
+                *reinterpret_cast<float4*>(parts + part(rank, i)) =
+                    make_float4(v[0], v[1], v[2], v[3]);
+              } else {
+                store_cluster_async(to + 2048u * i, v, full);
+              }
+            }
           }
-        }
-        cluster_sync();
-        if (active) {
+          mbarrier_wait(parts_full, 0);
 #pragma unroll
-          for (int i = 0; i < kPart; ++i) {
-            float sum = parts[part(0) + i * 128];
+          for (int i = 0; i < kPart / 4; ++i) {
+            float sum[4];
 #pragma unroll
-            for (int r = 1; r < C::CK; ++r) sum = __fadd_rn(sum, parts[part(r) + i * 128]);
-            acc[i] = sum;
+            for (int r = 0; r < C::CK; ++r) {
+              const float4 part_of_r = *reinterpret_cast<const float4*>(parts + part(r, i));
+              const float v[4] = {part_of_r.x, part_of_r.y, part_of_r.z, part_of_r.w};
+#pragma unroll
+              for (int e = 0; e < 4; ++e) sum[e] = r == 0 ? v[e] : __fadd_rn(sum[e], v[e]);
+            }
+#pragma unroll
+            for (int e = 0; e < 4; ++e) acc[4 * i + e] = sum[e];
           }
         }
       }

@@ -13,14 +13,14 @@ WgmmaKernel wgmma_kernel_of() {
           C::kThreads, C::bytes(GROUPED)};
 }
 
-// Of NVFP4 tokens or linear weights: of groups the basic configurations.
+// Of linear weights: of groups the basic configurations.
 template <int CONFIG, class C>
-WgmmaKernel wgmma_kernel_of_all_kinds(bool grouped, bool swiglu) {
+WgmmaKernel wgmma_kernel_of_linear(bool grouped, bool swiglu) {
   if constexpr (CONFIG < kWgmmaBasicConfigs) {
     if (grouped)
       return swiglu ? wgmma_kernel_of<C, true, true>() : wgmma_kernel_of<C, true, false>();
   }
-  if constexpr (wgmma_takes_all_kinds(CONFIG)) {
+  if constexpr (wgmma_takes_linear(CONFIG)) {
     if (!grouped)
       return swiglu ? wgmma_kernel_of<C, false, true>() : wgmma_kernel_of<C, false, false>();
   }

@@ -7,20 +7,13 @@
 
 namespace nvfp4j::device {
 
-// Two neighbours of a row of D.
-__device__ __forceinline__ void store_pair(const GemmProblem& p, std::int64_t m,
-                                           std::int64_t column, float low, float high) {
-  char* row = p.d + m * p.d_stride;
-  if (!p.d_pairs_aligned) {
-    store_result(p, m, column, low);
-    store_result(p, m, column + 1, high);
-  } else if (p.d_is_bf16) {
-    *reinterpret_cast<std::uint32_t*>(row + 2 * column) = bf16_bits(low) | bf16_bits(high) << 16;
-  } else {
-    *reinterpret_cast<float2*>(row + 4 * column) =
-        make_float2(math::canonical_nan(low), math::canonical_nan(high));
-  }
-}
+// The tiles of 16 rows of W that a thread block has, in the order of its warps. With SwiGLU two of gate and the two of up that belong to them in each warpgroup, which so needs no other.
+template <bool SWIGLU>
+struct WgmmaTile {
+  // Which of the thread block's tiles of D.
+  __host__ __device__ static constexpr int of_d(int i) { return SWIGLU ? i / 4 * 2 + i % 2 : i; }
+  __host__ __device__ static constexpr bool upper(int i) { return SWIGLU && i % 4 >= 2; }
+};
 
 // Which results of a lane are not finite, one bit each. They are looked for only where a sum of zeros times all of them is not zero.
 template <int COUNT>
@@ -85,11 +78,10 @@ __device__ __forceinline__ void scale_results(const LaneResults& lane, int count
   std::uint32_t zeros = 0;
 #pragma unroll
   for (int i = 0; i < COUNT / 2; ++i) {
-    constexpr float kScale = C::kNvfp4 ? kOperandScale * kOperandScale : kOperandScale;
     float& low = acc[from + 4 * (i >> 1) + (i & 1)];
     float& high = acc[from + 4 * (i >> 1) + (i & 1) + 2];
-    low = __fmul_rn(alpha[i], __fmul_rn(low, kScale));
-    high = __fmul_rn(alpha[i], __fmul_rn(high, kScale));
+    low = __fmul_rn(alpha[i], __fmul_rn(low, kOperandScale));
+    high = __fmul_rn(alpha[i], __fmul_rn(high, kOperandScale));
     pairs[i] = Bf16::pack(low, high);
     zeros = fma_zero_pairs(pairs[i], zeros);
   }
@@ -111,12 +103,11 @@ __device__ __forceinline__ void write_results(const GemmProblem& p, const TokenT
                                               float (&acc)[C::BM / 2], const float* a_scales,
                                               float* exchange, int first_tile, int d_tiles, int own,
                                               bool active, int first_eight) {
-  constexpr int kBlockTiles = SWIGLU ? C::kTiles / 2 : C::kTiles;
   constexpr int kResults = 4 * C::kEights;  // of a lane
   const int lane = static_cast<int>(threadIdx.x) & 31;
   const int g = lane >> 2, t = lane & 3;
-  const bool upper = SWIGLU && own >= kBlockTiles;
-  const int d_tile = first_tile + (upper ? own - kBlockTiles : own);
+  const bool upper = WgmmaTile<SWIGLU>::upper(own);
+  const int d_tile = first_tile + WgmmaTile<SWIGLU>::of_d(own);
   const std::int64_t group_column = p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0;
   LaneResults results;
   results.n = d_tile * 16 + 2 * g + (upper ? p.n / 2 : 0);
@@ -132,33 +123,39 @@ __device__ __forceinline__ void write_results(const GemmProblem& p, const TokenT
     constexpr int kStep = C::kStepTokens / 2;  // results of a lane
     static_assert(kResults % kStep == 0, "whole steps");
     float* mine = exchange + own * kStep * 32 + lane;
-    const float* other = mine + kBlockTiles * kStep * 32;
+    const float* gates = exchange + (own & ~2) * kStep * 32 + lane;
+    const float* ups = gates + 2 * kStep * 32;
+    const int warpgroup = static_cast<int>(threadIdx.x) >> 7;
 #pragma unroll
     for (int from = 0; from < kResults; from += kStep) {
-      if (from > 0) named_barrier(1, C::kConsumers);  // the step before has been read
+      named_barrier(2 + warpgroup, 128);  // the step before has been read
       if (active) {
         std::uint32_t pairs[kStep / 2];
         scale_results<C, kStep>(results, tile.count, from, acc, pairs, faults);
 #pragma unroll
         for (int i = 0; i < kStep; ++i) mine[32 * i] = acc[from + i];
       }
-      named_barrier(1, C::kConsumers);
-      if (active && !upper) {
-        // Not unrolled: the code is long, and its registers are wanted elsewhere.
+      named_barrier(2 + warpgroup, 128);
+      if (active) {
+        // Half of the step is gate's warp's, half is up's. Not unrolled: the code is long, and its registers are wanted elsewhere.
+        const int begin = upper ? kStep / 4 : 0;
 #pragma unroll 1
-        for (int j = 0; j < kStep / 2; ++j) {
+        for (int j = begin; j < begin + kStep / 4; ++j) {
           const int i = 4 * (j >> 1) + (j & 1);
           const int token = results.token(from + i);
           if (token >= tile.count) continue;
           const float weight =
               p.row_weight != nullptr ? load(p.row_weight + tile.first + token) : 1.0f;
-          const float low = swiglu_result(mine[32 * i], other[32 * i], p.limit, weight);
-          const float high =
-              swiglu_result(mine[32 * (i + 2)], other[32 * (i + 2)], p.limit, weight);
-          // (A step does not cross a word.)
-          faults.bits[from / 32] |= static_cast<std::uint32_t>(!is_finite(low)) << (from % 32 + i) |
-                                    static_cast<std::uint32_t>(!is_finite(high))
-                                        << (from % 32 + i + 2);
+          const auto of_both = [&](int at) {
+            const float gate = gates[32 * at], up = ups[32 * at];
+            const float v = swiglu_result(gate, up, p.limit, weight);
+            // Where gate or up is not finite, its own warp reports why. (A step does not cross a word.)
+            const bool faulty = !is_finite(v) && is_finite(gate) && is_finite(up);
+            faults.bits[from / 32] |= static_cast<std::uint32_t>(faulty) << (from % 32 + at);
+            return v;
+          };
+          const float low = of_both(i);
+          const float high = of_both(i + 2);
           store_pair(p, tile.first + token, results.column, low, high);
         }
       }

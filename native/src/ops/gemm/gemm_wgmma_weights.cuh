@@ -94,20 +94,21 @@ struct WeightUnit<C, true> {
   }
 };
 
-// Has a stage of linear weights filled: chunk `chunk` of 256 columns of the rows from `row` on; with SwiGLU half of them, and the same of the up rows. Rows that the group has not are zero, or those of the other half; their sums are nobody's.
+// Has a stage of linear weights filled: chunk `chunk` of 256 columns of the rows from `row` on; with SwiGLU half of them, and the same of the up rows, 32 of each in turn (WgmmaTile). Rows that the group has not are zero, or those of the other half; their sums are nobody's.
 template <class C, bool SWIGLU>
 __device__ __forceinline__ void load_linear_stage(const CUtensorMap* codes_map,
                                                   const CUtensorMap* scales_map, int chunk, int row,
                                                   int half, int group, unsigned char* stage,
                                                   std::uint64_t* full, std::uint64_t policy) {
-  constexpr int kBoxes = SWIGLU ? 2 : 1;
+  constexpr int kBoxes = SWIGLU ? C::kTiles / 2 : 1;
   constexpr int kRows = 16 * C::kTiles / kBoxes;
   unsigned char* scales = stage + WeightUnit<C>::kScales;
 #pragma unroll
   for (int i = 0; i < kBoxes; ++i) {
-    tensor_load_3d(smem_address(stage + i * kRows * 128), codes_map, 128 * chunk, row + i * half,
-                   group, full, policy);
-    tensor_load_3d(scales + i * kRows * 16, scales_map, 16 * chunk, row + i * half, group, full);
+    const int at = SWIGLU ? row + i / 2 * 32 + i % 2 * half : row;
+    tensor_load_3d(smem_address(stage + i * kRows * 128), codes_map, 128 * chunk, at, group, full,
+                   policy);
+    tensor_load_3d(scales + i * kRows * 16, scales_map, 16 * chunk, at, group, full);
   }
 }
 

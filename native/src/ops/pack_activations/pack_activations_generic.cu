@@ -29,24 +29,11 @@ __global__ void __launch_bounds__(kPackThreads)
     if (scale >= 0x7Fu)
       report(status, NVFP4J_OP_PACK_ACTIVATIONS, NVFP4J_CAUSE_BAD_BLOCK_SCALE, i / row_blocks,
              i % row_blocks * 16);
-    const std::uint32_t s = scale_pair(scale, scale);
-    std::uint32_t words[8];
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      std::uint32_t r[4];
-      expand_codes(load(q + h), r);
-      // The factor 2^-8 of the operands is taken back: 256 in BF16 is 0x4380.
-#pragma unroll
-      for (int j = 0; j < 4; ++j)
-        words[4 * h + j] = multiply_pairs(multiply_pairs(r[j], s), 0x43804380u);
-    }
-    if (scale >= 0x7Fu) {
-#pragma unroll
-      for (int j = 0; j < 8; ++j) words[j] = 0x7FC07FC0u;
-    }
+    uint4 first, second;
+    pack_block(make_uint2(load(q), load(q + 1)), scale, first, second);
     auto* out = reinterpret_cast<uint4*>(p.packed + 16 * i);
-    out[0] = make_uint4(words[0], words[1], words[2], words[3]);
-    out[1] = make_uint4(words[4], words[5], words[6], words[7]);
+    out[0] = first;
+    out[1] = second;
   }
 }
 

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who uses which part of a context's workspace. Its calls follow each other, so that each part has one user at a time.
+#pragma once
+#include <cstdint>
+
+namespace nvfp4j {
+
+// The beginning is of grid exchanges (device/grid_barrier_layout.hpp), which expect it as the last one left it: nothing else is written there. What follows is anybody's for the length of a call.
+inline constexpr std::int64_t kWorkspaceExchangeBytes = 64 << 10;
+
+}  // namespace nvfp4j
