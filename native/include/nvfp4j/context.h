@@ -33,7 +33,7 @@ typedef struct nvfp4j_context_options {
   int32_t foreign_stream;
   /** The foreign cudaStream_t, or NULL. */
   void* cuda_stream;
-  /** Bytes of device workspace, 0 = the default (enough for every op of this version at any shape). */
+  /** Bytes of device workspace, 0 = the default (enough for every op of this version at any shape: 32 MiB and 64 KiB on compute capability 9.0, for the activations of a matrix product; some KiB elsewhere). A call that needs more is refused by name; nvfp4j_workspace_bytes() tells beforehand. */
   int64_t workspace_bytes;
 } nvfp4j_context_options;
 
@@ -154,7 +154,7 @@ NVFP4J_API int32_t nvfp4j_cpu_graph_launch(nvfp4j_context* context, nvfp4j_cpu_g
 NVFP4J_API int32_t nvfp4j_cpu_graph_destroy(nvfp4j_cpu_graph* graph, nvfp4j_error* error);
 
 /**
- * The workspace that an op needs on a device for an input of the given rows and columns.
+ * The workspace that an op needs on a device for an input of the given rows and columns; of a matrix product for a LINEAR NVFP4 A (others need none).
  * @param[in] op one of NVFP4J_OP_*.
  * @param[in] device NVFP4J_DEVICE_CPU or a CUDA ordinal.
  * @param[in] rows,columns the shape of the op's first input, both >= 0.

@@ -54,7 +54,7 @@ extern "C" {
 typedef struct nvfp4j_gemm_options {
   /** sizeof(nvfp4j_gemm_options), set by the caller. */
   int32_t struct_size;
-  /** 1: the bits of a row of D depend on that row of A, on W and on N and K, not on M or the other rows. (A per-tensor global scale of A that was computed from the batch depends on it by itself.) On compute capability 9.0, with N a multiple of 16 (of 32 with `swiglu`) and K of 256, a call is refused (NOT_SUPPORTED) whose rows of a BF16 or PACKED A do not start at multiples of 16 bytes, or whose groups and tiles of 256 rows of A are more than 1024 together, or tiles of 256 rows times N / 16 (of all groups of a batch) 2^31: what takes those adds up in another order. So is `path` DECODE. */
+  /** 1: the bits of a row of D depend on that row of A, on W and on N and K, not on M or the other rows. (A per-tensor global scale of A that was computed from the batch depends on it by itself.) On compute capability 9.0, with N a multiple of 16 (of 32 with `swiglu`) and K of 256, a call is refused (NOT_SUPPORTED) whose rows of a BF16 or PACKED A do not start at multiples of 16 bytes, or whose groups and tiles of 256 rows of A are more than 1024 together, or tiles of 256 rows times N / 16 (of all groups of a batch) 2^31, or whose rows of a LINEAR NVFP4 A have more than 2^24 columns: what takes those adds up in another order. So is `path` DECODE. */
   int32_t batch_invariant;
   /** 1: W is [w1|w3] and D = SwiGLU of the product. Not for batched_gemm. */
   int32_t swiglu;
@@ -69,7 +69,7 @@ typedef struct nvfp4j_gemm_options {
 /**
  * D = alpha * (A W^T), optionally with SwiGLU.
  *
- * One launch on a CUDA device; asynchronous there, done on return on the CPU. Deterministic.
+ * One launch on a CUDA device; asynchronous there, done on return on the CPU. Deterministic. On compute capability 9.0 a LINEAR `a_nvfp4` takes a small launch before it where nvfp4j_gemm_path() says "after gemm_pack_tokens" (more than 16 rows to a matrix of W, mostly): it decodes A into the context's workspace, once instead of in every thread block; nvfp4j_workspace_bytes() of M and A's columns is what that takes, and what does not fit 32 MiB is done in parts, two launches each. A PACKED one is multiplied as it is.
  * @param[in] context not NULL.
  * @param[in] a BF16 [M, K], any row stride >= K; NULL when `a_nvfp4` is given. Exactly one of the two is.
  * @param[in] a_nvfp4 NVFP4 [M, K], scale layout LINEAR or PACKED, global scales TENSOR or ROW; or NULL.
@@ -86,7 +86,7 @@ NVFP4J_API int32_t nvfp4j_gemm(nvfp4j_context* context, const nvfp4j_tensor* a,
                                const nvfp4j_tensor* d, nvfp4j_error* error);
 
 /**
- * The matrix products of E experts: rows offsets[e] to offsets[e+1]-1 of A are multiplied by W[e]. One launch whatever the distribution; an expert without rows costs nothing. Rows before offsets[0] and from offsets[E] on belong
+ * The matrix products of E experts: rows offsets[e] to offsets[e+1]-1 of A are multiplied by W[e]. One launch (with the exception of nvfp4j_gemm) whatever the distribution; an expert without rows costs nothing. Rows before offsets[0] and from offsets[E] on belong
  * to no expert: D keeps them. The host never reads the offsets.
  * @param[in] context,a,a_nvfp4,row_weight,options,d,error as for nvfp4j_gemm; the rows of A are sorted by expert.
  * @param[in] w [E, N, K], global scales TENSOR (one for all), GROUP or HALVES.

@@ -5,7 +5,7 @@ import io.github.nvfp4j.bindings.Nvfp4jNative;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
-/// batched_gemm: G products in one launch, each of its own slice of A's rows,
+/// batched_gemm: G products in one launch (as [Gemm] has it), each of its own slice of A's rows,
 ///
 /// ```
 /// D[m, g*N + n] = alpha * sum over k of A[m, g*K + k] * W[g, n, k]

@@ -35,10 +35,13 @@ import org.jspecify.annotations.Nullable;
 /// Source: the NVFP4 linear layer of NVIDIA Model Optimizer's checkpoints; `Expert.forward` of
 /// DeepSeek-V4's reference model.
 ///
-/// One launch on a CUDA device, asynchronous; done on return on the CPU. Deterministic, allocates
-/// nothing, can be captured. A block scale that is NaN or has its sign bit set counts as NaN
-/// ([Cause#BAD_BLOCK_SCALE], with the column of D or its row); a result that is NaN or infinite in
-/// F32 is written and reported ([Cause#NON_FINITE_RESULT]).
+/// One launch on a CUDA device, asynchronous; done on return on the CPU. (Two, on compute
+/// capability 9.0 with more than about 16 rows of NVFP4 activations of [ScaleLayout#LINEAR]: the
+/// first decodes them into the stream's workspace, as [#path] says. For several products with the
+/// same A do that once, with [PackActivations].) Deterministic, allocates nothing, can be captured.
+/// A block scale that is NaN or has its sign bit set counts as NaN ([Cause#BAD_BLOCK_SCALE], with
+/// the column of D or its row); a result that is NaN or infinite in F32 is written and reported
+/// ([Cause#NON_FINITE_RESULT]).
 public final class Gemm {
   private Gemm() {}
 

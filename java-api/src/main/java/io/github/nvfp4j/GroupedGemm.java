@@ -5,9 +5,9 @@ import io.github.nvfp4j.bindings.Nvfp4jNative;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
-/// grouped_gemm: the matrix products of E experts in one launch, whatever the distribution of rows.
-/// Rows `offsets[e]` to `offsets[e + 1] - 1` of A are multiplied by `W[e]`: each product is that of
-/// [Gemm], with its formula, its exactness and bounds, and its SwiGLU.
+/// grouped_gemm: the matrix products of E experts in one launch (as [Gemm] has it), whatever the
+/// distribution of rows. Rows `offsets[e]` to `offsets[e + 1] - 1` of A are multiplied by `W[e]`:
+/// each product is that of [Gemm], with its formula, its exactness and bounds, and its SwiGLU.
 ///
 /// The rows of A are sorted by expert; an expert without rows costs nothing. Rows before
 /// `offsets[0]` and from `offsets[E]` on belong to no expert: D keeps them. The host never reads
