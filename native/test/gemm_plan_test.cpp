@@ -284,6 +284,35 @@ TEST(gemm_generic_takes_the_rest) {
   CHECK_EQ(plan(args).token_tile, 8);
 }
 
+// No rows are no reason to refuse what few would be given.
+TEST(gemm_plans_of_no_rows) {
+  for (const int op : {NVFP4J_OP_GEMM, NVFP4J_OP_GROUPED_GEMM, NVFP4J_OP_BATCHED_GEMM}) {
+    for (const int kind : {NVFP4J_GEMM_A_BF16, NVFP4J_GEMM_A_NVFP4, NVFP4J_GEMM_A_PACKED}) {
+      for (const bool batch_invariant : {false, true}) {
+        for (const int path :
+             {NVFP4J_GEMM_PATH_AUTO, NVFP4J_GEMM_PATH_GENERIC, NVFP4J_GEMM_PATH_WGMMA}) {
+          GemmArgs args = product(0, 4096, 4096, op, op == NVFP4J_OP_GEMM ? 1 : 3);
+          args.a.kind = kind;
+          args.batch_invariant = batch_invariant;
+          args.path = path;
+          CHECK(plan_gemm(kH100, args).refusal == nullptr);
+        }
+      }
+    }
+  }
+}
+
+// NVFP4 rows too wide to be decoded in the workspace go where every shape can.
+TEST(gemm_rows_of_more_than_the_workspace) {
+  GemmArgs args = product(100, 64, (1 << 24) + 256);
+  CHECK(plan(args).kernel == GemmKernel::kWgmma);
+  args.a.kind = NVFP4J_GEMM_A_NVFP4;
+  CHECK(contains(plan(args).reason, "NVFP4 rows of a of more than 2^24 columns"));
+  CHECK(contains(refusal_of(args, NVFP4J_GEMM_PATH_WGMMA), "NVFP4: of up to 2^24 columns"));
+  args.batch_invariant = true;
+  CHECK(contains(refusal_of(args, NVFP4J_GEMM_PATH_AUTO), "NVFP4 rows of a of up to 2^24"));
+}
+
 TEST(gemm_packed_rows_share_the_workspace) {
   CHECK_EQ(packed_rows(1, 256), 1);
   CHECK_EQ(packed_rows(2340, 7168), 2340);
@@ -298,6 +327,10 @@ TEST(gemm_packed_rows_share_the_workspace) {
       const std::int64_t rows = packed_rows(m, columns);
       CHECK(2 * rows * columns <= kPackedTokenBytes);
       CHECK(rows > 0 || columns > 1 << 24);
+      // A workspace for as many rows has room for fewer.
+      const std::int64_t bytes = packed_token_bytes(m, columns);
+      CHECK(2 * rows * columns <= bytes && bytes <= kPackedTokenBytes);
+      CHECK(packed_token_bytes(m - 1, columns) <= bytes);
     }
   }
 }

@@ -69,7 +69,7 @@ typedef struct nvfp4j_gemm_options {
 /**
  * D = alpha * (A W^T), optionally with SwiGLU.
  *
- * One launch on a CUDA device; asynchronous there, done on return on the CPU. Deterministic. On compute capability 9.0 a LINEAR `a_nvfp4` takes a small launch before it where nvfp4j_gemm_path() says "after gemm_pack_tokens" (more than 16 rows to a matrix of W, mostly): it decodes A into the context's workspace, once instead of in every thread block; nvfp4j_workspace_bytes() of M and A's columns is what that takes, and what does not fit 32 MiB is done in parts, two launches each. A PACKED one is multiplied as it is.
+ * One launch on a CUDA device; asynchronous there, done on return on the CPU. Deterministic. On compute capability 9.0 a LINEAR `a_nvfp4` takes a small launch before it where nvfp4j_gemm_path() says "after gemm_pack_tokens" (with `batch_invariant`, else with more than 16 rows to a matrix of W, mostly): it decodes A into the context's workspace, once instead of in every thread block; nvfp4j_workspace_bytes() of M and A's columns is what that takes, and what does not fit 32 MiB is done in parts, two launches each. A graph that was captured on a context uses that context's workspace: it outlives the graph, and its calls and launches follow each other. A PACKED one is multiplied as it is.
  * @param[in] context not NULL.
  * @param[in] a BF16 [M, K], any row stride >= K; NULL when `a_nvfp4` is given. Exactly one of the two is.
  * @param[in] a_nvfp4 NVFP4 [M, K], scale layout LINEAR or PACKED, global scales TENSOR or ROW; or NULL.

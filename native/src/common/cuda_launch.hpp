@@ -26,7 +26,7 @@ struct CudaLaunch {
   CUstream_st* stream;
   DeviceStatus* status;  // device memory
   void*
-      workspace;  // device memory, 256-byte aligned, zeroed at creation; every kernel leaves it reusable (self-resetting)
+      workspace;  // device memory, 256-byte aligned, zeroed at creation; who has which part: workspace_layout.hpp
   std::int64_t workspace_bytes;
   const CudaDeviceProperties* device;
   // Whether a kernel may start before the one before it in the stream has ended, and wait itself. Not on a foreign stream: there, that one need not have waited for its own predecessor.

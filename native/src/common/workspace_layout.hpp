@@ -5,7 +5,7 @@
 
 namespace nvfp4j {
 
-// The beginning is of grid exchanges (device/grid_barrier_layout.hpp), which expect it as the last one left it: nothing else is written there. What follows is anybody's for the length of a call.
+// The beginning is of grid exchanges (device/grid_barrier_layout.hpp: at most grid_exchange_bytes() of as many thread blocks as a device has multiprocessors, so up to a thousand), which expect it as the last one left it: nothing else is written there. What follows is anybody's for the length of a call.
 inline constexpr std::int64_t kWorkspaceExchangeBytes = 64 << 10;
 
 }  // namespace nvfp4j

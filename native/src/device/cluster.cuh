@@ -30,10 +30,6 @@ __device__ __forceinline__ std::uint32_t cluster_address(std::uint32_t address,
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(r) : "r"(address), "r"(rank));
   return r;
 }
-__device__ __forceinline__ void store_cluster(std::uint32_t address, float v) {
-  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(v) : "memory");
-}
-
 // Two floats to another thread block, 8-byte aligned; its barrier gets the bytes. Nothing else orders them, or needs to.
 __device__ __forceinline__ void store_cluster_async(std::uint32_t address, float a, float b,
                                                     std::uint32_t bar) {

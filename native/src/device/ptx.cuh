@@ -115,7 +115,7 @@ __device__ __forceinline__ void await_predecessor() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
-// The two apart, for a kernel that reads before it waits what CudaLaunch::before does not touch, or whose successor would take memory from it if it started at once. Each thread that reads or writes waits.
+// The two apart, for a kernel that reads before it waits what the kernel before it does not touch, or whose successor would take memory from it if it started at once. Each thread that reads or writes waits.
 __device__ __forceinline__ void wait_for_predecessor() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");

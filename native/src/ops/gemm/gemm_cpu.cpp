@@ -15,8 +15,8 @@
 namespace nvfp4j {
 namespace {
 
-// A tile of D: up to 32 rows of A by 48 rows of W (24 of gate and 24 of up), and as many elements of
-// A as are decoded at a time. Whatever M is, W is decoded again for every four rows of A: that takes
+// A tile of D: up to 32 rows of A by 48 rows of W (24 of gate and 24 of up; of few rows of A and whole
+// tiles of prepared weights 16 and 16), and as many elements of A as are decoded at a time. Whatever M is, W is decoded again for every four rows of A: that takes
 // no longer than to decode it into memory once and to read it from there.
 constexpr int kTileM = 32;
 constexpr int kTileN = 48;
@@ -70,7 +70,8 @@ class Products {
                         prepared::is_tiled(args.n, args.k)),
         columns_(args.swiglu ? args.n / 2 : args.n),
         whole_tiles_(prepared_tiles_ && kernels_.stream_prepared != nullptr &&
-                     columns_ % prepared::kTileRows == 0),
+                     (!args.swiglu || (columns_ % prepared::kTileRows == 0 &&
+                                       (args.op == NVFP4J_OP_GROUPED_GEMM || args.m <= kFewRows)))),
         tile_columns_(!args.swiglu   ? kTileN
                       : whole_tiles_ ? prepared::kTileRows
                                      : kTileN / 2) {}

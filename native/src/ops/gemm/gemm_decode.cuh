@@ -5,7 +5,7 @@
 // 16-row operand.
 //
 //   a thread block     WN tiles; WK warps to a tile deal out its columns round robin, 256 at a time, and their sums are added through shared memory in the order of the warps, once: no atomics, no workspace
-//                      Where a warp has a tile to itself (WK = CK = 1, no SwiGLU) it writes what it has, and no warp waits for another
+//                      Where a warp has a tile to itself (WK = CK = 1, no SwiGLU) it writes what it has, and none waits for another's sums
 //   a cluster          where tokens are a burden (each thread block reads all of them), CK thread blocks cut K instead and send their sums to the one that adds up the tile: in order, too
 //   weights            each warp has a ring of its own in shared memory, of one slot or two; a slot is asked for again as soon as it has been read into registers. About 30 to 70 KB are in flight on an SM: more was slower, as less was
 //   tokens             one more warp (two or four, that decode, if they are NVFP4) keeps a ring of pieces of their rows; a row is 16 bytes longer there than it is, for the banks

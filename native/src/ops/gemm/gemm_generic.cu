@@ -82,7 +82,7 @@ int gemm_cuda_warm_up(const CudaDeviceProperties& device) {
 std::int64_t gemm_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows,
                                        std::int64_t columns) {
   if (!has_sm90(device) || rows == 0 || columns == 0) return 0;
-  return kWorkspaceExchangeBytes + 2 * packed_rows(rows, columns) * columns;
+  return kWorkspaceExchangeBytes + packed_token_bytes(rows, columns);
 }
 
 }  // namespace nvfp4j

@@ -111,7 +111,8 @@ int decode_config(const GemmArgs& args, int sm_count, int eights) {
 }
 
 // What a configuration of wgmma takes, in microseconds of a thread block: for a job, and for each unit of 64 columns in it. Fitted to products of 32 to 1024 tokens on an H100 80GB HBM3.
-// A unit of 32 tokens costs more than half of what one of 128 does (gemm_wgmma.cuh); a job, its epilogue and, where sums are exchanged, the wait for all of them.
+// A unit of 32 tokens costs more than half of what one of 128 does (gemm_wgmma.cuh); a job, its epilogue and, where sums are exchanged, the wait for all of them. (Since the fit that exchange has become some tenths of a microsecond
+// cheaper, for all of them alike.)
 struct WgmmaCost {
   double job, unit;
 };
@@ -223,7 +224,10 @@ GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, b
         "together, or without groups 2^31 of "
         "those tiles times n / 16");
   }
-  return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, as options.path asks");
+  return wgmma_plan(device, args,
+                    args.a.kind == NVFP4J_GEMM_A_NVFP4
+                        ? "wgmma: gemm_wgmma_sm90 after gemm_pack_tokens, as options.path asks"
+                        : "wgmma: gemm_wgmma_sm90, as options.path asks");
 }
 
 }  // namespace
@@ -242,9 +246,10 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
   const bool aligned = aligned_tokens(args);
   const bool decodes = weights != HopperWeights::kNone && aligned &&
                        args.k >= 2 * prepared::kTiledColumns && tiles_fit(args, 8);
-  const bool wgmmas = weights != HopperWeights::kNone && aligned &&
-                      tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm) &&
-                      (args.a.kind != NVFP4J_GEMM_A_NVFP4 || packed_rows_of(args) > 0);
+  const bool wgmmas =
+      weights != HopperWeights::kNone && aligned &&
+      tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm) &&
+      (args.a.kind != NVFP4J_GEMM_A_NVFP4 || packed_rows(1, batch_of(args) * args.k) > 0);
   if (args.path != NVFP4J_GEMM_PATH_AUTO) return forced_plan(device, args, decodes, wgmmas);
   if (device.major != 9 || device.minor != 0)
     return generic_plan(args, "generic: gemm_generic, not compute capability 9.0");
@@ -266,7 +271,10 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
           "columns, up to 1024 groups and tiles of 256 "
           "rows of a together, and without groups 2^31 of those tiles times n / 16");
     }
-    return wgmma_plan(device, args, "wgmma: gemm_wgmma_sm90, batch_invariant");
+    return wgmma_plan(device, args,
+                      args.a.kind == NVFP4J_GEMM_A_NVFP4
+                          ? "wgmma: gemm_wgmma_sm90 after gemm_pack_tokens, batch_invariant"
+                          : "wgmma: gemm_wgmma_sm90, batch_invariant");
   }
   if (!aligned)
     return generic_plan(args,
@@ -282,8 +290,10 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
                           : "wgmma: gemm_wgmma_sm90, more than 16 rows of a to a row of w, or k "
                             "below 512, or too many groups for decode");
   }
-  return generic_plan(args,
-                      "generic: gemm_generic, more tiles of rows than the kernels of Hopper list");
+  return generic_plan(
+      args,
+      "generic: gemm_generic, more tiles of rows than the kernels of Hopper list, or "
+      "NVFP4 rows of a of more than 2^24 columns");
 }
 
 }  // namespace nvfp4j

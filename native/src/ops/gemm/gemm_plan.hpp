@@ -90,10 +90,15 @@ inline constexpr bool wgmma_takes_linear(int config) {
   return kWgmmaShapes[config].wgn * kWgmmaShapes[config].wgk == 2;
 }
 
-/// NVFP4 tokens of wgmma are decoded to BF16 in the context's workspace first, behind what belongs to grid exchanges: as many rows at a time as fit.
+/// NVFP4 tokens of wgmma are decoded to BF16 in the context's workspace first, behind what belongs to grid exchanges: as many rows at a time as fit. (Of batches with many columns in all that is few, and W is read again for each part.)
 inline constexpr std::int64_t kPackedTokenBytes = std::int64_t{32} << 20;
 /// Of `m` rows of `columns` elements: all, or about equal parts, of whole tiles where they can be. 0: not even one fits.
 std::int64_t packed_rows(std::int64_t m, std::int64_t columns);
+/// What that takes at most, of as many rows or fewer.
+constexpr std::int64_t packed_token_bytes(std::int64_t m, std::int64_t columns) {
+  const std::int64_t most = kPackedTokenBytes / 2 / columns;
+  return 2 * columns * (m < most ? m : most);
+}
 
 struct GemmPlan {
   GemmKernel kernel;

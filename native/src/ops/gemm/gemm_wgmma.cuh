@@ -8,7 +8,7 @@
 //   a cluster          CK thread blocks with the same rows and tokens that cut K into CK contiguous parts, whose sums are added in order through distributed shared memory
 //   two more warps     one fills the ring of weights (256 columns), one the ring of tokens (64 columns)
 //
-// Tokens are BF16. NVFP4 ones were decoded by the kernel before (gemm_packed_tokens.cuh): every thread block of a column of tiles would do it again.
+// Tokens are BF16. NVFP4 ones were decoded by the kernel before (gemm_pack_tokens_sm90.cu): every thread block of a column of tiles would do it again.
 //
 // What was measured on an H100 80GB HBM3, and what follows:
 //   - A unit costs much the same for 32 tokens as for 64, and more than half of what it does for 128. The tensor cores would be faster, with their operand from registers too; but decoding keeps the pipes that the warps share with them, and the two

@@ -36,12 +36,12 @@ import org.jspecify.annotations.Nullable;
 /// DeepSeek-V4's reference model.
 ///
 /// One launch on a CUDA device, asynchronous; done on return on the CPU. (Two, on compute
-/// capability 9.0 with more than about 16 rows of NVFP4 activations of [ScaleLayout#LINEAR]: the
-/// first decodes them into the stream's workspace, as [#path] says. For several products with the
-/// same A do that once, with [PackActivations].) Deterministic, allocates nothing, can be captured.
-/// A block scale that is NaN or has its sign bit set counts as NaN ([Cause#BAD_BLOCK_SCALE], with
-/// the column of D or its row); a result that is NaN or infinite in F32 is written and reported
-/// ([Cause#NON_FINITE_RESULT]).
+/// capability 9.0 with NVFP4 activations of [ScaleLayout#LINEAR] where [#path] says so, mostly with
+/// more than 16 rows: the first decodes them into the stream's workspace. For several products with
+/// the same A do that once, with [PackActivations].) Deterministic, allocates nothing, can be
+/// captured. A block scale that is NaN or has its sign bit set counts as NaN
+/// ([Cause#BAD_BLOCK_SCALE], with the column of D or its row); a result that is NaN or infinite in
+/// F32 is written and reported ([Cause#NON_FINITE_RESULT]).
 public final class Gemm {
   private Gemm() {}
 
