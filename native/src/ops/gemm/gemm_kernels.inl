@@ -58,6 +58,23 @@ NVFP4J_INLINE void stream_step(Lanes (&sums)[Rows][kGemmRowsAtOnce], const float
                                std::int64_t stride, const Words (&codes)[kGemmRowsAtOnce],
                                const Lanes (&scales)[kGemmRowsAtOnce],
                                std::integer_sequence<int, I...>) {
+  if constexpr (Rows == 1) {
+    // The row of A is loaded once for all rows of W.
+    Lanes step[kGemmRowsAtOnce];
+#pragma GCC unroll 4
+    for (int n = 0; n < kGemmRowsAtOnce; ++n) step[n] = zero();
+    const auto nibble = [&]<int J>(std::integral_constant<int, J>) __attribute__((always_inline)) {
+      const Lanes x = load(a + 16 * J);
+#pragma GCC unroll 4
+      for (int n = 0; n < kGemmRowsAtOnce; ++n)
+        step[n] = plus_product(step[n], x, value<J>(codes[n]));
+    };
+    (nibble(std::integral_constant<int, I>()), ...);
+#pragma GCC unroll 4
+    for (int n = 0; n < kGemmRowsAtOnce; ++n)
+      sums[0][n] = plus_product(sums[0][n], step[n], scales[n]);
+    return;
+  }
 #pragma GCC unroll 4
   for (int n = 0; n < kGemmRowsAtOnce; ++n) {
     Lanes step[Rows];
