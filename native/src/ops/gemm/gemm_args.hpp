@@ -52,6 +52,11 @@ struct GemmArgs {
   int path;  // NVFP4J_GEMM_PATH_*
 };
 
+/// Columns of a row of A: of all groups of a batch.
+inline std::int64_t a_columns(const GemmArgs& args) {
+  return args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups * args.k : args.k;
+}
+
 /// Index of the global scale of row n of W's group; `rows` is N.
 NVFP4J_HD inline std::int64_t global_scale_index(int kind, std::int64_t group, std::int64_t n,
                                                  std::int64_t rows) {

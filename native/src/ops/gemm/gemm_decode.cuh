@@ -7,7 +7,7 @@
 //   a thread block     WN tiles; WK warps to a tile deal out its columns round robin, 256 at a time, and their sums are added through shared memory in the order of the warps, once: no atomics, no workspace
 //                      Where a warp has a tile to itself (WK = CK = 1, no SwiGLU) it writes what it has, and none waits for another's sums
 //   a cluster          where tokens are a burden (each thread block reads all of them), CK thread blocks cut K instead and send their sums to the one that adds up the tile: in order, too
-//   weights            each warp has a ring of its own in shared memory, of one slot or two; a slot is asked for again as soon as it has been read into registers. About 30 to 70 KB are in flight on an SM: more was slower, as less was
+//   weights            each warp has a ring of its own in shared memory, of one slot or two; a slot is asked for again as soon as it has been read into registers. 28 to 37 KB are in flight on an SM: more was slower, as less was
 //   tokens             one more warp (two or four, that decode, if they are NVFP4) keeps a ring of pieces of their rows; a row is 16 bytes longer there than it is, for the banks
 //
 // Prepared weights come in bulk copies of 2304 bytes, codes and scales together; linear ones (the order of a checkpoint) in boxes of 16 rows and 256 columns of codes and of scales.
@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
   // Asks for a row of a piece of BF16 tokens.
   const auto ask_row = [&](const TokenTile& tile, int column, int columns, int row, int slot) {
     const char* from = p.a + static_cast<std::int64_t>(tile.first + row) * p.a_stride +
-                       2 * ((p.batched ? static_cast<std::int64_t>(tile.group) * p.k : 0) + column);
+                       2 * (column_of_a(p, tile.group) + column);
     bulk_load(pieces + slot * piece_bytes + row * C::kPitch, from, 2u * columns, piece_full + slot,
               policy_evict_last());
   };
@@ -409,6 +409,15 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       bad |= __shfl_xor_sync(0xffffffffu, bad, 1);
       bad |= __shfl_xor_sync(0xffffffffu, bad, 2);
     }
+    // Token 8j + 2t + (e & 1) of row 2g + (e >> 1).
+    const auto sum_of = [&](int j, int e) {
+      float sum = acc[j][0][e];
+      if constexpr (kParts == 2) sum = __fadd_rn(sum, acc[j][1][e]);
+      if constexpr (C::kLinear) {
+        if ((bad >> (16 * (e >> 1)) & 0x80u) != 0) sum = __uint_as_float(0x7FC00000u);
+      }
+      return sum;
+    };
     constexpr float kTaken =
         (C::kLinear ? kTinyOperandScale : kOperandScale) * (C::kNvfp4 ? kOperandScale : 1.0f);
     if constexpr (kDirect) {
@@ -416,26 +425,19 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       std::uint32_t faults = 0;  // a bit a result of the thread
 #pragma unroll
       for (int j = 0; j < NT; ++j) {
-        const float* v = acc[j][0];
-        float sum[4];
+        float v[4];
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          sum[e] = v[e];
-          if constexpr (kParts == 2) sum[e] = __fadd_rn(sum[e], acc[j][1][e]);
-          if constexpr (C::kLinear) {
-            if ((bad >> (16 * (e >> 1)) & 0x80u) != 0) sum[e] = __uint_as_float(0x7FC00000u);
-          }
-          sum[e] = __fmul_rn(__fmul_rn(a_scales[j][e & 1], w_scale[0]), __fmul_rn(sum[e], kTaken));
+          v[e] =
+              __fmul_rn(__fmul_rn(a_scales[j][e & 1], w_scale[0]), __fmul_rn(sum_of(j, e), kTaken));
         }
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           const int token = 8 * j + 2 * t + e;
           if (token >= tile.count || own_row >= p.n) continue;
-          if (!is_finite(sum[e])) faults |= 1u << (4 * j + e);
-          if (!is_finite(sum[2 + e])) faults |= 1u << (4 * j + 2 + e);
-          store_pair(p, tile.first + token,
-                     own_row + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0),
-                     sum[e], sum[2 + e]);
+          if (!is_finite(v[e])) faults |= 1u << (4 * j + e);
+          if (!is_finite(v[2 + e])) faults |= 1u << (4 * j + 2 + e);
+          store_pair(p, tile.first + token, own_row + column_of_d(p, tile.group), v[e], v[2 + e]);
         }
       }
       while (faults != 0) {
@@ -443,7 +445,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
         faults &= faults - 1u;
         const int n = own_row + (bit >> 1 & 1);
         report_result(p, tile.group, tile.first + 8 * (bit >> 2) + 2 * t + (bit & 1), n,
-                      n + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0));
+                      n + column_of_d(p, tile.group));
       }
       continue;
     }
@@ -455,15 +457,9 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
     const std::uint32_t full = C::CK > 1 ? cluster_address(smem_address(sums_full), owner) : 0u;
 #pragma unroll
     for (int j = 0; j < NT; ++j) {
-      float v[4];  // tokens 2t and 2t + 1 of row 2g, then of row 2g + 1
+      float v[4];
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        v[e] = acc[j][0][e];
-        if constexpr (kParts == 2) v[e] = __fadd_rn(v[e], acc[j][1][e]);
-        if constexpr (C::kLinear) {
-          if ((bad >> (16 * (e >> 1)) & 0x80u) != 0) v[e] = __uint_as_float(0x7FC00000u);
-        }
-      }
+      for (int e = 0; e < 4; ++e) v[e] = sum_of(j, e);
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
         const int token = 8 * j + 2 * t + e;
@@ -518,7 +514,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
                              p.row_weight != nullptr ? load(p.row_weight + m) : 1.0f);
         if (!is_finite(v[0]) && finite) faults |= 1u << (2 * round);
       }
-      store_result(p, m, n + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0), v[0]);
+      store_result(p, m, n + column_of_d(p, tile.group), v[0]);
     }
     while (faults != 0) {
       const int bit = __ffs(static_cast<int>(faults)) - 1;
@@ -526,7 +522,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kBlocks)
       int token, at_tile, n;
       place_of(static_cast<int>(threadIdx.x) + (bit >> 1) * kConsumers, token, at_tile, n);
       report_result(p, tile.group, tile.first + token, n + (bit & 1) * d_tiles * 16,
-                    n + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0));
+                    n + column_of_d(p, tile.group));
     }
     if constexpr (C::CK > 1) break;
     if constexpr (C::kSumPlaces == 1) consumers_meet();

@@ -94,8 +94,7 @@ struct DecodeTokens {
   // Blocks from, from + THREADS and so on, counted along the rows of a piece; it has columns `column` to `column + columns - 1` of the group's.
   __device__ __forceinline__ void load(const GemmProblem& p, const TokenTile& tile, int column,
                                        int columns, int from) {
-    const std::int64_t offset =
-        (p.batched ? static_cast<std::int64_t>(tile.group) * p.k : 0) + column;
+    const std::int64_t offset = column_of_a(p, tile.group) + column;
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
       const int r = (from + i * THREADS) / kBlocks, b = (from + i * THREADS) % kBlocks;

@@ -145,7 +145,7 @@ __device__ __forceinline__ void generic_job(const GemmProblem& p, int row_tile,
   const std::uint8_t* w_scales =
       in_codes ? w + static_cast<std::int64_t>(p.n) * (p.k / 2)
                : p.w_scales + static_cast<std::int64_t>(tile.group) * p.n * (p.k / 16);
-  const std::int64_t a_column = p.batched ? static_cast<std::int64_t>(tile.group) * p.k : 0;
+  const std::int64_t a_column = column_of_a(p, tile.group);
   const bool aligned =
       TILED ? reinterpret_cast<std::uintptr_t>(p.a) % 4 == 0 && p.a_stride % 4 == 0
             : reinterpret_cast<std::uintptr_t>(p.a) % 16 == 0 && p.a_stride % 16 == 0;
@@ -203,8 +203,7 @@ __device__ __forceinline__ void generic_job(const GemmProblem& p, int row_tile,
     if (token >= tile.count || r >= rows) continue;
     float v[kHalves];
     const std::int64_t m = tile.first + token;
-    const std::int64_t column =
-        n0 + r + (p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0);
+    const std::int64_t column = n0 + r + column_of_d(p, tile.group);
 #pragma unroll
     for (int h = 0; h < kHalves; ++h) {
       float sum = sums[(h * kGenericWarps * kTokens + token) * kPitch + r];

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kThreads) gemm_pack_tokens_kernel(PackedTokens
 
 int gemm_pack_tokens(const CudaLaunch& launch, const GemmArgs& args, std::int64_t first,
                      std::int64_t rows, void* packed) {
-  const std::int64_t columns = (args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups : 1) * args.k;
+  const std::int64_t columns = a_columns(args);
   const std::int64_t stride = args.a.stride;
   PackedTokens p = {static_cast<const std::uint8_t*>(args.a.data) + first * (stride / 2),
                     args.a.scales + first * (stride / 16),

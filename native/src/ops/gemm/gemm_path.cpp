@@ -54,7 +54,7 @@ GemmArgs check_shape(GemmArgs shape, std::int32_t device, const nvfp4j_gemm_opti
   shape.batch_invariant = options->batch_invariant != 0;
   shape.path = options->path;
   check_gemm_n(kName, "n", shape.n, shape.swiglu);
-  shape.a.stride = shape.op == NVFP4J_OP_BATCHED_GEMM ? shape.groups * shape.k : shape.k;
+  shape.a.stride = a_columns(shape);
   return shape;
 }
 

@@ -43,9 +43,7 @@ bool tiles_fit(const GemmArgs& args, std::int64_t rows) {
 }
 
 // Rows of NVFP4 tokens that the workspace takes at a time.
-std::int64_t packed_rows_of(const GemmArgs& args) {
-  return packed_rows(args.m, batch_of(args) * args.k);
-}
+std::int64_t packed_rows_of(const GemmArgs& args) { return packed_rows(args.m, a_columns(args)); }
 
 // Rows of A that meet the same weights. What the offsets say the host does not know.
 std::int64_t rows_of_group(const GemmArgs& args) {
@@ -88,7 +86,7 @@ double grouped_decode_cost(const DecodeShape& s, const GemmArgs& args, int sm_co
   const double turns = std::floor(jobs / resident);
   const double rest = jobs - turns * resident;
   const double last = rest < 0.5 ? 0.0 : rest <= sm_count ? 1.0 : blocks;
-  // Warps that have a tile to themselves wait for no other between jobs: about a seventh faster, if there are enough of them.
+  // Warps that have a tile to themselves wait for no other's sums between jobs. Chosen for the order that experts of three shapes had on an H200, with 6 and 48 of 64 active.
   const double speed = s.wk > 1 ? 1.0 : s.wn * blocks >= 16 ? 1.15 : 0.85;
   return (turns * blocks + last) * s.wn / speed;
 }
@@ -191,10 +189,21 @@ GemmPlan decode_plan(const CudaDeviceProperties& device, const GemmArgs& args, c
   const int config = decode_config(args, device.sm_count, rows_of_group(args) > 8 ? 2 : 1);
   return {GemmKernel::kDecode, config, 8 * kDecodeShapes[config].nt, reason, nullptr};
 }
-GemmPlan wgmma_plan(const CudaDeviceProperties& device, const GemmArgs& args, const char* reason) {
+// Why, without and with a kernel before it that decodes NVFP4 tokens.
+struct WgmmaReason {
+  const char* alone;
+  const char* packing;
+};
+#define NVFP4J_WGMMA_REASON(why)                                                          \
+  WgmmaReason {                                                                           \
+    "wgmma: gemm_wgmma_sm90, " why, "wgmma: gemm_wgmma_sm90 after gemm_pack_tokens, " why \
+  }
+GemmPlan wgmma_plan(const CudaDeviceProperties& device, const GemmArgs& args, WgmmaReason reason) {
   const int config = wgmma_config(device, args);
-  const std::int64_t packed = args.a.kind == NVFP4J_GEMM_A_NVFP4 ? packed_rows_of(args) : 0;
-  return {GemmKernel::kWgmma, config, kWgmmaShapes[config].bm, reason, nullptr, packed};
+  const int tokens = kWgmmaShapes[config].bm;
+  if (args.a.kind != NVFP4J_GEMM_A_NVFP4)
+    return {GemmKernel::kWgmma, config, tokens, reason.alone, nullptr};
+  return {GemmKernel::kWgmma, config, tokens, reason.packing, nullptr, packed_rows_of(args)};
 }
 
 GemmPlan refused(const char* refusal) { return {GemmKernel::kGeneric, 0, 0, nullptr, refusal}; }
@@ -221,20 +230,16 @@ GemmPlan forced_plan(const CudaDeviceProperties& device, const GemmArgs& args, b
         "path is WGMMA, which takes compute capability 9.0, weights with n a multiple of 16 (with "
         "swiglu of 32) and k of 256, linear weights below 2^40 bytes, rows of a at multiples of 16 "
         "bytes (NVFP4: of up to 2^24 columns) and up to 1024 groups and tiles of 256 rows "
-        "together, or without groups 2^31 of "
-        "those tiles times n / 16");
+        "together, or without groups 2^31 of those tiles times n / 16");
   }
-  return wgmma_plan(device, args,
-                    args.a.kind == NVFP4J_GEMM_A_NVFP4
-                        ? "wgmma: gemm_wgmma_sm90 after gemm_pack_tokens, as options.path asks"
-                        : "wgmma: gemm_wgmma_sm90, as options.path asks");
+  return wgmma_plan(device, args, NVFP4J_WGMMA_REASON("as options.path asks"));
 }
 
 }  // namespace
 
 std::int64_t packed_rows(std::int64_t m, std::int64_t columns) {
   constexpr std::int64_t kWhole = 256;  // rows of the largest tile
-  const std::int64_t most = kPackedTokenBytes / 2 / columns;
+  const std::int64_t most = most_packed_rows(columns);
   if (m <= most) return m;
   if (most < kWhole) return most;
   const std::int64_t parts = ceil_div(m, most / kWhole * kWhole);
@@ -246,10 +251,9 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
   const bool aligned = aligned_tokens(args);
   const bool decodes = weights != HopperWeights::kNone && aligned &&
                        args.k >= 2 * prepared::kTiledColumns && tiles_fit(args, 8);
-  const bool wgmmas =
-      weights != HopperWeights::kNone && aligned &&
-      tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm) &&
-      (args.a.kind != NVFP4J_GEMM_A_NVFP4 || packed_rows(1, batch_of(args) * args.k) > 0);
+  const bool wgmmas = weights != HopperWeights::kNone && aligned &&
+                      tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm) &&
+                      (args.a.kind != NVFP4J_GEMM_A_NVFP4 || most_packed_rows(a_columns(args)) > 0);
   if (args.path != NVFP4J_GEMM_PATH_AUTO) return forced_plan(device, args, decodes, wgmmas);
   if (device.major != 9 || device.minor != 0)
     return generic_plan(args, "generic: gemm_generic, not compute capability 9.0");
@@ -268,13 +272,10 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
     if (!wgmmas) {
       return refused(
           "batch_invariant is 1, which with these n and k takes NVFP4 rows of a of up to 2^24 "
-          "columns, up to 1024 groups and tiles of 256 "
-          "rows of a together, and without groups 2^31 of those tiles times n / 16");
+          "columns, up to 1024 groups and tiles of 256 rows of a together, and without groups "
+          "2^31 of those tiles times n / 16");
     }
-    return wgmma_plan(device, args,
-                      args.a.kind == NVFP4J_GEMM_A_NVFP4
-                          ? "wgmma: gemm_wgmma_sm90 after gemm_pack_tokens, batch_invariant"
-                          : "wgmma: gemm_wgmma_sm90, batch_invariant");
+    return wgmma_plan(device, args, NVFP4J_WGMMA_REASON("batch_invariant"));
   }
   if (!aligned)
     return generic_plan(args,
@@ -284,11 +285,8 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
                        "decode: gemm_decode_sm90, at most 16 rows of a to a row of w");
   if (wgmmas) {
     return wgmma_plan(device, args,
-                      args.a.kind == NVFP4J_GEMM_A_NVFP4
-                          ? "wgmma: gemm_wgmma_sm90 after gemm_pack_tokens, more than 16 rows of a "
-                            "to a row of w, or k below 512, or too many groups for decode"
-                          : "wgmma: gemm_wgmma_sm90, more than 16 rows of a to a row of w, or k "
-                            "below 512, or too many groups for decode");
+                      NVFP4J_WGMMA_REASON("more than 16 rows of a to a row of w, or k below 512, "
+                                          "or too many groups for decode"));
   }
   return generic_plan(
       args,

@@ -92,12 +92,15 @@ inline constexpr bool wgmma_takes_linear(int config) {
 
 /// NVFP4 tokens of wgmma are decoded to BF16 in the context's workspace first, behind what belongs to grid exchanges: as many rows at a time as fit. (Of batches with many columns in all that is few, and W is read again for each part.)
 inline constexpr std::int64_t kPackedTokenBytes = std::int64_t{32} << 20;
-/// Of `m` rows of `columns` elements: all, or about equal parts, of whole tiles where they can be. 0: not even one fits.
+/// Rows of `columns` elements that fit; 0: not even one.
+constexpr std::int64_t most_packed_rows(std::int64_t columns) {
+  return kPackedTokenBytes / 2 / columns;
+}
+/// Of `m` such rows: all, or about equal parts, of whole tiles where they can be.
 std::int64_t packed_rows(std::int64_t m, std::int64_t columns);
 /// What that takes at most, of as many rows or fewer.
 constexpr std::int64_t packed_token_bytes(std::int64_t m, std::int64_t columns) {
-  const std::int64_t most = kPackedTokenBytes / 2 / columns;
-  return 2 * columns * (m < most ? m : most);
+  return 2 * columns * (m < most_packed_rows(columns) ? m : most_packed_rows(columns));
 }
 
 struct GemmPlan {
@@ -108,8 +111,8 @@ struct GemmPlan {
   // NULL, or why the options cannot be had: the rest of a sentence that begins with "options.".
   // Then the other members mean nothing.
   const char* refusal;
-  std::int64_t packed_rows =
-      0;  // of NVFP4 tokens of wgmma: rows decoded, then multiplied, at a time
+  // Of NVFP4 tokens of wgmma: rows decoded, then multiplied, at a time.
+  std::int64_t packed_rows = 0;
 };
 
 /// The choice, or what options.path asks for. Follows no pointer of `args`.

@@ -23,7 +23,7 @@ struct UnitSums {
 template <int J>
 NVFP4J_INLINE void add_pair(UnitSums& sums, __m512i w, __m512i values, const float* a) {
   const __m512i pair = pair_of<J>(w);
-  // kSmaller times the magnitudes as BF16, by three bits; then the sign, where 0xF8 is (pair & mask) | value.
+  // kSmaller times the magnitudes as BF16, by three bits; then the sign: 0xEA is (pair & mask) | magnitude.
   const __m512i magnitude = _mm512_permutexvar_epi16(_mm512_srli_epi16(pair, 6), values);
   const __m512i both = _mm512_ternarylogic_epi32(
       pair, _mm512_set1_epi32(static_cast<int>(0x80008000u)), magnitude, 0xEA);

@@ -80,6 +80,14 @@ struct GemmProblem {
 
 namespace device {
 
+// Where in a row of A and of D what is numbered within a group is: a batch has its groups side by side.
+__device__ __forceinline__ std::int64_t column_of_a(const GemmProblem& p, int group) {
+  return p.batched ? static_cast<std::int64_t>(group) * p.k : 0;
+}
+__device__ __forceinline__ std::int64_t column_of_d(const GemmProblem& p, int group) {
+  return p.batched ? static_cast<std::int64_t>(group) * p.n : 0;
+}
+
 __device__ __forceinline__ float w_scale_of(const GemmProblem& p, int group, int n) {
   return load(p.w_global_scales + global_scale_index(p.w_global_scale_kind, group, n, p.n));
 }

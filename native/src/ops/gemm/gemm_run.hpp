@@ -21,8 +21,7 @@ inline void run_gemm(nvfp4j_context* context, const char* op, const GemmCall& ca
       fail(NVFP4J_ERROR_NOT_SUPPORTED, "%s: options.%s", op, plan.refusal);
     if (args.m == 0) return;
     // Rows that need no workspace are none to it.
-    context->cuda->launch(args.op, plan.packed_rows > 0 ? args.m : 0,
-                          args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups * args.k : args.k,
+    context->cuda->launch(args.op, plan.packed_rows > 0 ? args.m : 0, a_columns(args),
                           [&](const CudaLaunch& launch) { return gemm_cuda(launch, args, plan); });
     return;
   }

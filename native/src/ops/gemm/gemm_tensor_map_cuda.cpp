@@ -37,12 +37,9 @@ bool map_boxes(CUtensorMapDataType type, const void* data, std::int64_t columns,
              CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
-std::int64_t columns_of(const GemmArgs& args) {
-  return args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups * args.k : args.k;
-}
 // (The stride of a single row means nothing.)
 std::int64_t stride_of(const GemmArgs& args) {
-  return args.m > 1 ? args.a.stride : columns_of(args);
+  return args.m > 1 ? args.a.stride : a_columns(args);
 }
 
 }  // namespace
@@ -60,7 +57,7 @@ int load_tensor_maps() {
 }
 
 bool map_tokens(const GemmArgs& args, int box_rows, CUtensorMap* map) {
-  return map_boxes(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, args.a.data, columns_of(args), args.m, 1,
+  return map_boxes(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, args.a.data, a_columns(args), args.m, 1,
                    2 * stride_of(args), 0,
                    {64, static_cast<cuuint32_t>(box_rows), CU_TENSOR_MAP_SWIZZLE_128B,
                     CU_TENSOR_MAP_L2_PROMOTION_L2_256B},

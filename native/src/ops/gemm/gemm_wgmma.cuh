@@ -10,7 +10,7 @@
 //
 // Tokens are BF16. NVFP4 ones were decoded by the kernel before (gemm_pack_tokens_sm90.cu): every thread block of a column of tiles would do it again.
 //
-// What was measured on an H100 80GB HBM3, and what follows:
+// What was measured on an H100 80GB HBM3 and an H200, and what follows:
 //   - A unit costs much the same for 32 tokens as for 64, and more than half of what it does for 128. The tensor cores would be faster, with their operand from registers too; but decoding keeps the pipes that the warps share with them, and the two
 //     overlap only in part, however many warpgroups take turns (four to a thread block were no faster than two). So tiles below 128 tokens are for fewer tokens alone, and few of them are better off with gemm_decode.cuh.
 //   - 256 tokens take nearly twice as long as 128: they save what a job costs, and loads. Three warpgroups (192 rows) fill waves that 128 rows do not.
@@ -323,9 +323,8 @@ __global__ void __launch_bounds__(C::kThreads, 1)
       const TokenTile tile = tile_of(job / shape.row_groups);
       const int in_group = static_cast<int>(threadIdx.x) & 127;
       // Without sums to exchange and scales to share each warpgroup is on its own, and may begin the next job while the others end this one.
-      constexpr bool kMeet = C::WGK > 1;
       const bool scales_of_rows = p.a_global_scales != nullptr && p.a_global_scale_per_row;
-      const bool meet = kMeet || scales_of_rows;
+      const bool meet = C::WGK > 1 || scales_of_rows;
       if (meet) named_barrier(1, C::kConsumers);  // the job before has been read
       if (scales_of_rows) {
         for (int i = static_cast<int>(threadIdx.x); i < C::BM; i += C::kConsumers)

@@ -108,7 +108,7 @@ __device__ __forceinline__ void write_results(const GemmProblem& p, const TokenT
   const int g = lane >> 2, t = lane & 3;
   const bool upper = WgmmaTile<SWIGLU>::upper(own);
   const int d_tile = first_tile + WgmmaTile<SWIGLU>::of_d(own);
-  const std::int64_t group_column = p.batched ? static_cast<std::int64_t>(tile.group) * p.n : 0;
+  const std::int64_t group_column = column_of_d(p, tile.group);
   LaneResults results;
   results.n = d_tile * 16 + 2 * g + (upper ? p.n / 2 : 0);
   results.column = group_column + d_tile * 16 + 2 * g;

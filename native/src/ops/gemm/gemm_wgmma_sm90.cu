@@ -71,7 +71,7 @@ int gemm_wgmma_sm90(const CudaLaunch& l, const GemmArgs& args, const GemmPlan& p
   GemmArgs tokens = args;
   tokens.a.kind = NVFP4J_GEMM_A_PACKED;
   tokens.a.data = static_cast<std::uint8_t*>(l.workspace) + kWorkspaceExchangeBytes;
-  tokens.a.stride = (args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups : 1) * args.k;
+  tokens.a.stride = a_columns(args);
   // The kernel before is the one that decodes tokens, on a foreign stream too.
   CudaLaunch next = l;
   next.programmatic = l.device->programmatic_launch != 0;
