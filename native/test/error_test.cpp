@@ -237,7 +237,12 @@ TEST(library_describes_itself) {
                          "grouped_gemm",
                          "batched_gemm",
                          "prepare_weights",
-                         "pack_activations"};
+                         "pack_activations",
+                         "sinkhorn",
+                         "hc_pre",
+                         "hc_post",
+                         "hc_head",
+                         "hc_post_pre"};
   for (int32_t op = 0; op < NVFP4J_OP_COUNT; ++op) CHECK_EQ(nvfp4j_op_name(op), names[op]);
   CHECK(nvfp4j_op_name(-1) == nullptr);
   CHECK(nvfp4j_op_name(NVFP4J_OP_COUNT) == nullptr);
@@ -253,10 +258,10 @@ TEST(paths) {
   CHECK_OK(nvfp4j_path(0, NVFP4J_DEVICE_CPU, small, 3, error));
   CHECK_EQ(small, "cp");
   CHECK_EQ(small[3], 'z');
-  CHECK_FAILS(nvfp4j_path(12, -1, text, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
-              "path: op is 12, expected 0 to 11");
+  CHECK_FAILS(nvfp4j_path(NVFP4J_OP_COUNT, -1, text, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
+              "path: op is 17, expected 0 to 16");
   CHECK_FAILS(nvfp4j_path(-1, -1, text, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
-              "path: op is -1, expected 0 to 11");
+              "path: op is -1, expected 0 to 16");
   CHECK_FAILS(nvfp4j_path(0, -2, text, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
               "path: device is -2, expected -1 (the CPU) or a CUDA ordinal");
   CHECK_FAILS(nvfp4j_path(0, -1, nullptr, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
@@ -271,8 +276,8 @@ TEST(workspace_bytes) {
     CHECK_OK(nvfp4j_workspace_bytes(op, NVFP4J_DEVICE_CPU, 1000, 1024, &bytes, error));
     CHECK_EQ(bytes, 0);
   }
-  CHECK_FAILS(nvfp4j_workspace_bytes(12, -1, 1, 1, &bytes, error), NVFP4J_ERROR_INVALID_ARGUMENT,
-              "workspace_bytes: op is 12, expected 0 to 11");
+  CHECK_FAILS(nvfp4j_workspace_bytes(NVFP4J_OP_COUNT, -1, 1, 1, &bytes, error),
+              NVFP4J_ERROR_INVALID_ARGUMENT, "workspace_bytes: op is 17, expected 0 to 16");
   CHECK_FAILS(nvfp4j_workspace_bytes(0, -1, -1, 1, &bytes, error), NVFP4J_ERROR_INVALID_ARGUMENT,
               "workspace_bytes: rows, columns are -1, 1, expected 0 or more");
   CHECK_FAILS(nvfp4j_workspace_bytes(0, -1, 1, 1, nullptr, error), NVFP4J_ERROR_INVALID_ARGUMENT,

@@ -189,4 +189,116 @@ TEST(matrix_products_stay_inside) {
   }
 }
 
+namespace {
+
+/// [tokens, streams, columns] with gaps between streams and between tokens.
+struct GuardedTokens {
+  GuardedTokens(int32_t dtype, int64_t tokens, int64_t streams, int64_t columns, int64_t gap,
+                bool at_end)
+      : GuardedTokens(dtype, tokens, streams, columns, columns + gap,
+                      (streams - 1) * (columns + gap) + columns + gap, at_end) {}
+  GuardedTokens(int32_t dtype, int64_t tokens, int64_t streams, int64_t columns,
+                int64_t stream_stride, int64_t token_stride, bool at_end)
+      : bytes(static_cast<std::size_t>(
+            ((tokens - 1) * token_stride + (streams - 1) * stream_stride + columns) *
+            element_bytes(dtype))),
+        memory(bytes, at_end),
+        descriptor(tensor(memory.data(), dtype, {tokens, streams, columns})) {
+    descriptor.stride[0] = token_stride;
+    descriptor.stride[1] = stream_stride;
+    std::memset(memory.data(), 0x3F, bytes);
+  }
+  std::size_t bytes;
+  GuardedMemory memory;
+  nvfp4j_tensor descriptor;
+};
+
+}  // namespace
+
+TEST(sinkhorn_stays_inside) {
+  const nvfp4j_sinkhorn_options options = {sizeof options, 3, 1e-6f, 0};
+  for (const bool at_end : {false, true}) {
+    const Context context(2);
+    for (int64_t n = 1; n <= 16; ++n) {
+      for (const int64_t tokens : {1, 15, 17, 130}) {
+        const GuardedTokens logits(NVFP4J_DTYPE_F32, tokens, n, n, n, n * n + n % 3, at_end);
+        const GuardedTokens comb(NVFP4J_DTYPE_F32, tokens, n, n, n, n * n + n % 2, at_end);
+        CHECK_OK(nvfp4j_sinkhorn(context, &logits.descriptor, &options, &comb.descriptor, error));
+        CHECK_OK(nvfp4j_sinkhorn(context, &logits.descriptor, &options, &logits.descriptor, error));
+      }
+    }
+    CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
+  }
+}
+
+TEST(hyper_connections_stay_inside) {
+  const nvfp4j_hc_options options = {sizeof options, 2, 1e-6f, 1e-6f};
+  const nvfp4j_hc_options head_options = {sizeof head_options, 0, 1e-6f, 1e-6f};
+  const nvfp4j_quantize_options quantize = quantize_options();
+  for (const bool at_end : {false, true}) {
+    for (const int32_t threads : {1, 3}) {
+      const Context context(threads);
+      for (const int32_t dtype : {NVFP4J_DTYPE_F32, NVFP4J_DTYPE_BF16}) {
+        for (const auto& [tokens, n, columns] : {std::tuple<int64_t, int64_t, int64_t>{1, 1, 8},
+                                                 {3, 2, 24},
+                                                 {33, 4, 16},
+                                                 {2, 4, 528},
+                                                 {7, 5, 520},
+                                                 {1, 4, 8208},
+                                                 {2, 16, 48},
+                                                 {1, 2, 16400}}) {
+          const int64_t rows = n * (n + 2);
+          const GuardedTokens x(dtype, tokens, n, columns, 3, at_end);
+          const GuardedTokens out(dtype, tokens, n, columns, 1, at_end);
+          const GuardedMatrix sub(dtype, tokens, columns, columns + 1, at_end);
+          const GuardedMatrix collapsed(dtype, tokens, columns, columns + 1, at_end);
+          const GuardedMatrix fn(NVFP4J_DTYPE_F32, rows, n * columns, n * columns + 1, at_end);
+          const GuardedMatrix head_fn(NVFP4J_DTYPE_F32, n, n * columns, n * columns + 1, at_end);
+          const GuardedMatrix base(NVFP4J_DTYPE_F32, 1, rows, rows, at_end);
+          const GuardedMatrix head_base(NVFP4J_DTYPE_F32, 1, n, n, at_end);
+          const GuardedMatrix scale(NVFP4J_DTYPE_F32, 1, 3, 3, at_end);
+          const GuardedMatrix head_scale(NVFP4J_DTYPE_F32, 1, 1, 1, at_end);
+          const GuardedMatrix weight(dtype, 1, columns, columns, at_end);
+          const auto vector = [](const GuardedMatrix& m) {
+            return tensor(m.memory.data(), m.descriptor.dtype, {m.descriptor.shape[1]});
+          };
+          const nvfp4j_tensor b = vector(base), s = vector(scale), hb = vector(head_base),
+                              hs = vector(head_scale), w = vector(weight);
+          const GuardedMatrix post(NVFP4J_DTYPE_F32, tokens, n, n + 1, at_end);
+          const GuardedMatrix next_post(NVFP4J_DTYPE_F32, tokens, n, n, at_end);
+          const GuardedTokens comb(NVFP4J_DTYPE_F32, tokens, n, n, n, n * n + 1, at_end);
+          const GuardedTokens next_comb(NVFP4J_DTYPE_F32, tokens, n, n, n, n * n, at_end);
+          CHECK_OK(nvfp4j_hc_pre(context, &x.descriptor, &fn.descriptor, &b, &s, &options,
+                                 &collapsed.descriptor, &next_post.descriptor,
+                                 &next_comb.descriptor, error));
+          CHECK_OK(nvfp4j_hc_head(context, &x.descriptor, &head_fn.descriptor, &hb, &hs,
+                                  &head_options, &collapsed.descriptor, error));
+          for (const nvfp4j_tensor* to : {&out.descriptor, &x.descriptor}) {
+            CHECK_OK(nvfp4j_hc_post(context, &x.descriptor, &sub.descriptor, &post.descriptor,
+                                    &comb.descriptor, to, error));
+            CHECK_OK(nvfp4j_hc_post_pre(context, &x.descriptor, &sub.descriptor, &post.descriptor,
+                                        &comb.descriptor, &fn.descriptor, &b, &s, nullptr, &options,
+                                        nullptr, to, &collapsed.descriptor, &next_post.descriptor,
+                                        &next_comb.descriptor, nullptr, error));
+          }
+          CHECK_OK(nvfp4j_hc_post_pre(
+              context, &x.descriptor, &sub.descriptor, &post.descriptor, &comb.descriptor,
+              &fn.descriptor, &b, &s, &w, &options, nullptr, &out.descriptor, &collapsed.descriptor,
+              &next_post.descriptor, &next_comb.descriptor, nullptr, error));
+          if (columns % 16 != 0) continue;
+          for (const int32_t layout :
+               {NVFP4J_SCALE_LAYOUT_LINEAR, NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4}) {
+            const GuardedNvfp4 q(tokens, columns, layout, NVFP4J_GLOBAL_SCALE_ROW, at_end);
+            CHECK_OK(nvfp4j_hc_post_pre(context, &x.descriptor, &sub.descriptor, &post.descriptor,
+                                        &comb.descriptor, &fn.descriptor, &b, &s, &w, &options,
+                                        &quantize, &out.descriptor, nullptr, &next_post.descriptor,
+                                        &next_comb.descriptor, &q.descriptor, error));
+          }
+        }
+      }
+      CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
+    }
+  }
+}
+
 int main(int count, char** arguments) { return check::main(count, arguments); }

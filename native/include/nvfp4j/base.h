@@ -87,8 +87,13 @@ typedef struct nvfp4j_error {
 #define NVFP4J_OP_BATCHED_GEMM 9
 #define NVFP4J_OP_PREPARE_WEIGHTS 10
 #define NVFP4J_OP_PACK_ACTIVATIONS 11
+#define NVFP4J_OP_SINKHORN 12
+#define NVFP4J_OP_HC_PRE 13
+#define NVFP4J_OP_HC_POST 14
+#define NVFP4J_OP_HC_HEAD 15
+#define NVFP4J_OP_HC_POST_PRE 16
 /** Number of ops of this version. */
-#define NVFP4J_OP_COUNT 12
+#define NVFP4J_OP_COUNT 17
 /**@}*/
 
 /** The device number of the CPU device, wherever a function takes a device. */

@@ -170,6 +170,67 @@ Matrix check_matrix(const Place& place, const char* name, const nvfp4j_tensor* t
   return Matrix{tensor->data, tensor->dtype, rows, columns, stride, buffer};
 }
 
+Tokens check_tokens(const Place& place, const char* name, const nvfp4j_tensor* tensor,
+                    DtypeSet dtypes) {
+  const char* op = place.op;
+  check_tensor(op, name, tensor);
+  check_dtype(op, name, *tensor, dtypes);
+  check_rank(op, name, *tensor, 3);
+  check_memory(place, name, tensor->memory);
+  const std::int64_t tokens = tensor->shape[0];
+  const std::int64_t streams = tensor->shape[1];
+  const std::int64_t columns = tensor->shape[2];
+  if (columns > 1 && tensor->stride[2] != 1) [[unlikely]] {
+    fail(kInvalid, "%s: %s has column stride %lld (shape %s), expected 1", op, name,
+         static_cast<long long>(tensor->stride[2]), shape_text(*tensor).chars);
+  }
+  std::int64_t stream_stride = columns;
+  if (streams > 1) {
+    stream_stride = tensor->stride[1];
+    if (stream_stride < columns) [[unlikely]] {
+      fail(kInvalid, "%s: %s has stream stride %lld (shape %s), expected %lld or more", op, name,
+           static_cast<long long>(stream_stride), shape_text(*tensor).chars,
+           static_cast<long long>(columns));
+    }
+  }
+  const std::int64_t element = dtype_bytes(tensor->dtype);
+  std::int64_t token = 0;  // elements from a token's first to behind its last
+  std::int64_t token_stride = 0;
+  std::int64_t bytes = 0;
+  if (streams > 0 && columns > 0) {
+    std::int64_t token_bytes;
+    if (__builtin_mul_overflow(streams - 1, stream_stride, &token) ||
+        __builtin_add_overflow(token, columns, &token) ||
+        __builtin_mul_overflow(token, element, &token_bytes)) [[unlikely]] {
+      fail_too_large(op, name, *tensor);
+    }
+    token_stride = token;
+    if (tokens > 1) {
+      token_stride = tensor->stride[0];
+      if (token_stride < token) [[unlikely]] {
+        fail(kInvalid, "%s: %s has token stride %lld (shape %s), expected %lld or more", op, name,
+             static_cast<long long>(token_stride), shape_text(*tensor).chars,
+             static_cast<long long>(token));
+      }
+    }
+    if (tokens > 0) {
+      std::int64_t elements;
+      if (__builtin_mul_overflow(tokens - 1, token_stride, &elements) ||
+          __builtin_add_overflow(elements, token, &elements) ||
+          __builtin_mul_overflow(elements, element, &bytes)) [[unlikely]] {
+        fail_too_large(op, name, *tensor);
+      }
+    }
+  }
+  const Buffer buffer =
+      make_buffer(op, name, tensor->data, static_cast<std::uint64_t>(bytes),
+                  static_cast<std::uint64_t>(token_stride) * static_cast<std::uint64_t>(element),
+                  static_cast<std::uint64_t>(token) * static_cast<std::uint64_t>(element),
+                  static_cast<std::uint64_t>(element));
+  return Tokens{tensor->data, tensor->dtype, tokens,        streams,
+                columns,      token_stride,  stream_stride, buffer};
+}
+
 Vector check_vector(const Place& place, const char* name, const nvfp4j_tensor* tensor,
                     DtypeSet dtypes) {
   const char* op = place.op;
@@ -206,6 +267,26 @@ void check_shape(const char* op, const char* name, const Matrix& matrix, std::in
     fail(kInvalid, "%s: %s has shape [%lld, %lld], expected [%lld, %lld] (%s)", op, name,
          static_cast<long long>(matrix.rows), static_cast<long long>(matrix.columns),
          static_cast<long long>(rows), static_cast<long long>(columns), why);
+  }
+}
+
+void check_shape(const char* op, const char* name, const Tokens& tensor, std::int64_t tokens,
+                 std::int64_t streams, std::int64_t columns, const char* why) {
+  if (tensor.tokens != tokens || tensor.streams != streams || tensor.columns != columns)
+      [[unlikely]] {
+    fail(kInvalid, "%s: %s has shape [%lld, %lld, %lld], expected [%lld, %lld, %lld] (%s)", op,
+         name, static_cast<long long>(tensor.tokens), static_cast<long long>(tensor.streams),
+         static_cast<long long>(tensor.columns), static_cast<long long>(tokens),
+         static_cast<long long>(streams), static_cast<long long>(columns), why);
+  }
+}
+
+void check_contiguous_tokens(const char* op, const char* name, const Tokens& tensor) {
+  if (tensor.stream_stride != tensor.columns) [[unlikely]] {
+    fail(kInvalid,
+         "%s: %s has row stride %lld, expected %lld: the elements of a token are contiguous", op,
+         name, static_cast<long long>(tensor.stream_stride),
+         static_cast<long long>(tensor.columns));
   }
 }
 

@@ -32,6 +32,19 @@ struct Matrix {
   Buffer buffer;
 };
 
+/// A checked rank-3 tensor [tokens, streams, columns]. Strides are in elements; a stride that leads
+/// nowhere is what a contiguous tensor has.
+struct Tokens {
+  void* data;
+  std::int32_t dtype;
+  std::int64_t tokens;
+  std::int64_t streams;
+  std::int64_t columns;
+  std::int64_t token_stride;
+  std::int64_t stream_stride;
+  Buffer buffer;
+};
+
 /// A checked rank-1 tensor, contiguous.
 struct Vector {
   void* data;
@@ -120,6 +133,10 @@ void check_memory(const Place& place, const char* name, std::int32_t memory);
 Matrix check_matrix(const Place& place, const char* name, const nvfp4j_tensor* tensor,
                     DtypeSet dtypes);
 
+/// A rank-3 tensor: any stream stride >= its columns, any token stride that keeps tokens apart.
+Tokens check_tokens(const Place& place, const char* name, const nvfp4j_tensor* tensor,
+                    DtypeSet dtypes);
+
 /// A contiguous rank-1 tensor.
 Vector check_vector(const Place& place, const char* name, const nvfp4j_tensor* tensor,
                     DtypeSet dtypes);
@@ -131,6 +148,13 @@ void check_count(const char* op, const char* name, const Vector& vector, std::in
 /// [rows, columns], as `why` says.
 void check_shape(const char* op, const char* name, const Matrix& matrix, std::int64_t rows,
                  std::int64_t columns, const char* why);
+
+/// [tokens, streams, columns], as `why` says.
+void check_shape(const char* op, const char* name, const Tokens& tensor, std::int64_t tokens,
+                 std::int64_t streams, std::int64_t columns, const char* why);
+
+/// The streams of a token follow each other without gaps.
+void check_contiguous_tokens(const char* op, const char* name, const Tokens& tensor);
 
 /// Where the first element of a buffer must be; `alignment` is a power of two.
 void check_alignment(const char* op, const char* name, const void* data, std::uint64_t alignment);

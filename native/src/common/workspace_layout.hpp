@@ -5,7 +5,13 @@
 
 namespace nvfp4j {
 
-// The beginning is of grid exchanges (device/grid_barrier_layout.hpp: at most grid_exchange_bytes() of as many thread blocks as a device has multiprocessors, so up to a thousand), which expect it as the last one left it: nothing else is written there. What follows is anybody's for the length of a call.
-inline constexpr std::int64_t kWorkspaceExchangeBytes = 64 << 10;
+// The beginning is of grid exchanges (device/grid_barrier_layout.hpp: at most grid_exchange_bytes() of as many thread blocks as a device has multiprocessors, so up to a thousand), which expect it as the last one left it: nothing else is written there.
+inline constexpr std::int64_t kWorkspaceGridBytes = 64 << 10;
+
+// Behind it, under the same rule: the exchanges of hyper-connections (ops/hc_pre/hc_pre_layout.hpp).
+inline constexpr std::int64_t kWorkspaceHcBytes = 2 << 20;
+
+// What follows both is anybody's for the length of a call.
+inline constexpr std::int64_t kWorkspaceExchangeBytes = kWorkspaceGridBytes + kWorkspaceHcBytes;
 
 }  // namespace nvfp4j

@@ -19,6 +19,11 @@ __device__ __forceinline__ uint4 load(const uint4* p) {
                : "l"(p));
   return v;
 }
+__device__ __forceinline__ uint2 load(const uint2* p) {
+  uint2 v;
+  asm volatile("ld.global.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p));
+  return v;
+}
 __device__ __forceinline__ std::uint32_t load(const std::uint32_t* p) {
   std::uint32_t v;
   asm volatile("ld.global.u32 %0, [%1];" : "=r"(v) : "l"(p));
@@ -128,6 +133,23 @@ __device__ __forceinline__ void start_successor() {
 #endif
 }
 
+// ---- asynchronous copies of 16 bytes, of the thread that asks for them -----------------------------------------------------
+
+// Global to shared memory; what lies around the 16 bytes comes to L2 with them.
+__device__ __forceinline__ void copy_async_16(std::uint32_t smem, const void* global) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(smem), "l"(global)
+               : "memory");
+}
+// Those since the last one are a group.
+__device__ __forceinline__ void copy_async_commit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+// Until no more than the last N groups are under way.
+template <int N>
+__device__ __forceinline__ void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
 // ---- L2 eviction policy --------------------------------------------------------------------------------------------
@@ -185,6 +207,22 @@ __device__ __forceinline__ void mbarrier_wait(std::uint64_t* bar, std::uint32_t 
       "}" ::"r"(smem_address(bar)),
       "r"(parity)
       : "memory");
+}
+// Whether that wait would end at once.
+__device__ __forceinline__ bool mbarrier_test(std::uint64_t* bar, std::uint32_t parity) {
+  std::uint32_t done;
+  asm volatile(
+      "{\n\t.reg .pred p;\n\tmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n\tselp.b32 "
+      "%0, 1, 0, p;\n\t}"
+      : "=r"(done)
+      : "r"(smem_address(bar)), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+// One arrival, when all asynchronous copies of this thread so far are there.
+__device__ __forceinline__ void mbarrier_arrive_after_copies(std::uint64_t* bar) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(smem_address(bar))
+               : "memory");
 }
 // Global to this thread block's shared memory; both 16-byte aligned, bytes a multiple of 16.
 __device__ __forceinline__ void bulk_load(std::uint32_t smem, const void* global,

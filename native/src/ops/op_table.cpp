@@ -5,9 +5,12 @@
 #include "ops/copy/copy_cpu.hpp"
 #include "ops/dequantize/dequantize_cpu.hpp"
 #include "ops/gemm/gemm_cpu.hpp"
+#include "ops/hc_post/hc_post_cpu.hpp"
+#include "ops/hc_pre/hc_pre_cpu.hpp"
 #include "ops/pack_activations/pack_activations_cpu.hpp"
 #include "ops/prepare_weights/prepare_weights_cpu.hpp"
 #include "ops/quantize/quantize_cpu.hpp"
+#include "ops/sinkhorn/sinkhorn_cpu.hpp"
 #include "ops/swiglu/swiglu_cpu.hpp"
 #include "ops/swiglu_quantize/swiglu_quantize_cpu.hpp"
 #include "ops/swizzle/swizzle_cpu.hpp"
@@ -15,9 +18,12 @@
 #include "ops/copy/copy_cuda.hpp"
 #include "ops/dequantize/dequantize_cuda.hpp"
 #include "ops/gemm/gemm_cuda.hpp"
+#include "ops/hc_post/hc_post_cuda.hpp"
+#include "ops/hc_pre/hc_pre_cuda.hpp"
 #include "ops/pack_activations/pack_activations_cuda.hpp"
 #include "ops/prepare_weights/prepare_weights_cuda.hpp"
 #include "ops/quantize/quantize_cuda.hpp"
+#include "ops/sinkhorn/sinkhorn_cuda.hpp"
 #include "ops/swiglu/swiglu_cuda.hpp"
 #include "ops/swiglu_quantize/swiglu_quantize_cuda.hpp"
 #include "ops/swizzle/swizzle_cuda.hpp"
@@ -58,12 +64,19 @@ const OpInfo op_table[NVFP4J_OP_COUNT] = {
     NVFP4J_OP_WITH(batched_gemm, gemm),
     NVFP4J_OP(prepare_weights),
     NVFP4J_OP(pack_activations),
+    NVFP4J_OP(sinkhorn),
+    NVFP4J_OP(hc_pre),
+    NVFP4J_OP(hc_post),
+    NVFP4J_OP_WITH(hc_head, hc_pre),
+    NVFP4J_OP_WITH(hc_post_pre, hc_pre),
 };
 
 static_assert(NVFP4J_OP_QUANTIZE == 0 && NVFP4J_OP_DEQUANTIZE == 1 && NVFP4J_OP_SWIZZLE == 2 &&
               NVFP4J_OP_UNSWIZZLE == 3 && NVFP4J_OP_SWIGLU == 4 && NVFP4J_OP_SWIGLU_QUANTIZE == 5 &&
               NVFP4J_OP_COPY == 6 && NVFP4J_OP_GEMM == 7 && NVFP4J_OP_GROUPED_GEMM == 8 &&
               NVFP4J_OP_BATCHED_GEMM == 9 && NVFP4J_OP_PREPARE_WEIGHTS == 10 &&
-              NVFP4J_OP_PACK_ACTIVATIONS == 11 && NVFP4J_OP_COUNT == 12);
+              NVFP4J_OP_PACK_ACTIVATIONS == 11 && NVFP4J_OP_SINKHORN == 12 &&
+              NVFP4J_OP_HC_PRE == 13 && NVFP4J_OP_HC_POST == 14 && NVFP4J_OP_HC_HEAD == 15 &&
+              NVFP4J_OP_HC_POST_PRE == 16 && NVFP4J_OP_COUNT == 17);
 
 }  // namespace nvfp4j

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "device/block.cuh"
+#include "device/mma.cuh"
 
 namespace nvfp4j::device {
 
@@ -82,16 +83,6 @@ __device__ __forceinline__ std::uint32_t prepared_scale_even(std::uint32_t word)
 }
 __device__ __forceinline__ std::uint32_t prepared_scale_odd(std::uint32_t word) {
   return and_or(__byte_perm(word, 0u, 0x2301u), 0x0FF00FF0u, 0x70007000u);
-}
-
-// D += A B: A 16 x 16 of W's rows, B 16 x 8 of tokens, D of lane 4g + t: rows g (0, 1) and g + 8 (2, 3) of A, tokens 2t and 2t + 1.
-__device__ __forceinline__ void mma_16x8x16(float (&d)[4], std::uint32_t a0, std::uint32_t a1,
-                                            std::uint32_t a2, std::uint32_t a3, std::uint32_t b0,
-                                            std::uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
 // A block of 16 NVFP4 elements to BF16, as two pieces of 16 bytes.

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/hc_pre/hc_checks.hpp"
+
+#include <initializer_list>
+
+#include "ops/quantize/quantize_checks.hpp"
+#include "ops/sinkhorn/sinkhorn_checks.hpp"
+
+namespace nvfp4j {
+namespace {
+
+constexpr std::int32_t kInvalid = NVFP4J_ERROR_INVALID_ARGUMENT;
+constexpr DtypeSet kF32 = dtype_set({NVFP4J_DTYPE_F32});
+constexpr std::int64_t kMaxColumns = std::int64_t{1} << 24;
+
+/// The residual that a call reads, which gives every other tensor its shape.
+struct Residual {
+  HcShape shape;
+  Tokens tokens;
+};
+
+Residual check_residual(const Place& place, const nvfp4j_tensor* x) {
+  const Tokens t = check_tokens(place, "x", x, dtype_set({NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F32}));
+  const int n = check_streams(place.op, "x", t.streams);
+  if (t.columns < 8 || t.columns % 8 != 0 || t.columns > kMaxColumns) [[unlikely]] {
+    fail(kInvalid, "%s: x has D = %lld columns, expected a multiple of 8 from 8 to 2^24", place.op,
+         static_cast<long long>(t.columns));
+  }
+  return {{t.tokens, n, t.columns, t.dtype}, t};
+}
+
+HcStreams streams_of(const Tokens& t) { return {t.data, t.token_stride, t.stream_stride}; }
+
+Matrix check_rows(const Place& place, const char* name, const nvfp4j_tensor* tensor,
+                  const HcShape& shape) {
+  const Matrix m = check_matrix(place, name, tensor, dtype_set({shape.dtype}));
+  check_shape(place.op, name, m, shape.tokens, shape.columns, "T and D of x");
+  return m;
+}
+
+HcRows rows_of(const Matrix& m) { return {m.data, m.stride}; }
+
+/// post [T, n].
+Matrix check_post(const Place& place, const char* name, const nvfp4j_tensor* tensor,
+                  const HcShape& shape) {
+  const Matrix m = check_matrix(place, name, tensor, kF32);
+  check_shape(place.op, name, m, shape.tokens, shape.n, "T and n of x");
+  return m;
+}
+
+HcWeights weights_of(const Matrix& m) { return {static_cast<float*>(m.data), m.stride}; }
+
+/// comb [T, n, n].
+Tokens check_comb(const Place& place, const char* name, const nvfp4j_tensor* tensor,
+                  const HcShape& shape) {
+  const Tokens t = check_tokens(place, name, tensor, kF32);
+  check_shape(place.op, name, t, shape.tokens, shape.n, shape.n, "T, n and n of x");
+  check_contiguous_tokens(place.op, name, t);
+  return t;
+}
+
+HcWeights weights_of(const Tokens& t) { return {static_cast<float*>(t.data), t.token_stride}; }
+
+struct CheckedModule {
+  HcModule module;
+  Buffer fn;
+  Buffer base;
+  Buffer scale;
+};
+
+CheckedModule check_module(const Place& place, const HcModuleTensors& tensors, const HcShape& shape,
+                           bool head) {
+  const char* op = place.op;
+  const std::int64_t rows = head ? shape.n : std::int64_t{shape.n} * (shape.n + 2);
+  const Matrix fn = check_matrix(place, "fn", tensors.fn, kF32);
+  check_shape(op, "fn", fn, rows, shape.n * shape.columns,
+              head ? "n and n*D of x" : "n*(n+2) and n*D of x");
+  const Vector base = check_vector(place, "base", tensors.base, kF32);
+  check_count(op, "base", base, rows, "one per row of fn");
+  const Vector scale = check_vector(place, "scale", tensors.scale, kF32);
+  check_count(op, "scale", scale, head ? 1 : 3, head ? "of pre" : "pre, post, comb");
+  const nvfp4j_hc_options* options = tensors.options;
+  check_struct(op, "options", options);
+  if (!head) {
+    check_iterations(op, "options", options->iterations);
+  } else if (options->iterations != 0) [[unlikely]] {
+    fail(kInvalid, "%s: options.iterations is %d, expected 0: the head has no comb", op,
+         options->iterations);
+  }
+  check_eps(op, "options", "hc_eps", options->hc_eps);
+  check_eps(op, "options", "rms_eps", options->rms_eps);
+  return {{static_cast<const float*>(fn.data), fn.stride, static_cast<const float*>(base.data),
+           static_cast<const float*>(scale.data), options->iterations, options->hc_eps,
+           options->rms_eps},
+          fn.buffer,
+          base.buffer,
+          scale.buffer};
+}
+
+/// Every output against every input, and against the outputs behind it.
+void check_apart(const char* op, std::initializer_list<Buffer> outputs,
+                 std::initializer_list<Buffer> inputs) {
+  for (const Buffer* a = outputs.begin(); a != outputs.end(); ++a) {
+    for (const Buffer& input : inputs) check_disjoint(op, *a, input);
+    for (const Buffer* b = a + 1; b != outputs.end(); ++b) check_disjoint(op, *a, *b);
+  }
+}
+
+/// hc_post's arguments, and what else they overlap is to be checked against.
+struct CheckedPost {
+  HcPostArgs args;
+  Tokens x;
+  Matrix sub;
+  Matrix post;
+  Tokens comb;
+  Tokens out;
+};
+
+CheckedPost check_post_step(const Place& place, const HcPostTensors& tensors) {
+  const char* op = place.op;
+  const Residual x = check_residual(place, tensors.x);
+  const Matrix sub = check_rows(place, "sub", tensors.sub, x.shape);
+  const Matrix post = check_post(place, "post", tensors.post, x.shape);
+  const Tokens comb = check_comb(place, "comb", tensors.comb, x.shape);
+  const Tokens out = check_tokens(place, "out", tensors.out, dtype_set({x.shape.dtype}));
+  check_shape(op, "out", out, x.shape.tokens, x.shape.n, x.shape.columns, "the shape of x");
+  check_disjoint_or_in_place(op, out, x.tokens);
+  check_apart(op, {out.buffer}, {sub.buffer, post.buffer, comb.buffer});
+  return {{x.shape, streams_of(x.tokens), rows_of(sub), weights_of(post), weights_of(comb),
+           streams_of(out)},
+          x.tokens,
+          sub,
+          post,
+          comb,
+          out};
+}
+
+}  // namespace
+
+HcPostArgs check_hc_post(const Place& place, const HcPostTensors& tensors) {
+  return check_post_step(place, tensors).args;
+}
+
+HcPreArgs check_hc_pre(const Place& place, const nvfp4j_tensor* x, const HcModuleTensors& module,
+                       const nvfp4j_tensor* collapsed, const nvfp4j_tensor* post,
+                       const nvfp4j_tensor* comb) {
+  const Residual in = check_residual(place, x);
+  const CheckedModule m = check_module(place, module, in.shape, false);
+  const Matrix y = check_rows(place, "collapsed", collapsed, in.shape);
+  const Matrix p = check_post(place, "post", post, in.shape);
+  const Tokens c = check_comb(place, "comb", comb, in.shape);
+  check_apart(place.op, {y.buffer, p.buffer, c.buffer}, {in.tokens.buffer, m.fn, m.base, m.scale});
+  HcPreArgs args{};
+  args.op = NVFP4J_OP_HC_PRE;
+  args.shape = in.shape;
+  args.x = streams_of(in.tokens);
+  args.module = m.module;
+  args.collapsed = rows_of(y);
+  args.post = weights_of(p);
+  args.comb = weights_of(c);
+  return args;
+}
+
+HcPreArgs check_hc_head(const Place& place, const nvfp4j_tensor* x, const HcModuleTensors& module,
+                        const nvfp4j_tensor* collapsed) {
+  const Residual in = check_residual(place, x);
+  const CheckedModule m = check_module(place, module, in.shape, true);
+  const Matrix y = check_rows(place, "collapsed", collapsed, in.shape);
+  check_apart(place.op, {y.buffer}, {in.tokens.buffer, m.fn, m.base, m.scale});
+  HcPreArgs args{};
+  args.op = NVFP4J_OP_HC_HEAD;
+  args.shape = in.shape;
+  args.x = streams_of(in.tokens);
+  args.module = m.module;
+  args.collapsed = rows_of(y);
+  return args;
+}
+
+HcPreArgs check_hc_post_pre(const Place& place, const HcPostTensors& before,
+                            const HcModuleTensors& module, const nvfp4j_tensor* norm_weight,
+                            const nvfp4j_quantize_options* quantize_options,
+                            const nvfp4j_tensor* collapsed, const nvfp4j_tensor* next_post,
+                            const nvfp4j_tensor* next_comb, const nvfp4j_nvfp4_tensor* quantized) {
+  const char* op = place.op;
+  const CheckedPost step = check_post_step(place, before);
+  const HcShape& shape = step.args.shape;
+  const CheckedModule m = check_module(place, module, shape, false);
+  HcPreArgs args{};
+  args.op = NVFP4J_OP_HC_POST_PRE;
+  args.shape = shape;
+  args.before = step.args;
+  args.x = step.args.out;
+  args.module = m.module;
+  Buffer weight{};
+  if (norm_weight != nullptr) {
+    const Vector w = check_vector(place, "norm_weight", norm_weight,
+                                  dtype_set({NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F32}));
+    check_count(op, "norm_weight", w, shape.columns, "one per column of x");
+    args.norm_weight = w.data;
+    args.norm_dtype = norm_weight->dtype;
+    weight = w.buffer;
+  }
+  if ((quantized != nullptr) != (quantize_options != nullptr)) [[unlikely]] {
+    fail(kInvalid, "%s: %s is NULL, expected quantized and quantize_options both or neither", op,
+         quantized == nullptr ? "quantized" : "quantize_options");
+  }
+  Buffer y{};
+  if (collapsed != nullptr) {
+    const Matrix c = check_rows(place, "collapsed", collapsed, shape);
+    args.collapsed = rows_of(c);
+    y = c.buffer;
+  } else if (quantized == nullptr) [[unlikely]] {
+    fail(kInvalid, "%s: collapsed is NULL, expected a tensor where quantized is NULL too", op);
+  }
+  Nvfp4Buffers q{};
+  if (quantized != nullptr) {
+    args.quantize = true;
+    args.recipe = check_recipe(op, "quantize_options", quantize_options);
+    if (args.recipe.global_scale != NVFP4J_GLOBAL_SCALE_DYNAMIC) [[unlikely]] {
+      fail(kInvalid, "%s: quantize_options.global_scale is %d, expected %d (DYNAMIC)", op,
+           args.recipe.global_scale, NVFP4J_GLOBAL_SCALE_DYNAMIC);
+    }
+    if (shape.columns % 16 != 0) [[unlikely]] {
+      fail(kInvalid, "%s: x has D = %lld columns, expected a multiple of 16 to quantise", op,
+           static_cast<long long>(shape.columns));
+    }
+    q = check_nvfp4(
+        place, "quantized", quantized,
+        Nvfp4Accepted{kNvfp4Matrix.scale_layouts, 1u << NVFP4J_GLOBAL_SCALE_ROW, false});
+    check_nvfp4_shape(op, "quantized", quantized, shape.tokens, shape.columns, "T and D of x");
+    args.quantized = quantize_output(*quantized);
+  }
+  const Matrix p = check_post(place, "next_post", next_post, shape);
+  const Tokens c = check_comb(place, "next_comb", next_comb, shape);
+  check_apart(op, {step.out.buffer, y, p.buffer, c.buffer, q.codes, q.scales, q.global_scales},
+              {step.sub.buffer, step.post.buffer, step.comb.buffer, m.fn, m.base, m.scale, weight});
+  check_apart(op, {y, p.buffer, c.buffer, q.codes, q.scales, q.global_scales}, {step.x.buffer});
+  args.post = weights_of(p);
+  args.comb = weights_of(c);
+  return args;
+}
+
+}  // namespace nvfp4j
