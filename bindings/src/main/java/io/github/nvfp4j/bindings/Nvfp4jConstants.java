@@ -75,8 +75,23 @@ public final class Nvfp4jConstants {
   /// `NVFP4J_OP_PACK_ACTIVATIONS`.
   public static final int OP_PACK_ACTIVATIONS = 11;
 
+  /// `NVFP4J_OP_SINKHORN`.
+  public static final int OP_SINKHORN = 12;
+
+  /// `NVFP4J_OP_HC_PRE`.
+  public static final int OP_HC_PRE = 13;
+
+  /// `NVFP4J_OP_HC_POST`.
+  public static final int OP_HC_POST = 14;
+
+  /// `NVFP4J_OP_HC_HEAD`.
+  public static final int OP_HC_HEAD = 15;
+
+  /// `NVFP4J_OP_HC_POST_PRE`.
+  public static final int OP_HC_POST_PRE = 16;
+
   /// `NVFP4J_OP_COUNT`.
-  public static final int OP_COUNT = 12;
+  public static final int OP_COUNT = 17;
 
   /// `NVFP4J_DEVICE_CPU`.
   public static final int DEVICE_CPU = -1;
@@ -154,6 +169,10 @@ public final class Nvfp4jConstants {
 
   /// `NVFP4J_ZERO_SCALE_FLUSH`.
   public static final int ZERO_SCALE_FLUSH = 1;
+
+  // --- Sinkhorn, hyper-connections (sinkhorn.h)
+  /// `NVFP4J_MAX_STREAMS`.
+  public static final int MAX_STREAMS = 16;
 
   // --- SwiGLU (swiglu.h)
   /// `NVFP4J_SWIGLU_HALVES`.

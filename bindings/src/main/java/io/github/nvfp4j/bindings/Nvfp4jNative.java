@@ -259,6 +259,106 @@ public final class Nvfp4jNative {
         context, gateUp, weight, swigluOptions, quantizeOptions, output, error);
   }
 
+  /// `nvfp4j_sinkhorn`.
+  public static int sinkhorn(
+      MemorySegment context,
+      MemorySegment logits,
+      MemorySegment options,
+      MemorySegment comb,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_sinkhorn(context, logits, options, comb, error);
+  }
+
+  /// `nvfp4j_hc_pre`.
+  public static int hcPre(
+      MemorySegment context,
+      MemorySegment x,
+      MemorySegment fn,
+      MemorySegment base,
+      MemorySegment scale,
+      MemorySegment options,
+      MemorySegment collapsed,
+      MemorySegment post,
+      MemorySegment comb,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_hc_pre(
+        context, x, fn, base, scale, options, collapsed, post, comb, error);
+  }
+
+  /// `nvfp4j_hc_post`.
+  public static int hcPost(
+      MemorySegment context,
+      MemorySegment x,
+      MemorySegment sub,
+      MemorySegment post,
+      MemorySegment comb,
+      MemorySegment out,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_hc_post(context, x, sub, post, comb, out, error);
+  }
+
+  /// `nvfp4j_hc_head`.
+  public static int hcHead(
+      MemorySegment context,
+      MemorySegment x,
+      MemorySegment fn,
+      MemorySegment base,
+      MemorySegment scale,
+      MemorySegment options,
+      MemorySegment collapsed,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_hc_head(context, x, fn, base, scale, options, collapsed, error);
+  }
+
+  /// `nvfp4j_hc_post_pre`.
+  ///
+  /// @param normWeight a tensor descriptor, or [MemorySegment#NULL]
+  /// @param quantizeOptions options, or [MemorySegment#NULL] exactly where `quantized` is
+  /// @param collapsed a tensor descriptor, or [MemorySegment#NULL] where `quantized` is given
+  /// @param quantized an NVFP4 tensor descriptor, or [MemorySegment#NULL]
+  public static int hcPostPre(
+      MemorySegment context,
+      MemorySegment x,
+      MemorySegment sub,
+      MemorySegment post,
+      MemorySegment comb,
+      MemorySegment fn,
+      MemorySegment base,
+      MemorySegment scale,
+      MemorySegment normWeight,
+      MemorySegment options,
+      MemorySegment quantizeOptions,
+      MemorySegment out,
+      MemorySegment collapsed,
+      MemorySegment nextPost,
+      MemorySegment nextComb,
+      MemorySegment quantized,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_hc_post_pre(
+        context,
+        x,
+        sub,
+        post,
+        comb,
+        fn,
+        base,
+        scale,
+        normWeight,
+        options,
+        quantizeOptions,
+        out,
+        collapsed,
+        nextPost,
+        nextComb,
+        quantized,
+        error);
+  }
+
   /// `nvfp4j_gemm`.
   ///
   /// @param a a tensor descriptor, or [MemorySegment#NULL]: one of `a` and `aNvfp4` is given

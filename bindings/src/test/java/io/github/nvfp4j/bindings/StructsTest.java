@@ -174,6 +174,18 @@ class StructsTest {
   }
 
   @Test
+  void sinkhornOptions() throws Exception {
+    assertThat(fields("nvfp4j_sinkhorn_options", SinkhornOptions.allocate(rubbish, 20, 1e-6f)))
+        .isEqualTo(Map.of("struct_size", 16L, "iterations", 20L, "eps", 1e-6f, "reserved", 0L));
+  }
+
+  @Test
+  void hcOptions() throws Exception {
+    assertThat(fields("nvfp4j_hc_options", HcOptions.allocate(rubbish, 20, 1e-6f, 0.5f)))
+        .isEqualTo(Map.of("struct_size", 16L, "iterations", 20L, "hc_eps", 1e-6f, "rms_eps", 0.5f));
+  }
+
+  @Test
   void gemmOptions() throws Exception {
     MemorySegment options =
         GemmOptions.allocate(rubbish, true, false, 10.5f, Nvfp4jConstants.GEMM_PATH_WGMMA, true);

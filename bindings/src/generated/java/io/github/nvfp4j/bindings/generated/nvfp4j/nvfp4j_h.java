@@ -230,10 +230,55 @@ public class nvfp4j_h extends nvfp4j_h$shared {
     public static int NVFP4J_OP_PACK_ACTIVATIONS() {
         return NVFP4J_OP_PACK_ACTIVATIONS;
     }
-    private static final int NVFP4J_OP_COUNT = (int)12L;
+    private static final int NVFP4J_OP_SINKHORN = (int)12L;
     /**
      * {@snippet lang=c :
-     * #define NVFP4J_OP_COUNT 12
+     * #define NVFP4J_OP_SINKHORN 12
+     * }
+     */
+    public static int NVFP4J_OP_SINKHORN() {
+        return NVFP4J_OP_SINKHORN;
+    }
+    private static final int NVFP4J_OP_HC_PRE = (int)13L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_HC_PRE 13
+     * }
+     */
+    public static int NVFP4J_OP_HC_PRE() {
+        return NVFP4J_OP_HC_PRE;
+    }
+    private static final int NVFP4J_OP_HC_POST = (int)14L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_HC_POST 14
+     * }
+     */
+    public static int NVFP4J_OP_HC_POST() {
+        return NVFP4J_OP_HC_POST;
+    }
+    private static final int NVFP4J_OP_HC_HEAD = (int)15L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_HC_HEAD 15
+     * }
+     */
+    public static int NVFP4J_OP_HC_HEAD() {
+        return NVFP4J_OP_HC_HEAD;
+    }
+    private static final int NVFP4J_OP_HC_POST_PRE = (int)16L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_HC_POST_PRE 16
+     * }
+     */
+    public static int NVFP4J_OP_HC_POST_PRE() {
+        return NVFP4J_OP_HC_POST_PRE;
+    }
+    private static final int NVFP4J_OP_COUNT = (int)17L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_COUNT 17
      * }
      */
     public static int NVFP4J_OP_COUNT() {
@@ -580,6 +625,15 @@ public class nvfp4j_h extends nvfp4j_h$shared {
      */
     public static int NVFP4J_ZERO_SCALE_FLUSH() {
         return NVFP4J_ZERO_SCALE_FLUSH;
+    }
+    private static final int NVFP4J_MAX_STREAMS = (int)16L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_MAX_STREAMS 16
+     * }
+     */
+    public static int NVFP4J_MAX_STREAMS() {
+        return NVFP4J_MAX_STREAMS;
     }
     private static final int NVFP4J_SWIGLU_HALVES = (int)0L;
     /**
@@ -2477,6 +2531,348 @@ public class nvfp4j_h extends nvfp4j_h$shared {
                 traceDowncall("nvfp4j_dequantize", context, input, output, error);
             }
             return (int)mh$.invokeExact(context, input, output, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_sinkhorn {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_sinkhorn");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_sinkhorn(nvfp4j_context *context, const nvfp4j_tensor *logits, const nvfp4j_sinkhorn_options *options, const nvfp4j_tensor *comb, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_sinkhorn$descriptor() {
+        return nvfp4j_sinkhorn.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_sinkhorn(nvfp4j_context *context, const nvfp4j_tensor *logits, const nvfp4j_sinkhorn_options *options, const nvfp4j_tensor *comb, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_sinkhorn$handle() {
+        return nvfp4j_sinkhorn.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_sinkhorn(nvfp4j_context *context, const nvfp4j_tensor *logits, const nvfp4j_sinkhorn_options *options, const nvfp4j_tensor *comb, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_sinkhorn$address() {
+        return nvfp4j_sinkhorn.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_sinkhorn(nvfp4j_context *context, const nvfp4j_tensor *logits, const nvfp4j_sinkhorn_options *options, const nvfp4j_tensor *comb, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_sinkhorn(MemorySegment context, MemorySegment logits, MemorySegment options, MemorySegment comb, MemorySegment error) {
+        var mh$ = nvfp4j_sinkhorn.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_sinkhorn", context, logits, options, comb, error);
+            }
+            return (int)mh$.invokeExact(context, logits, options, comb, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_hc_pre {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_hc_pre");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_pre(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *fn, const nvfp4j_tensor *base, const nvfp4j_tensor *scale, const nvfp4j_hc_options *options, const nvfp4j_tensor *collapsed, const nvfp4j_tensor *post, const nvfp4j_tensor *comb, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_hc_pre$descriptor() {
+        return nvfp4j_hc_pre.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_pre(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *fn, const nvfp4j_tensor *base, const nvfp4j_tensor *scale, const nvfp4j_hc_options *options, const nvfp4j_tensor *collapsed, const nvfp4j_tensor *post, const nvfp4j_tensor *comb, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_hc_pre$handle() {
+        return nvfp4j_hc_pre.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_pre(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *fn, const nvfp4j_tensor *base, const nvfp4j_tensor *scale, const nvfp4j_hc_options *options, const nvfp4j_tensor *collapsed, const nvfp4j_tensor *post, const nvfp4j_tensor *comb, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_hc_pre$address() {
+        return nvfp4j_hc_pre.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_pre(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *fn, const nvfp4j_tensor *base, const nvfp4j_tensor *scale, const nvfp4j_hc_options *options, const nvfp4j_tensor *collapsed, const nvfp4j_tensor *post, const nvfp4j_tensor *comb, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_hc_pre(MemorySegment context, MemorySegment x, MemorySegment fn, MemorySegment base, MemorySegment scale, MemorySegment options, MemorySegment collapsed, MemorySegment post, MemorySegment comb, MemorySegment error) {
+        var mh$ = nvfp4j_hc_pre.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_hc_pre", context, x, fn, base, scale, options, collapsed, post, comb, error);
+            }
+            return (int)mh$.invokeExact(context, x, fn, base, scale, options, collapsed, post, comb, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_hc_post {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_hc_post");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_post(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *sub, const nvfp4j_tensor *post, const nvfp4j_tensor *comb, const nvfp4j_tensor *out, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_hc_post$descriptor() {
+        return nvfp4j_hc_post.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_post(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *sub, const nvfp4j_tensor *post, const nvfp4j_tensor *comb, const nvfp4j_tensor *out, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_hc_post$handle() {
+        return nvfp4j_hc_post.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_post(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *sub, const nvfp4j_tensor *post, const nvfp4j_tensor *comb, const nvfp4j_tensor *out, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_hc_post$address() {
+        return nvfp4j_hc_post.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_post(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *sub, const nvfp4j_tensor *post, const nvfp4j_tensor *comb, const nvfp4j_tensor *out, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_hc_post(MemorySegment context, MemorySegment x, MemorySegment sub, MemorySegment post, MemorySegment comb, MemorySegment out, MemorySegment error) {
+        var mh$ = nvfp4j_hc_post.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_hc_post", context, x, sub, post, comb, out, error);
+            }
+            return (int)mh$.invokeExact(context, x, sub, post, comb, out, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_hc_head {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_hc_head");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_head(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *fn, const nvfp4j_tensor *base, const nvfp4j_tensor *scale, const nvfp4j_hc_options *options, const nvfp4j_tensor *collapsed, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_hc_head$descriptor() {
+        return nvfp4j_hc_head.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_head(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *fn, const nvfp4j_tensor *base, const nvfp4j_tensor *scale, const nvfp4j_hc_options *options, const nvfp4j_tensor *collapsed, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_hc_head$handle() {
+        return nvfp4j_hc_head.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_head(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *fn, const nvfp4j_tensor *base, const nvfp4j_tensor *scale, const nvfp4j_hc_options *options, const nvfp4j_tensor *collapsed, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_hc_head$address() {
+        return nvfp4j_hc_head.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_head(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *fn, const nvfp4j_tensor *base, const nvfp4j_tensor *scale, const nvfp4j_hc_options *options, const nvfp4j_tensor *collapsed, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_hc_head(MemorySegment context, MemorySegment x, MemorySegment fn, MemorySegment base, MemorySegment scale, MemorySegment options, MemorySegment collapsed, MemorySegment error) {
+        var mh$ = nvfp4j_hc_head.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_hc_head", context, x, fn, base, scale, options, collapsed, error);
+            }
+            return (int)mh$.invokeExact(context, x, fn, base, scale, options, collapsed, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_hc_post_pre {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_hc_post_pre");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_post_pre(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *sub, const nvfp4j_tensor *post, const nvfp4j_tensor *comb, const nvfp4j_tensor *fn, const nvfp4j_tensor *base, const nvfp4j_tensor *scale, const nvfp4j_tensor *norm_weight, const nvfp4j_hc_options *options, const nvfp4j_quantize_options *quantize_options, const nvfp4j_tensor *out, const nvfp4j_tensor *collapsed, const nvfp4j_tensor *next_post, const nvfp4j_tensor *next_comb, const nvfp4j_nvfp4_tensor *quantized, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_hc_post_pre$descriptor() {
+        return nvfp4j_hc_post_pre.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_post_pre(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *sub, const nvfp4j_tensor *post, const nvfp4j_tensor *comb, const nvfp4j_tensor *fn, const nvfp4j_tensor *base, const nvfp4j_tensor *scale, const nvfp4j_tensor *norm_weight, const nvfp4j_hc_options *options, const nvfp4j_quantize_options *quantize_options, const nvfp4j_tensor *out, const nvfp4j_tensor *collapsed, const nvfp4j_tensor *next_post, const nvfp4j_tensor *next_comb, const nvfp4j_nvfp4_tensor *quantized, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_hc_post_pre$handle() {
+        return nvfp4j_hc_post_pre.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_post_pre(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *sub, const nvfp4j_tensor *post, const nvfp4j_tensor *comb, const nvfp4j_tensor *fn, const nvfp4j_tensor *base, const nvfp4j_tensor *scale, const nvfp4j_tensor *norm_weight, const nvfp4j_hc_options *options, const nvfp4j_quantize_options *quantize_options, const nvfp4j_tensor *out, const nvfp4j_tensor *collapsed, const nvfp4j_tensor *next_post, const nvfp4j_tensor *next_comb, const nvfp4j_nvfp4_tensor *quantized, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_hc_post_pre$address() {
+        return nvfp4j_hc_post_pre.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_hc_post_pre(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *sub, const nvfp4j_tensor *post, const nvfp4j_tensor *comb, const nvfp4j_tensor *fn, const nvfp4j_tensor *base, const nvfp4j_tensor *scale, const nvfp4j_tensor *norm_weight, const nvfp4j_hc_options *options, const nvfp4j_quantize_options *quantize_options, const nvfp4j_tensor *out, const nvfp4j_tensor *collapsed, const nvfp4j_tensor *next_post, const nvfp4j_tensor *next_comb, const nvfp4j_nvfp4_tensor *quantized, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_hc_post_pre(MemorySegment context, MemorySegment x, MemorySegment sub, MemorySegment post, MemorySegment comb, MemorySegment fn, MemorySegment base, MemorySegment scale, MemorySegment norm_weight, MemorySegment options, MemorySegment quantize_options, MemorySegment out, MemorySegment collapsed, MemorySegment next_post, MemorySegment next_comb, MemorySegment quantized, MemorySegment error) {
+        var mh$ = nvfp4j_hc_post_pre.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_hc_post_pre", context, x, sub, post, comb, fn, base, scale, norm_weight, options, quantize_options, out, collapsed, next_post, next_comb, quantized, error);
+            }
+            return (int)mh$.invokeExact(context, x, sub, post, comb, fn, base, scale, norm_weight, options, quantize_options, out, collapsed, next_post, next_comb, quantized, error);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
