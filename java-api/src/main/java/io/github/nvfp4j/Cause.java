@@ -15,7 +15,9 @@ public enum Cause {
   /// says, a matrix product took it for NaN.
   BAD_BLOCK_SCALE(3),
   /// A result of a matrix product is NaN or infinite in F32, before it was rounded to the output's
-  /// type: an operand that is, a global scale that is, or an overflow. It was written as it is.
+  /// type: an operand that is, a global scale that is, or an overflow. It was written as it is. Of
+  /// hyper-connections ([HcPre], [HcHead], [HcPostPre]): a mixing weight's, from a residual or
+  /// parameter that is, or an overflow; the token's results were written as they are.
   NON_FINITE_RESULT(4),
   /// Offsets of groups do not ascend from at least 0 to at most the number of rows: nothing was
   /// written.

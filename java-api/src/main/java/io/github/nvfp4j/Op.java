@@ -28,7 +28,17 @@ public enum Op {
   /// [PrepareWeights].
   PREPARE_WEIGHTS(10),
   /// [PackActivations].
-  PACK_ACTIVATIONS(11);
+  PACK_ACTIVATIONS(11),
+  /// [Sinkhorn].
+  SINKHORN(12),
+  /// [HcPre].
+  HC_PRE(13),
+  /// [HcPost].
+  HC_POST(14),
+  /// [HcHead].
+  HC_HEAD(15),
+  /// [HcPostPre].
+  HC_POST_PRE(16);
 
   private final int code;
   private final String opName = name().toLowerCase(Locale.ROOT);

@@ -99,6 +99,24 @@ final class AllocationFreeTest {
       Tensor offsets = device.allocate(arena, DType.I32, 3);
       Tensor d16 = device.allocate(arena, DType.BF16, 0, 16);
       Gemm.Options gated = Gemm.Options.DEFAULT.withSwiglu(10);
+      Tensor streams = device.allocate(arena, DType.BF16, 0, 4, 64);
+      Tensor post = device.allocate(arena, DType.F32, 0, 4);
+      Tensor comb = device.allocate(arena, DType.F32, 0, 4, 4);
+      Tensor nextPost = device.allocate(arena, DType.F32, 0, 4);
+      Tensor nextComb = device.allocate(arena, DType.F32, 0, 4, 4);
+      Tensor norm = device.allocate(arena, DType.BF16, 64);
+      Nvfp4Tensor perRow = device.allocateNvfp4(arena, 0, 64, ScaleLayout.LINEAR, GlobalScale.ROW);
+      HcModule module =
+          new HcModule(
+              device.allocate(arena, DType.F32, 24, 256),
+              device.allocate(arena, DType.F32, 24),
+              device.allocate(arena, DType.F32, 3));
+      HcModule head =
+          new HcModule(
+              device.allocate(arena, DType.F32, 4, 256),
+              device.allocate(arena, DType.F32, 4),
+              device.allocate(arena, DType.F32, 1));
+      HcOptions hc = HcOptions.DEFAULT;
       Map<String, Runnable> calls = new LinkedHashMap<>();
       calls.put("quantize", () -> Quantize.dynamic(stream, x, q));
       calls.put(
@@ -124,6 +142,33 @@ final class AllocationFreeTest {
       calls.put("grouped_gemm", () -> GroupedGemm.run(stream, q, experts, offsets, half));
       calls.put("batched_gemm", () -> BatchedGemm.run(stream, x, slices, half));
       calls.put("pack_activations", () -> PackActivations.run(stream, q, packed));
+      calls.put("sinkhorn", () -> Sinkhorn.run(stream, comb, comb, Sinkhorn.Options.DEFAULT));
+      calls.put("hc_pre", () -> HcPre.run(stream, streams, module, x, post, comb, hc));
+      calls.put("hc_post", () -> HcPost.run(stream, streams, x, post, comb, streams));
+      calls.put("hc_head", () -> HcHead.run(stream, streams, head, x, hc));
+      calls.put(
+          "hc_post_pre",
+          () ->
+              HcPostPre.run(
+                  stream, streams, x, post, comb, module, streams, copy, nextPost, nextComb, hc));
+      calls.put(
+          "hc_post_pre with norm and codes",
+          () ->
+              HcPostPre.run(
+                  stream,
+                  streams,
+                  x,
+                  post,
+                  comb,
+                  module,
+                  norm,
+                  streams,
+                  null,
+                  nextPost,
+                  nextComb,
+                  perRow,
+                  hc,
+                  Quantize.Options.DYNAMIC));
       calls.forEach((name, call) -> {
         // Until it is compiled by C2, a call may allocate: at most a few rounds are allowed for
         // that.

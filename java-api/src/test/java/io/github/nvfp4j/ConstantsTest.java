@@ -109,6 +109,27 @@ final class ConstantsTest {
   }
 
   @Test
+  void sinkhornAndHcOptionsKeepWhatTheyWereGiven() {
+    Sinkhorn.Options sinkhorn = Sinkhorn.Options.of(3, 0.5f);
+    assertThat(sinkhorn).hasToString("3 iterations eps 0.5");
+    assertThat(sinkhorn.iterations()).isEqualTo(3);
+    assertThat(sinkhorn.eps()).isEqualTo(0.5f);
+    assertThat(sinkhorn.struct.toArray(ValueLayout.JAVA_INT))
+        .containsExactly(16, 3, Float.floatToRawIntBits(0.5f), 0);
+    assertThat(Sinkhorn.Options.DEFAULT).hasToString("20 iterations eps 1.0E-6");
+    HcOptions hc = HcOptions.of(5, 0.25f, 0.125f);
+    assertThat(hc).hasToString("5 iterations hc_eps 0.25 rms_eps 0.125");
+    assertThat(hc.iterations()).isEqualTo(5);
+    assertThat(hc.hcEps()).isEqualTo(0.25f);
+    assertThat(hc.rmsEps()).isEqualTo(0.125f);
+    int hcEps = Float.floatToRawIntBits(0.25f);
+    int rmsEps = Float.floatToRawIntBits(0.125f);
+    assertThat(hc.struct.toArray(ValueLayout.JAVA_INT)).containsExactly(16, 5, hcEps, rmsEps);
+    assertThat(hc.headStruct.toArray(ValueLayout.JAVA_INT)).containsExactly(16, 0, hcEps, rmsEps);
+    assertThat(HcOptions.DEFAULT).hasToString("20 iterations hc_eps 1.0E-6 rms_eps 1.0E-6");
+  }
+
+  @Test
   void scaleLayoutsHaveTheLibrarysSizes() {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment out = arena.allocate(ValueLayout.JAVA_LONG);

@@ -7,8 +7,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
 import io.github.nvfp4j.reference.DequantizeReference;
+import io.github.nvfp4j.reference.HyperConnectionsReference;
 import io.github.nvfp4j.reference.Nvfp4Matrix;
 import io.github.nvfp4j.reference.QuantizeReference;
+import io.github.nvfp4j.reference.SinkhornReference;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -274,6 +276,98 @@ final class GraphTest {
               GlobalScale.ROW,
               floats(fused.globalScales()));
       requireEqual("back", DequantizeReference.dequantize(matrix, DType.F32), floats(back));
+    }
+
+    @Test
+    void recordsHyperConnections() {
+      Values values = new Values(24);
+      Tensor x = device.allocate(arena, DType.F32, 5, 4, 64);
+      Tensor sub = device.allocate(arena, DType.F32, 5, 64);
+      Tensor post = device.allocate(arena, DType.F32, 5, 4);
+      Tensor comb = device.allocate(arena, DType.F32, 5, 4, 4);
+      Tensor nextPost = device.allocate(arena, DType.F32, 5, 4);
+      Tensor nextComb = device.allocate(arena, DType.F32, 5, 4, 4);
+      Tensor again = device.allocate(arena, DType.F32, 5, 4, 64);
+      Tensor mixed = device.allocate(arena, DType.F32, 5, 4, 4);
+      Tensor end = device.allocate(arena, DType.F32, 5, 64);
+      // No weights: each logit is its row's base, so that nothing depends on the order of a sum.
+      float[] base = {0.5f, -1, 0.25f, 2};
+      float[] all = new float[24];
+      for (int i = 0; i < all.length; i++) {
+        all[i] = (float) values.random().nextGaussian();
+      }
+      HcModule module =
+          new HcModule(
+              upload(DType.F32, new float[24 * 256], 24, 256),
+              upload(all),
+              upload(new float[] {1, 1, 1}));
+      HcModule head =
+          new HcModule(
+              upload(DType.F32, new float[4 * 256], 4, 256), upload(base), upload(new float[] {1}));
+      Tensor[] written = {x, sub, post, comb, nextPost, nextComb, again, mixed, end};
+      for (Tensor each : written) {
+        poison(each);
+      }
+      try (Graph graph =
+          stream.capture(() -> {
+            HcPre.run(stream, x, module, sub, post, comb, HcOptions.DEFAULT);
+            Sinkhorn.run(stream, comb, mixed, Sinkhorn.Options.of(1, 1e-6f));
+            HcPost.run(stream, x, sub, post, comb, again);
+            HcPostPre.run(
+                stream, x, sub, post, comb, module, x, end, nextPost, nextComb, HcOptions.DEFAULT);
+            HcHead.run(stream, x, head, end, HcOptions.DEFAULT);
+          })) {
+        for (Tensor each : written) {
+          assertThat(bytes(each)).as("recorded, not run").containsOnly(POISON);
+        }
+        for (int i = 0; i < 3; i++) {
+          float[] residual = values.activations(DType.F32, 5, 256);
+          Tensor host = host(DType.F32, residual, 5, 256, 256).reshaped(arena, 5, 4, 64);
+          host.copyTo(stream, x);
+          graph.launch(stream);
+          stream.synchronize();
+          HyperConnectionsReference.Pre pre =
+              HyperConnectionsReference.pre(
+                  residual,
+                  new float[24 * 256],
+                  all,
+                  new float[] {1, 1, 1},
+                  5,
+                  4,
+                  64,
+                  20,
+                  1e-6f,
+                  1e-6f,
+                  DType.F32);
+          requireEqual("sub", pre.collapsed(), floats(sub));
+          requireEqual("post", pre.post(), floats(post));
+          requireEqual("comb", pre.comb(), floats(comb));
+          requireEqual(
+              "mixed", SinkhornReference.sinkhorn(pre.comb(), 5, 4, 1, 1e-6f), floats(mixed));
+          float[] out =
+              HyperConnectionsReference.post(
+                  residual, pre.collapsed(), pre.post(), pre.comb(), 5, 4, 64, DType.F32);
+          requireEqual("again", out, floats(again));
+          requireEqual("x", out, floats(x));
+          requireEqual("next_post", pre.post(), floats(nextPost));
+          requireEqual("next_comb", pre.comb(), floats(nextComb));
+          requireEqual(
+              "end",
+              HyperConnectionsReference.head(
+                      out,
+                      new float[4 * 256],
+                      base,
+                      new float[] {1},
+                      5,
+                      4,
+                      64,
+                      1e-6f,
+                      1e-6f,
+                      DType.F32)
+                  .collapsed(),
+              floats(end));
+        }
+      }
     }
 
     @Test
