@@ -46,8 +46,8 @@ final class RunCommand implements Callable<Integer> {
       index = "0",
       paramLabel = "OP",
       description =
-          "quantize, dequantize, swizzle, unswizzle, swiglu, swiglu_quantize, gemm, grouped_gemm"
-              + " or batched_gemm.")
+          "quantize, dequantize, swizzle, unswizzle, swiglu, swiglu_quantize, gemm, grouped_gemm,"
+              + " batched_gemm, sinkhorn, hc_pre, hc_post, hc_head or hc_post_pre.")
   private String op;
 
   @Parameters(index = "1", paramLabel = "IN", description = "The op's tensors, by name.")

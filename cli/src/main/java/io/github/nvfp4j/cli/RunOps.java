@@ -61,6 +61,11 @@ final class RunOps {
     ALL.put(Op.GEMM.opName(), RunGemm::gemm);
     ALL.put(Op.GROUPED_GEMM.opName(), RunGemm::groupedGemm);
     ALL.put(Op.BATCHED_GEMM.opName(), RunGemm::batchedGemm);
+    ALL.put(Op.SINKHORN.opName(), RunHyperConnections::sinkhorn);
+    ALL.put(Op.HC_PRE.opName(), RunHyperConnections::hcPre);
+    ALL.put(Op.HC_POST.opName(), RunHyperConnections::hcPost);
+    ALL.put(Op.HC_HEAD.opName(), RunHyperConnections::hcHead);
+    ALL.put(Op.HC_POST_PRE.opName(), RunHyperConnections::hcPostPre);
   }
 
   private RunOps() {}

@@ -26,7 +26,8 @@ import java.util.function.BiFunction;
 import org.jspecify.annotations.Nullable;
 
 /// The cases of `nvfp4j selftest`. Each makes random data, runs an op on the device and the
-/// reference in Java, and compares every bit.
+/// reference in Java, and compares every bit, or how far apart the results are where they depend on
+/// the order of a sum.
 final class Selftest {
   /// Runs a case; null when it is good, else what differs.
   interface Body {
@@ -59,6 +60,7 @@ final class Selftest {
     addSwizzle();
     addSwiglu();
     SelftestGemm.add(this::add);
+    SelftestHyperConnections.add(this::add);
     addCopy();
     addFaults();
   }

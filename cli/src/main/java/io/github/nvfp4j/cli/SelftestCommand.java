@@ -25,7 +25,7 @@ import picocli.CommandLine.Spec;
     name = "selftest",
     description = {
       "Run every op on random data and compare each bit with the reference implementation (where"
-          + " the sum of a matrix product depends on its order: the distance, with the bound).",
+          + " a result depends on the order of a sum: the distance, with the bound).",
       "Prints what fails, then `N passed, N failed`."
     },
     mixinStandardHelpOptions = true,

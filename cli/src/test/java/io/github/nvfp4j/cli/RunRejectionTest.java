@@ -327,11 +327,12 @@ class RunRejectionTest {
             "swiglu_quantize: tensor rows is unknown, expected gate_up, weight, gs"),
         // ops of other versions
         Arguments.of(
-            "sinkhorn",
-            tensors("logits", x),
+            "router_dense",
+            tensors("x", x),
             "",
-            "run: OP is sinkhorn, expected one of quantize, dequantize, swizzle, unswizzle, swiglu,"
-                + " swiglu_quantize, gemm, grouped_gemm, batched_gemm"));
+            "run: OP is router_dense, expected one of quantize, dequantize, swizzle, unswizzle,"
+                + " swiglu, swiglu_quantize, gemm, grouped_gemm, batched_gemm, sinkhorn, hc_pre,"
+                + " hc_post, hc_head, hc_post_pre"));
   }
 
   @ParameterizedTest
