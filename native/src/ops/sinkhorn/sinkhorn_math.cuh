@@ -16,8 +16,9 @@ __device__ __forceinline__ float reciprocal_rn(float s) {
 }
 
 // The same for s within 2^-6 of 1: from 2 - s, whose error is (1 - s)^2, one step makes (1 - s)^4, at most 2^-24, and the last step is the same. Tested with it.
+// 2 - s is rounded up: from 1, which is the nearest for s = 1 - 2^-24, no step would get to 1 + 2^-23.
 __device__ __forceinline__ float reciprocal_rn_near_one(float s) {
-  const float t = __fadd_rn(2.0f, -s);
+  const float t = __fadd_ru(2.0f, -s);
   const float y = __fmaf_rn(__fmaf_rn(-s, t, 1.0f), t, t);
   return __fmaf_rn(__fmaf_rn(-s, y, 1.0f), y, y);
 }
