@@ -62,7 +62,7 @@ typedef struct nvfp4j_hc_options {
  * @param[out] post [T, n].
  * @param[out] comb [T, n, n].
  * @param[out] error may be NULL.
- * Reports NON_FINITE_RESULT (row: the token) where r or a logit is NaN or infinite: a non-finite input, or sums beyond F32.
+ * Reports NON_FINITE_RESULT (row: the token) where the sum of x^2, or what a sigmoid or sinkhorn gets, is NaN or infinite in F32: a non-finite input, or sums beyond F32. A token with a NaN in x has NaN for results; one with an infinity, or with such sums, has unspecified ones.
  */
 NVFP4J_API int32_t nvfp4j_hc_pre(nvfp4j_context* context, const nvfp4j_tensor* x,
                                  const nvfp4j_tensor* fn, const nvfp4j_tensor* base,
@@ -113,6 +113,8 @@ NVFP4J_API int32_t nvfp4j_hc_head(nvfp4j_context* context, const nvfp4j_tensor* 
  * @code
  *   s = 1 / sqrt(mean over d of c[d]^2 + rms_eps) ; y[d] = (g[d] * c[d]) * s, rounded to x's type
  * @endcode
+ * where y, before it is rounded to x's type, is off by at most 2^-22 of itself.
+ *
  * One launch on a CUDA device; asynchronous there, done on return on the CPU. Deterministic.
  * @param[in] context not NULL.
  * @param[in] x [T, n, D].
@@ -131,7 +133,7 @@ NVFP4J_API int32_t nvfp4j_hc_head(nvfp4j_context* context, const nvfp4j_tensor* 
  * @param[out] next_comb [T, n, n]: of the next module.
  * @param[out] quantized NULL, or [T, D] with a global scale per row, D a multiple of 16: what quantize makes of `collapsed`.
  * @param[out] error may be NULL.
- * Reports NON_FINITE_RESULT as hc_pre does; with quantisation also NON_FINITE_INPUT (of the row that is quantised).
+ * Reports NON_FINITE_RESULT as hc_pre does; with quantisation also NON_FINITE_INPUT (of the row that is quantised). Where the norm takes a finite product g[d] * c[d] beyond the type's range, the row's codes, scales and global scale are unspecified.
  */
 NVFP4J_API int32_t nvfp4j_hc_post_pre(
     nvfp4j_context* context, const nvfp4j_tensor* x, const nvfp4j_tensor* sub,

@@ -33,4 +33,9 @@ struct CudaLaunch {
   bool programmatic;
 };
 
+// Whether rows that far apart can be read and written 16 bytes at a time.
+inline bool aligned16(const void* p, std::int64_t stride_bytes) {
+  return reinterpret_cast<std::uintptr_t>(p) % 16 == 0 && stride_bytes % 16 == 0;
+}
+
 }  // namespace nvfp4j

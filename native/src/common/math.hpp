@@ -87,6 +87,11 @@ NVFP4J_HD inline float log_of(float f, std::uint32_t shifted) {
 
 }  // namespace detail
 
+// Neither infinite nor a NaN.
+NVFP4J_HD inline bool is_finite(float x) {
+  return (detail::bits(x) & detail::kInfinity) != detail::kInfinity;
+}
+
 // x, or 0x7fc00000 if x is a NaN.
 NVFP4J_HD inline float canonical_nan(float x) {
   std::uint32_t b = detail::bits(x);

@@ -67,8 +67,4 @@ inline cudaError_t load_kernel(const void* kernel) {
   return cudaFuncGetAttributes(&attributes, kernel);
 }
 
-inline bool aligned16(const void* p, std::int64_t stride_bytes) {
-  return reinterpret_cast<std::uintptr_t>(p) % 16 == 0 && stride_bytes % 16 == 0;
-}
-
 }  // namespace nvfp4j

@@ -105,6 +105,55 @@ TEST(every_cause_is_reported_with_its_op) {
   CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
 }
 
+// A NaN in token 5 of 9, and an infinite logit in token 2 of 3.
+TEST(hyper_connections_report_their_tokens) {
+  const CudaContext context;
+  std::vector<std::uint8_t> streams_bytes(9 * 4 * 64 * 2, 0);
+  store_element(streams_bytes.data(), NVFP4J_DTYPE_BF16, 5 * 4 * 64 + 77, NAN);
+  std::vector<std::uint8_t> logits_bytes(3 * 4 * 4 * 4, 0);
+  store_element(logits_bytes.data(), NVFP4J_DTYPE_F32, 2 * 16 + 6, INFINITY);
+  const Side side = Side::kGpu;
+  const auto zeros = [](int64_t elements) {
+    return std::make_shared<Twin>(
+        std::vector<std::uint8_t>(static_cast<std::size_t>(4 * elements), 0));
+  };
+  const Memory x = std::make_shared<Twin>(streams_bytes), fn = zeros(24 * 4 * 64), base = zeros(24),
+               scale = zeros(3), collapsed = zeros(9 * 64), post = zeros(9 * 4),
+               comb = zeros(9 * 16), logits = std::make_shared<Twin>(logits_bytes),
+               doubly = zeros(3 * 16);
+  const nvfp4j_tensor x_at = streams(side, x, NVFP4J_DTYPE_BF16, 9, 4, 64);
+  const nvfp4j_tensor fn_at = matrix(side, fn, NVFP4J_DTYPE_F32, 24, 4 * 64, 4 * 64);
+  const nvfp4j_tensor base_at = vector(side, base, NVFP4J_DTYPE_F32, 24);
+  const nvfp4j_tensor scale_at = vector(side, scale, NVFP4J_DTYPE_F32, 3);
+  const nvfp4j_tensor collapsed_at = matrix(side, collapsed, NVFP4J_DTYPE_BF16, 9, 64, 64);
+  const nvfp4j_tensor post_at = matrix(side, post, NVFP4J_DTYPE_F32, 9, 4, 4);
+  const nvfp4j_tensor comb_at = streams(side, comb, NVFP4J_DTYPE_F32, 9, 4, 4);
+  const nvfp4j_tensor logits_at = streams(side, logits, NVFP4J_DTYPE_F32, 3, 4, 4);
+  const nvfp4j_tensor doubly_at = streams(side, doubly, NVFP4J_DTYPE_F32, 3, 4, 4);
+  const nvfp4j_hc_options options = {sizeof options, 20, 1e-6f, 1e-6f};
+  const nvfp4j_sinkhorn_options sinkhorn = {sizeof sinkhorn, 20, 1e-6f, 0};
+  const Graph graph(context.stream(), [&] {
+    CHECK_OK(nvfp4j_hc_pre(context, &x_at, &fn_at, &base_at, &scale_at, &options, &collapsed_at,
+                           &post_at, &comb_at, error));
+    CHECK_OK(nvfp4j_sinkhorn(context, &logits_at, &sinkhorn, &doubly_at, error));
+  });
+  for (int replay = 0; replay < 2; ++replay) {
+    graph.launch(context.stream());
+    nvfp4j_status_record record = status_record();
+    CHECK_EQ(nvfp4j_context_synchronize(context, &record, nullptr), kReported);
+    CHECK_EQ(record.first_op, NVFP4J_OP_HC_PRE);
+    CHECK_EQ(record.first_cause, NVFP4J_CAUSE_NON_FINITE_RESULT);
+    CHECK_EQ(record.first_row, 5);
+    CHECK_EQ(record.first_column, -1);
+    for (int32_t op = 0; op < NVFP4J_STATUS_WORDS; ++op) {
+      CHECK_EQ(record.causes[op],
+               op == NVFP4J_OP_HC_PRE     ? std::uint64_t{1} << NVFP4J_CAUSE_NON_FINITE_RESULT
+               : op == NVFP4J_OP_SINKHORN ? std::uint64_t{1} << NVFP4J_CAUSE_NON_FINITE_INPUT
+                                          : std::uint64_t{0});
+    }
+  }
+}
+
 TEST(a_report_that_nobody_waits_for) {
   const CudaContext context;
   const Faulty faulty;

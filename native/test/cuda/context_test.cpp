@@ -183,7 +183,36 @@ TEST(no_rows_are_validated_and_nothing_is_launched) {
   tiles.memory = NVFP4J_MEMORY_DEVICE;
   nvfp4j_quantize_options options = quantize_options();
   const nvfp4j_swiglu_options swiglu = swiglu_options();
+  const auto no_tokens = [&](int32_t dtype, int64_t n, int64_t columns) {
+    nvfp4j_tensor t = tensor(memory.data(), dtype, {0, n, columns});
+    t.memory = NVFP4J_MEMORY_DEVICE;
+    return t;
+  };
+  const nvfp4j_tensor streams_of_none = no_tokens(NVFP4J_DTYPE_BF16, 4, 64);
+  const nvfp4j_tensor comb = no_tokens(NVFP4J_DTYPE_F32, 4, 4);
+  const nvfp4j_tensor post = empty(NVFP4J_DTYPE_F32, 4);
+  Buffer parameters(24 * 4 * 64 * 4);
+  const auto of_module = [&](std::initializer_list<int64_t> shape) {
+    nvfp4j_tensor t = tensor(parameters.data(), NVFP4J_DTYPE_F32, shape);
+    t.memory = NVFP4J_MEMORY_DEVICE;
+    return t;
+  };
+  const nvfp4j_tensor fn = of_module({24, 4 * 64}), base = of_module({24}), scale = of_module({3});
+  const nvfp4j_tensor head_fn = of_module({4, 4 * 64}), head_base = of_module({4}),
+                      head_scale = of_module({1});
+  const nvfp4j_sinkhorn_options sinkhorn = {sizeof sinkhorn, 20, 1e-6f, 0};
+  const nvfp4j_hc_options hc = {sizeof hc, 20, 1e-6f, 1e-6f};
+  const nvfp4j_hc_options hc_head = {sizeof hc_head, 0, 1e-6f, 1e-6f};
   const Graph graph(context.stream(), [&] {
+    CHECK_OK(nvfp4j_sinkhorn(context, &comb, &sinkhorn, &comb, error));
+    CHECK_OK(
+        nvfp4j_hc_pre(context, &streams_of_none, &fn, &base, &scale, &hc, &x, &post, &comb, error));
+    CHECK_OK(nvfp4j_hc_post(context, &streams_of_none, &x, &post, &comb, &streams_of_none, error));
+    CHECK_OK(nvfp4j_hc_head(context, &streams_of_none, &head_fn, &head_base, &head_scale, &hc_head,
+                            &x, error));
+    CHECK_OK(nvfp4j_hc_post_pre(context, &streams_of_none, &x, &post, &comb, &fn, &base, &scale,
+                                nullptr, &hc, nullptr, &streams_of_none, &x, &post, &comb, nullptr,
+                                error));
     CHECK_OK(nvfp4j_quantize(context, &x, nullptr, &options, &none, error));
     CHECK_OK(nvfp4j_dequantize(context, &none, &x, error));
     CHECK_OK(nvfp4j_swizzle(context, &linear, &tiles, error));
@@ -314,6 +343,41 @@ TEST(a_workspace_that_is_too_small_is_refused) {
   check_equal(w);
 }
 
+TEST(a_workspace_too_small_for_hyper_connections_is_refused) {
+  std::mt19937 g = seeded(11);
+  constexpr int64_t kRows = 20;
+  constexpr int64_t kColumns = 512;
+  const struct {
+    const char* name;
+    int32_t op;
+  } ops[] = {{"hc_pre", NVFP4J_OP_HC_PRE},
+             {"hc_head", NVFP4J_OP_HC_HEAD},
+             {"hc_post_pre", NVFP4J_OP_HC_POST_PRE}};
+  for (const auto& o : ops) {
+    int64_t needed = 0;
+    CHECK_OK(nvfp4j_workspace_bytes(o.op, 0, kRows, kColumns, &needed, error));
+    if (needed <= 1) continue;
+    const Workload w = hc_workload(g, o.op, NVFP4J_DTYPE_BF16, kRows, 4, kColumns);
+    expect_on_cpu(w);
+    w.poison();
+    nvfp4j_context_options options = cuda_options();
+    options.workspace_bytes = 1;
+    {
+      const CudaContext small(options);
+      CHECK_FAILS(on_gpu(w, small, error), kState,
+                  std::string(o.name) + ": the context's workspace has 1 bytes, expected " +
+                      std::to_string(needed) + " or more (input [20, 512])");
+      CHECK_OK(nvfp4j_context_synchronize(small, nullptr, error));
+      CHECK(w.is_poison());
+    }
+    options.workspace_bytes = needed;
+    const CudaContext enough(options);
+    CHECK_OK(on_gpu(w, enough, error));
+    CHECK_OK(nvfp4j_context_synchronize(enough, nullptr, error));
+    check_equal(w);
+  }
+}
+
 namespace {
 
 // A context with kernels of every kind that meets at a grid barrier.
@@ -329,6 +393,9 @@ struct Lane {
           quantize_workload(g, NVFP4J_DTYPE_BF16, rows, 7168, kDynamic, kTensor, kSwizzled));
       work.push_back(
           swiglu_quantize_workload(g, NVFP4J_DTYPE_BF16, rows, 3072, kDynamic, kTensor, kSwizzled));
+      work.push_back(hc_workload(g, NVFP4J_OP_HC_PRE, NVFP4J_DTYPE_BF16, rows / 4, 4, 1040));
+      work.push_back(
+          hc_workload(g, NVFP4J_OP_HC_POST_PRE, NVFP4J_DTYPE_BF16, rows / 8, 4, 7168, true));
     }
     for (const Workload& w : work) expect_on_cpu(w);
   }

@@ -54,8 +54,6 @@ bool offsets_ascend(const GemmArgs& args) {
   return last <= args.m;
 }
 
-bool finite(float x) { return (bits_of(x) & kMagnitude) < kInfinity; }
-
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 class Products {
@@ -290,11 +288,11 @@ class Products {
       // Of gate and up those that are not finite, too: the clamp hides an infinity.
       std::uint64_t not_finite = 0;
       for (int i = 0; i < tile.n; ++i)
-        not_finite |= static_cast<std::uint64_t>(!finite(results[i])) << i % tile.columns;
+        not_finite |= static_cast<std::uint64_t>(!math::is_finite(results[i])) << i % tile.columns;
       if (args_.swiglu) {
         apply_swiglu(tile, row, results);
         for (int i = 0; i < tile.columns; ++i)
-          not_finite |= static_cast<std::uint64_t>(!finite(results[i])) << i;
+          not_finite |= static_cast<std::uint64_t>(!math::is_finite(results[i])) << i;
       }
       if (not_finite != 0 && !reported) [[unlikely]] {
         result_faults_.report(NVFP4J_CAUSE_NON_FINITE_RESULT, row,

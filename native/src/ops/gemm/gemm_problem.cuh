@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "common/math.hpp"
 #include "device/ptx.cuh"
 #include "device/status.cuh"
 #include "nvfp4j/gemm.h"
@@ -135,9 +136,7 @@ __device__ __forceinline__ void report_result(const GemmProblem& p, int group, s
   report_here(p.status, p.op, NVFP4J_CAUSE_NON_FINITE_RESULT, m, column);
 }
 
-__device__ __forceinline__ bool is_finite(float x) {
-  return (__float_as_uint(x) & 0x7F800000u) != 0x7F800000u;
-}
+using math::is_finite;
 
 __device__ __forceinline__ std::uint32_t bf16_bits(float v) {
   return v != v ? 0x7FC0u : Bf16::pack(v, 0.0f) & 0xFFFFu;

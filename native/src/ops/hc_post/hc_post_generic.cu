@@ -6,6 +6,7 @@
 #include "ops/hc_post/hc_post_cuda.hpp"
 #include "ops/hc_post/hc_post_math.cuh"
 #include "ops/hc_post/hc_post_plan.hpp"
+#include "ops/hc_pre/hc_pre_plan.hpp"
 
 namespace nvfp4j {
 namespace {
@@ -54,11 +55,7 @@ struct HcPostWeights<4> {
   }
   static __device__ __forceinline__ void four(const float* from, bool vector, float (&to)[4]) {
     if (vector) {
-      const uint4 v = load(reinterpret_cast<const uint4*>(from));
-      to[0] = __uint_as_float(v.x);
-      to[1] = __uint_as_float(v.y);
-      to[2] = __uint_as_float(v.z);
-      to[3] = __uint_as_float(v.w);
+      unpack<F32>(load(reinterpret_cast<const uint4*>(from)), to);
     } else {
 #pragma unroll
       for (int i = 0; i < 4; ++i) to[i] = load(from + i);
@@ -121,11 +118,8 @@ int hc_post_cuda(const CudaLaunch& launch, const HcPostArgs& args) {
   const HcShape& shape = args.shape;
   const int bytes = shape.dtype == NVFP4J_DTYPE_F32 ? 4 : 2;
   const HcPostPlan plan = plan_hc_post(shape.tokens, shape.n, shape.columns, bytes);
-  const bool aligned = aligned16(args.x.data, args.x.token_stride * bytes) &&
-                       aligned16(args.out.data, args.out.token_stride * bytes) &&
-                       aligned16(args.sub.data, args.sub.stride * bytes) &&
-                       args.x.stream_stride * bytes % 16 == 0 &&
-                       args.out.stream_stride * bytes % 16 == 0;
+  const bool aligned = hc_aligned(args.x, bytes) && hc_aligned(args.out, bytes) &&
+                       aligned16(args.sub.data, args.sub.stride * bytes);
   HcPostTarget t = {static_cast<const char*>(args.x.data),
                     static_cast<const char*>(args.sub.data),
                     args.post.data,

@@ -39,8 +39,6 @@ struct Scratch {
 };
 static_assert(sizeof(Scratch) <= kCpuScratchBytes);
 
-bool is_finite(float x) { return (bits_of(x) & kMagnitude) < kInfinity; }
-
 class HcPre {
  public:
   HcPre(CpuPool& pool, const HcPreArgs& args)
@@ -173,16 +171,15 @@ class HcPre {
     const double columns = static_cast<double>(n_) * static_cast<double>(columns_);
     for (int t = 0; t < tokens; ++t) {
       const double* sums = totals + t * width();
-      // Beyond F32 there is no sum of squares.
       const double mean = sums[mixes_] / columns + static_cast<double>(module.rms_eps);
-      bool good = is_finite(static_cast<float>(mean));
+      bool good = math::is_finite(static_cast<float>(sums[mixes_]));
       const double r = 1.0 / std::sqrt(mean);
       float logits[kMaxMixes];
       for (int i = 0; i < mixes_; ++i) {
         const int kind = i < n_ ? 0 : i < 2 * n_ ? 1 : 2;
         logits[i] = static_cast<float>(sums[i] * r * static_cast<double>(module.scale[kind]) +
                                        static_cast<double>(module.base[i]));
-        good = good && is_finite(logits[i]);
+        good = good && math::is_finite(logits[i]);
       }
       if (!good) faults_.report(NVFP4J_CAUSE_NON_FINITE_RESULT, first + t, -1);
       kernels_.sigmoid(logits, std::min(mixes_, 2 * n_));

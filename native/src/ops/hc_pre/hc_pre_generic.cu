@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // hc_pre, hc_head and hc_post_pre on any device from compute capability 8.0 on, for any n and either type. A thread block has one token, or some that share its reading of fn: it makes the new residual where there is
-// one, multiplies, normalises and mixes, and reads the streams again for each eight rows of fn. For few tokens bound by one multiprocessor's way to memory, for many by the products in F32.
-// Products are summed in F32 over at most 16 packets of columns, those sums in F64.
-#include "common/workspace_layout.hpp"
-#include "device/launch.cuh"
+// one, multiplies, normalises and mixes, and reads the streams again for each eight rows of fn. For few tokens bound by one multiprocessor's way to memory, for many by the products.
+// Those are exact in F64, and so are their sums but for 2^-53: no sum of roundings in F32, however it is cut, stays within the header's bound on data whose errors are all the same or do not cancel where the
+// products do. Cards that have few F64 units (8.6, 8.9, 12.0) take long here.
 #include "device/packet.cuh"
-#include "nvfp4j/hyper_connections.h"
 #include "ops/hc_post/hc_post_math.cuh"
 #include "ops/hc_pre/hc_pre_cuda_impl.hpp"
 #include "ops/hc_pre/hc_pre_math.cuh"
-#include "ops/quantize/quantize_kernels.cuh"
+#include "ops/hc_pre/hc_pre_target.cuh"
 #include "ops/sinkhorn/sinkhorn_math.cuh"
 
 namespace nvfp4j {
@@ -20,45 +18,12 @@ using namespace device;
 constexpr int kThreads = kHcGenericThreads;
 constexpr int kWarps = kThreads / 32;
 constexpr int kRows = 8;  // of fn at a time
-constexpr int kMaxTokens = 4;
+constexpr int kMaxTokens = kHcGenericTokens;
 constexpr int kMaxMixes = NVFP4J_MAX_STREAMS * (NVFP4J_MAX_STREAMS + 2);
 
-// Strides of `char` pointers are in bytes, of others in elements.
-struct HcGenericArgs {
-  const char* x;  // of the pre step: hc_post_pre's `out`
-  std::int64_t x_token, x_stream;
-  const char* residual;  // hc_post_pre: what it is made from
-  std::int64_t residual_token, residual_stream;
-  char* out;
-  const char* sub;
-  std::int64_t sub_token;
-  const float* post_before;
-  const float* comb_before;
-  std::int64_t post_before_token, comb_before_token;
-  const float* fn;
-  std::int64_t fn_row;
-  const float* base;
-  const float* scale;
-  double inverse_count;
-  double inverse_columns;
-  float hc_eps, rms_eps;
-  int iterations;  // 0: the head
-  char* collapsed;
-  std::int64_t collapsed_token;
-  float* post;
-  float* comb;
-  std::int64_t post_token, comb_token;
-  const char* norm_weight;
-  bool norm_f32;
-  bool quantize;
-  int recipe;
-  QuantizeTarget quantized;
-  std::int64_t tokens;
-  std::int64_t columns;
+struct HcGenericArgs : HcPreTarget {
   int n;
   int mixes;  // rows of fn
-  DeviceStatus* status;
-  int op;
 };
 
 struct Shared {
@@ -76,6 +41,10 @@ __device__ __forceinline__ double warp_sum(double v) {
   return v;
 }
 
+__device__ __forceinline__ double plus_product(double sum, float a, float b) {
+  return __fma_rn(static_cast<double>(a), static_cast<double>(b), sum);
+}
+
 template <typename T, int N, int TOKENS, bool ALIGNED>
 struct HcGeneric {
   static constexpr int kColumns = kPacketColumns<T>;
@@ -86,6 +55,10 @@ struct HcGeneric {
   const int count;           // of tokens
   const int n;
   const std::int64_t packets;  // in a row
+  // The streams that are mixed: hc_post_pre makes them first.
+  const char* const mixed = a.out != nullptr ? a.out : a.x;
+  const std::int64_t mixed_token = a.out != nullptr ? a.out_token : a.x_token;
+  const std::int64_t mixed_stream = a.out != nullptr ? a.out_stream : a.x_stream;
 
   struct Weights {
     const float* p;
@@ -96,7 +69,7 @@ struct HcGeneric {
   };
 
   __device__ __forceinline__ const char* packet(int t, int stream, std::int64_t p) const {
-    return a.x + (first + t) * a.x_token + stream * a.x_stream + p * 16;
+    return mixed + (first + t) * mixed_token + stream * mixed_stream + p * 16;
   }
 
   __device__ __forceinline__ void make_residual() const {
@@ -109,8 +82,7 @@ struct HcGeneric {
 #pragma unroll
         for (int j = 0; j < N; ++j) {
           if (j < n)
-            load_words<T, ALIGNED>(
-                a.residual + token * a.residual_token + j * a.residual_stream + p * 16, x[j]);
+            load_words<T, ALIGNED>(a.x + token * a.x_token + j * a.x_stream + p * 16, x[j]);
         }
         std::uint32_t f[4];
         load_words<T, ALIGNED>(a.sub + token * a.sub_token + p * 16, f);
@@ -119,7 +91,7 @@ struct HcGeneric {
           if (k < n) {
             std::uint32_t y[4];
             post_columns<T, N, 4>(x, f, k, n, weights, y);
-            store_packet<T, ALIGNED>(a.out + token * a.x_token + k * a.x_stream + p * 16,
+            store_packet<T, ALIGNED>(a.out + token * a.out_token + k * a.out_stream + p * 16,
                                      make_uint4(y[0], y[1], y[2], y[3]));
           }
         }
@@ -133,11 +105,10 @@ struct HcGeneric {
     if constexpr (ALIGNED) {
 #pragma unroll
       for (int i = 0; i < kColumns / 4; ++i) {
-        const uint4 v = load(reinterpret_cast<const uint4*>(from) + i);
-        f[4 * i] = __uint_as_float(v.x);
-        f[4 * i + 1] = __uint_as_float(v.y);
-        f[4 * i + 2] = __uint_as_float(v.z);
-        f[4 * i + 3] = __uint_as_float(v.w);
+        float four[4];
+        unpack<F32>(load(reinterpret_cast<const uint4*>(from) + i), four);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) f[4 * i + k] = four[k];
       }
     } else {
 #pragma unroll
@@ -150,42 +121,33 @@ struct HcGeneric {
     double sum[kRows][TOKENS] = {};
     double square[TOKENS] = {};
     for (int stream = 0; stream < n; ++stream) {
-      for (std::int64_t p0 = threadIdx.x; p0 < packets; p0 += 16 * kThreads) {
-        float part[kRows][TOKENS] = {};
-        float part_square[TOKENS] = {};
-        const std::int64_t end =
-            packets < p0 + 16 * kThreads ? packets : p0 + std::int64_t{16} * kThreads;
 #pragma unroll 1
-        for (std::int64_t p = p0; p < end; p += kThreads) {
-          float x[TOKENS][kColumns];
+      for (std::int64_t p = threadIdx.x; p < packets; p += kThreads) {
+        float x[TOKENS][kColumns];
 #pragma unroll
-          for (int t = 0; t < TOKENS; ++t) {
-            std::uint32_t w[4] = {0u, 0u, 0u, 0u};
-            if (t < count) load_words<T, ALIGNED>(packet(t, stream, p), w);
-            unpack<T, 4>(w, x[t]);
+        for (int t = 0; t < TOKENS; ++t) {
+          std::uint32_t w[4] = {0u, 0u, 0u, 0u};
+          if (t < count) load_words<T, ALIGNED>(packet(t, stream, p), w);
+          unpack<T, 4>(w, x[t]);
+          if (r0 == 0) {
 #pragma unroll
             for (int i = 0; i < kColumns; ++i)
-              part_square[t] = __fmaf_rn(x[t][i], x[t][i], part_square[t]);
-          }
-#pragma unroll
-          for (int r = 0; r < kRows; ++r) {
-            if (r0 + r < a.mixes) {
-              float f[kColumns];
-              load_fn(a.fn + (r0 + r) * a.fn_row + stream * a.columns + p * kColumns, f);
-#pragma unroll
-              for (int t = 0; t < TOKENS; ++t) {
-#pragma unroll
-                for (int i = 0; i < kColumns; ++i)
-                  part[r][t] = __fmaf_rn(f[i], x[t][i], part[r][t]);
-              }
-            }
+              square[t] = plus_product(square[t], x[t][i], x[t][i]);
           }
         }
 #pragma unroll
-        for (int t = 0; t < TOKENS; ++t) {
-          square[t] += static_cast<double>(part_square[t]);
+        for (int r = 0; r < kRows; ++r) {
+          if (r0 + r < a.mixes) {
+            float f[kColumns];
+            load_fn(a.fn + (r0 + r) * a.fn_row + static_cast<std::int64_t>(stream) * a.columns +
+                        p * kColumns,
+                    f);
 #pragma unroll
-          for (int r = 0; r < kRows; ++r) sum[r][t] += static_cast<double>(part[r][t]);
+            for (int t = 0; t < TOKENS; ++t) {
+#pragma unroll
+              for (int i = 0; i < kColumns; ++i) sum[r][t] = plus_product(sum[r][t], f[i], x[t][i]);
+            }
+          }
         }
       }
     }
@@ -230,11 +192,11 @@ struct HcGeneric {
     if (t < count) {
       const std::int64_t token = first + t;
       const double mean = shared.squares[t] * a.inverse_count + static_cast<double>(a.rms_eps);
-      bool good = is_finite(static_cast<float>(mean));
+      bool good = math::is_finite(static_cast<float>(shared.squares[t]));
       for (int r = lane; r < a.mixes; r += 32) {
         const int kind = r < n ? 0 : r < 2 * n ? 1 : 2;
         const float z = logit_of(shared.sums[t][r], mean, load(a.scale + kind), load(a.base + r));
-        good = good && is_finite(z);
+        good = good && math::is_finite(z);
         shared.logits[t][r] = z;
         if (kind == 0) shared.pre[t][r] = __fadd_rn(sigmoid(z), a.hc_eps);
         if (kind == 1)
@@ -332,8 +294,7 @@ struct HcGeneric {
     norm = static_cast<float>(
         reciprocal_sqrt(sum * a.inverse_columns + static_cast<double>(a.rms_eps)));
     amax = __uint_as_float(largest);
-    // Rounding keeps the order, so that the largest of the row comes from the largest product.
-    if (a.norm_weight != nullptr) amax = __fmul_rn(amax, norm);
+    if (a.norm_weight != nullptr) amax = normalised_maximum(amax, norm);
     if constexpr (T::kBytes == 2) amax = __uint_as_float(T::pack(amax, 0.0f) << 16);
     __syncthreads();
   }
@@ -391,7 +352,8 @@ struct HcGeneric {
 };
 
 template <typename T, int N, int TOKENS, bool ALIGNED>
-__global__ void __launch_bounds__(kThreads) hc_pre_tokens(const __grid_constant__ HcGenericArgs a) {
+__global__ void __launch_bounds__(kThreads, 1)
+    hc_pre_tokens(const __grid_constant__ HcGenericArgs a) {
   __shared__ Shared shared;
   await_predecessor();
   if (a.quantize) zero_padding_rows(a.quantized);
@@ -413,8 +375,7 @@ const void* kernel_of(bool aligned) {
 template <typename T>
 const void* kernel_of(bool four, int tokens, bool aligned) {
   if (four) return tokens == 1 ? kernel_of<T, 4, 1>(aligned) : kernel_of<T, 4, kMaxTokens>(aligned);
-  // One kernel for any number of tokens: that for one alone would spill a register.
-  return kernel_of<T, 16, kMaxTokens>(aligned);
+  return tokens == 1 ? kernel_of<T, 16, 1>(aligned) : kernel_of<T, 16, kMaxTokens>(aligned);
 }
 
 const void* kernel_of(int dtype, bool four, int tokens, bool aligned) {
@@ -422,68 +383,17 @@ const void* kernel_of(int dtype, bool four, int tokens, bool aligned) {
                                    : kernel_of<Bf16>(four, tokens, aligned);
 }
 
-bool is_aligned(const HcStreams& s, int bytes) {
-  return aligned16(s.data, s.token_stride * bytes) && s.stream_stride * bytes % 16 == 0;
-}
-
 }  // namespace
 
 int hc_pre_generic(const CudaLaunch& launch, const HcPreArgs& args, const HcPrePlan& plan) {
   const HcShape& shape = args.shape;
-  const int bytes = shape.dtype == NVFP4J_DTYPE_F32 ? 4 : 2;
-  const bool post = args.op == NVFP4J_OP_HC_POST_PRE;
   HcGenericArgs a{};
-  a.x = static_cast<const char*>(args.x.data);
-  a.x_token = args.x.token_stride * bytes;
-  a.x_stream = args.x.stream_stride * bytes;
-  bool aligned = is_aligned(args.x, bytes) &&
-                 aligned16(args.module.fn, args.module.fn_stride * 4) &&
-                 aligned16(args.collapsed.data, args.collapsed.stride * bytes);
-  if (post) {
-    a.residual = static_cast<const char*>(args.before.x.data);
-    a.residual_token = args.before.x.token_stride * bytes;
-    a.residual_stream = args.before.x.stream_stride * bytes;
-    a.out = static_cast<char*>(args.x.data);
-    a.sub = static_cast<const char*>(args.before.sub.data);
-    a.sub_token = args.before.sub.stride * bytes;
-    a.post_before = args.before.post.data;
-    a.comb_before = args.before.comb.data;
-    a.post_before_token = args.before.post.stride;
-    a.comb_before_token = args.before.comb.stride;
-    aligned = aligned && is_aligned(args.before.x, bytes) && aligned16(a.sub, a.sub_token);
-  }
-  a.fn = args.module.fn;
-  a.fn_row = args.module.fn_stride;
-  a.base = args.module.base;
-  a.scale = args.module.scale;
-  a.inverse_count = 1.0 / (static_cast<double>(shape.n) * static_cast<double>(shape.columns));
-  a.inverse_columns = 1.0 / static_cast<double>(shape.columns);
-  a.hc_eps = args.module.hc_eps;
-  a.rms_eps = args.module.rms_eps;
-  a.iterations = args.module.iterations;
-  a.collapsed = static_cast<char*>(args.collapsed.data);
-  a.collapsed_token = args.collapsed.stride * bytes;
-  a.post = args.post.data;
-  a.comb = args.comb.data;
-  a.post_token = args.post.stride;
-  a.comb_token = args.comb.stride;
-  a.norm_weight = static_cast<const char*>(args.norm_weight);
-  a.norm_f32 = args.norm_dtype == NVFP4J_DTYPE_F32;
-  a.quantize = args.quantize;
-  if (args.quantize) {
-    a.recipe = args.recipe.recipe;
-    a.quantized = QuantizeTarget::of(args.quantized, args.recipe, args.op, shape.tokens,
-                                     shape.columns, launch.status);
-  }
-  a.tokens = shape.tokens;
-  a.columns = shape.columns;
+  static_cast<HcPreTarget&>(a) = HcPreTarget::of(launch, args);
   a.n = shape.n;
   a.mixes = args.op == NVFP4J_OP_HC_HEAD ? shape.n : shape.n * (shape.n + 2);
-  a.status = launch.status;
-  a.op = args.op;
   void* arguments[] = {&a};
-  return launch_programmatic(kernel_of(shape.dtype, shape.n == 4, plan.tokens, aligned), launch,
-                             grid_of(plan.grid), kThreads, 0, arguments);
+  return launch_programmatic(kernel_of(shape.dtype, shape.n == 4, plan.tokens, plan.aligned),
+                             launch, grid_of(plan.grid), kThreads, 0, arguments);
 }
 
 int hc_pre_generic_warm_up() {

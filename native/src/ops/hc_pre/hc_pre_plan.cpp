@@ -16,51 +16,47 @@ constexpr int kSlicesOfGatherer = 36;  // whose words one warp asks for at once
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-bool aligned(const void* data, std::int64_t stride_bytes) {
-  return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && stride_bytes % 16 == 0;
-}
-
-bool aligned(const HcStreams& s) {
-  return aligned(s.data, s.token_stride * 2) && s.stream_stride * 2 % 16 == 0;
-}
-
 HcKind kind_of(const HcPreArgs& args) {
   if (args.op == NVFP4J_OP_HC_HEAD) return HcKind::kHead;
   if (args.op == NVFP4J_OP_HC_PRE) return HcKind::kPre;
   return args.norm_weight != nullptr || args.quantize ? HcKind::kPostPreTail : HcKind::kPostPre;
 }
 
-// Why a call is not kSplit's, or nullptr.
-const char* split_refusal(const CudaDeviceProperties& device, const HcPreArgs& args) {
-  const HcShape& shape = args.shape;
-  if (!hc_has_split(device)) return "kernels that share tokens need compute capability 9.0";
-  if (shape.n != kHcStreams) return "n is not 4";
-  if (shape.dtype != NVFP4J_DTYPE_BF16) return "x is F32";
-  const int blocks = std::min(device.sm_count, kHcMaxBlocks);
-  if (divide_up(shape.columns, max_slice(kind_of(args))) > blocks) return "D is too large";
-  const bool post = args.op == NVFP4J_OP_HC_POST_PRE;
-  if (!aligned(post ? args.before.x : args.x)) return "x is not 16-byte aligned";
-  if (post && (!aligned(args.x) || !aligned(args.before.sub.data, args.before.sub.stride * 2)))
-    return "out or sub is not 16-byte aligned";
-  if (post && (!aligned(args.before.post.data, args.before.post.stride * 4) ||
-               !aligned(args.before.comb.data, args.before.comb.stride * 4)))
-    return "post or comb is not 16-byte aligned";
-  if (args.collapsed.data != nullptr && !aligned(args.collapsed.data, args.collapsed.stride * 2))
-    return "collapsed is not 16-byte aligned";
-  if (args.norm_weight != nullptr && !aligned(args.norm_weight, 0))
-    return "norm_weight is not 16-byte aligned";
-  if (!aligned(args.module.fn, args.module.fn_stride * 4)) return "fn is not 16-byte aligned";
-  return nullptr;
+// Whether the streams, what is made of them and fn can be read and written 16 bytes at a time.
+bool rows_aligned(const HcPreArgs& args) {
+  const int bytes = args.shape.dtype == NVFP4J_DTYPE_F32 ? 4 : 2;
+  const HcPostArgs& before = args.before;
+  return hc_aligned(args.x, bytes) && aligned16(args.module.fn, args.module.fn_stride * 4) &&
+         aligned16(args.collapsed.data, args.collapsed.stride * bytes) &&
+         (args.op != NVFP4J_OP_HC_POST_PRE ||
+          (hc_aligned(before.x, bytes) && aligned16(before.sub.data, before.sub.stride * bytes)));
 }
 
-HcPrePlan generic_plan(const CudaDeviceProperties& device, const HcPreArgs& args,
-                       const char* reason) {
+bool weights_aligned(const HcPreArgs& args) {
+  const HcPostArgs& before = args.before;
+  return aligned16(args.norm_weight, 0) && aligned16(before.post.data, before.post.stride * 4) &&
+         aligned16(before.comb.data, before.comb.stride * 4);
+}
+
+std::int64_t most_blocks(const CudaDeviceProperties& device) {
+  return std::min(device.sm_count, kHcMaxBlocks);
+}
+
+bool fits_split(const CudaDeviceProperties& device, const HcPreArgs& args) {
+  const HcShape& shape = args.shape;
+  return hc_has_split(device) && shape.n == kHcStreams && shape.dtype == NVFP4J_DTYPE_BF16 &&
+         divide_up(shape.columns, max_slice(kind_of(args))) <= most_blocks(device) &&
+         rows_aligned(args) && weights_aligned(args);
+}
+
+HcPrePlan generic_plan(const CudaDeviceProperties& device, const HcPreArgs& args) {
   HcPrePlan plan{};
   plan.kernel = HcPreKernel::kGeneric;
-  plan.reason = reason;
   plan.threads = kHcGenericThreads;
+  plan.aligned = rows_aligned(args);
   // Few tokens spread over the multiprocessors; of many, several share a reading of fn.
-  plan.tokens = args.shape.tokens >= 4 * std::int64_t{device.sm_count} ? 4 : 1;
+  plan.tokens =
+      args.shape.tokens >= std::int64_t{kHcGenericTokens} * device.sm_count ? kHcGenericTokens : 1;
   plan.grid = std::min<std::int64_t>(divide_up(args.shape.tokens, plan.tokens), 0x7fffffff);
   return plan;
 }
@@ -72,13 +68,12 @@ bool hc_has_split(const CudaDeviceProperties& device) {
 }
 
 HcPrePlan plan_hc_pre(const CudaDeviceProperties& device, const HcPreArgs& args) {
-  if (const char* reason = split_refusal(device, args); reason != nullptr)
-    return generic_plan(device, args, reason);
+  if (!fits_split(device, args)) return generic_plan(device, args);
   HcPrePlan plan{};
   plan.kernel = HcPreKernel::kSplit;
   plan.kind = kind_of(args);
   const std::int64_t columns = args.shape.columns;
-  const std::int64_t blocks = std::min(device.sm_count, kHcMaxBlocks);
+  const std::int64_t blocks = most_blocks(device);
   // Few tokens take narrow slices, so that many multiprocessors read fn; many tokens take the widest, so that few share a token.
   const std::int64_t tiles = divide_up(args.shape.tokens, kHcTile);
   const std::int64_t groups = std::min(tiles, blocks / divide_up(columns, max_slice(plan.kind)));

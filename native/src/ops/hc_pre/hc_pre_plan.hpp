@@ -19,9 +19,9 @@ struct HcPrePlan {
   std::int64_t grid;
   int threads;
   int shared_bytes;
-  const char* reason;  // kGeneric: why not kSplit
   // kGeneric
-  int tokens;  // of a thread block
+  int tokens;    // of a thread block: 1 or kHcGenericTokens
+  bool aligned;  // rows are read and written 16 bytes at a time
   // kSplit
   int slice;   // columns of a thread block, a multiple of 16
   int slices;  // thread blocks that share a tile of tokens: a group
@@ -33,11 +33,17 @@ struct HcPrePlan {
 };
 
 inline constexpr int kHcGenericThreads = 256;
+inline constexpr int kHcGenericTokens = 4;
 // Threads of kSplit at most: four warps a scheduler, with 128 registers each.
 inline constexpr int kHcSplitThreads = 512;
 
 // Warps that normalise and quantise.
 constexpr int hc_tailers(HcKind kind) { return kind == HcKind::kPostPreTail ? 2 : 0; }
+
+inline bool hc_aligned(const HcStreams& s, int element_bytes) {
+  return aligned16(s.data, s.token_stride * element_bytes) &&
+         s.stream_stride * element_bytes % 16 == 0;
+}
 
 bool hc_has_split(const CudaDeviceProperties& device);
 HcPrePlan plan_hc_pre(const CudaDeviceProperties& device, const HcPreArgs& args);

@@ -5,6 +5,7 @@
 
 #include "common/faults.hpp"
 #include "common/float_formats.hpp"
+#include "common/math.hpp"
 #include "nvfp4j/sinkhorn.h"
 #include "ops/sinkhorn/sinkhorn_kernels.hpp"
 
@@ -29,7 +30,7 @@ void sinkhorn_cpu(CpuPool& pool, DeviceStatus& status, const SinkhornArgs& args)
       for (int l = 0; l < kSinkhornLanes; ++l) {
         for (int i = 0; i < elements; ++i) {
           const float x = l < count ? args.logits[(first + l) * args.logits_stride + i] : 0.0f;
-          const bool finite = (bits_of(x) & kMagnitude) < kInfinity;
+          const bool finite = math::is_finite(x);
           if (!finite && !bad[l]) {
             bad[l] = true;
             faults.report(NVFP4J_CAUSE_NON_FINITE_INPUT, first + l, i);

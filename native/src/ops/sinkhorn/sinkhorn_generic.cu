@@ -2,7 +2,7 @@
 // sinkhorn on any device from compute capability 8.0 on. Bound by the chain of 2 * iterations normalisations, each a sum, a reciprocal and a product behind the other; from some ten thousand tokens on by
 // instruction issue. n up to 4: a token a thread, whose rows and columns are independent work, or, for n = 4 and fewer tokens, in two lanes. Larger: a row a lane, column sums by shuffles.
 #include "device/launch.cuh"
-#include "device/ptx.cuh"
+#include "device/packet.cuh"
 #include "device/status.cuh"
 #include "ops/sinkhorn/sinkhorn_cuda.hpp"
 #include "ops/sinkhorn/sinkhorn_math.cuh"
@@ -26,10 +26,6 @@ struct SinkhornTarget {
   bool vector;  // n = 4, and tokens begin at multiples of 16 bytes
 };
 
-__device__ __forceinline__ bool finite(float x) {
-  return (__float_as_uint(x) & 0x7FFFFFFFu) < 0x7F800000u;
-}
-
 template <int P>
 __global__ void __launch_bounds__(kSinkhornThreads) sinkhorn_threads(SinkhornTarget t) {
   await_predecessor();
@@ -41,13 +37,7 @@ __global__ void __launch_bounds__(kSinkhornThreads) sinkhorn_threads(SinkhornTar
     if (P == 4 && t.vector) {
 #pragma unroll
       for (int j = 0; j < P; ++j) {
-        const uint4 v = load(reinterpret_cast<const uint4*>(in) + j);
-        c[j][0] = __uint_as_float(v.x);
-        c[j][1] = __uint_as_float(v.y);
-        if constexpr (P == 4) {
-          c[j][2] = __uint_as_float(v.z);
-          c[j][3] = __uint_as_float(v.w);
-        }
+        if constexpr (P == 4) unpack<F32>(load(reinterpret_cast<const uint4*>(in) + j), c[j]);
       }
     } else {
 #pragma unroll
@@ -59,7 +49,7 @@ __global__ void __launch_bounds__(kSinkhornThreads) sinkhorn_threads(SinkhornTar
     int bad = -1;
 #pragma unroll
     for (int i = 0; i < P * P; ++i) {
-      if (bad < 0 && !finite(c[i / P][i % P])) bad = i / P * t.n + i % P;
+      if (bad < 0 && !math::is_finite(c[i / P][i % P])) bad = i / P * t.n + i % P;
     }
     if (bad >= 0) report(t.status, NVFP4J_OP_SINKHORN, NVFP4J_CAUSE_NON_FINITE_INPUT, token, bad);
     sinkhorn_thread(c, t.n, t.iterations, t.eps);
@@ -70,8 +60,8 @@ __global__ void __launch_bounds__(kSinkhornThreads) sinkhorn_threads(SinkhornTar
     if (P == 4 && t.vector) {
 #pragma unroll
       for (int j = 0; j < P; ++j) {
-        reinterpret_cast<float4*>(out)[j] =
-            make_float4(c[j][0], c[j][1], c[j][P > 2 ? 2 : 0], c[j][P > 2 ? 3 : 0]);
+        if constexpr (P == 4)
+          reinterpret_cast<float4*>(out)[j] = make_float4(c[j][0], c[j][1], c[j][2], c[j][3]);
       }
     } else {
 #pragma unroll
@@ -100,18 +90,14 @@ __global__ void __launch_bounds__(kSinkhornThreads) sinkhorn_pairs(SinkhornTarge
     for (int j = 0; j < 2; ++j) {
       const float* in = t.logits + token * t.logits_stride + (row + 2 * j) * 4;
       if (mine && t.vector) {
-        const uint4 v = load(reinterpret_cast<const uint4*>(in));
-        m.c[j][0] = __uint_as_float(v.x);
-        m.c[j][1] = __uint_as_float(v.y);
-        m.c[j][2] = __uint_as_float(v.z);
-        m.c[j][3] = __uint_as_float(v.w);
+        unpack<F32>(load(reinterpret_cast<const uint4*>(in)), m.c[j]);
       } else {
 #pragma unroll
         for (int k = 0; k < 4; ++k) m.c[j][k] = mine ? load(in + k) : 0.0f;
       }
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        if (bad < 0 && !finite(m.c[j][k])) bad = (row + 2 * j) * 4 + k;
+        if (bad < 0 && !math::is_finite(m.c[j][k])) bad = (row + 2 * j) * 4 + k;
       }
     }
     // The first in row-major order of both lanes.
@@ -157,7 +143,7 @@ __global__ void __launch_bounds__(kSinkhornThreads) sinkhorn_rows(SinkhornTarget
 #pragma unroll
     for (int k = 0; k < P; ++k) {
       c[k] = mine && k < t.n ? load(t.logits + token * t.logits_stride + row * t.n + k) : 0.0f;
-      if (bad < 0 && !finite(c[k])) bad = row * t.n + k;
+      if (bad < 0 && !math::is_finite(c[k])) bad = row * t.n + k;
     }
     const std::uint32_t faults = __ballot_sync(0xffffffffu, bad >= 0);
     const std::uint32_t group = faults >> (threadIdx.x % 32 / P * P) & ((1ull << P) - 1u);

@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: Apache-2.0
+// hc_pre, hc_head and hc_post_pre on the GPU: every kernel against sums in binary64 within the header's bounds, and bit for bit where a
+// result is defined by others: the new residual, codes of rows, a second run.
+#include "common/workspace_layout.hpp"
+#include "hc_pre_problem.cuh"
+#include "ops/hc_pre/hc_pre_cuda.hpp"
+#include "ops/quantize/quantize_cuda.hpp"
+
+namespace nvfp4j::test {
+namespace {
+
+constexpr int kBf16 = NVFP4J_DTYPE_BF16;
+constexpr int kF32 = NVFP4J_DTYPE_F32;
+constexpr int kOps[] = {NVFP4J_OP_HC_PRE, NVFP4J_OP_HC_HEAD, NVFP4J_OP_HC_POST_PRE};
+
+// ---- what must be true of a result -----------------------------------------------------------------------------------
+
+// A token's results: what is wrong, and how many elements of its row are not the nearest to the exact ones.
+struct Verdict {
+  bool post = false;
+  bool comb = false;
+  bool collapsed = false;
+  std::int64_t inexact = 0;
+};
+
+bool is_nan(const Strided& t, const std::vector<std::uint8_t>& image, std::int64_t token) {
+  std::vector<float> v(static_cast<std::size_t>(t.token_elements()));
+  t.token(image, token, v.data());
+  return std::all_of(v.begin(), v.end(), [](float x) { return bits_of(x) == kNanBits; });
+}
+
+bool nans_are_canonical(const Strided& t, const std::vector<std::uint8_t>& image) {
+  std::vector<float> v(static_cast<std::size_t>(t.token_elements()));
+  for (std::int64_t token = 0; token < t.tokens(); ++token) {
+    t.token(image, token, v.data());
+    for (const float x : v) {
+      if (std::isnan(x) && bits_of(x) != kNanBits) return false;
+    }
+  }
+  return true;
+}
+
+Verdict judge_token(HcPreProblem& p, const HcPreResult& r, std::int64_t token) {
+  const HcPreCase& c = p.c;
+  std::vector<float> x(static_cast<std::size_t>(p.parameters.width));
+  p.mixed().token(p.mixed_image(), token, x.data());
+  const Mixed m = mix_token(p.parameters, x.data());
+  Verdict v;
+  if (!c.head()) {
+    float got[kMaxStreams * kMaxStreams];
+    p.post.token(r.post, token, got);
+    for (int i = 0; i < c.n; ++i) {
+      v.post = v.post || !(std::fabs(static_cast<double>(got[i]) - m.post[i]) <= m.post_bound[i]);
+    }
+    p.comb.token(r.comb, token, got);
+    for (int i = 0; i < c.n * c.n; ++i) {
+      v.comb = v.comb || !(std::fabs(static_cast<double>(got[i]) - m.comb[i]) <= m.comb_bound);
+    }
+  }
+  // Where sums are large or magnified, what a mix may be off by moves `pre` by more than rounding does.
+  const bool moved = c.magnified || c.values == Values::kPositive;
+  std::vector<float> row(static_cast<std::size_t>(c.columns));
+  p.collapsed.token(r.collapsed, token, row.data());
+  for (std::int64_t d = 0; d < c.columns; ++d) {
+    double y = 0;
+    double allowed = 0;
+    for (int i = 0; i < c.n; ++i) {
+      const double value = static_cast<double>(x[static_cast<std::size_t>(i * c.columns + d)]);
+      y += m.pre[i] * value;
+      allowed += (1e-6 * m.pre[i] + (moved ? m.pre_moved[i] : 0)) * std::fabs(value);
+    }
+    allowed += c.dtype == kBf16 ? half_ulp(y, kBf16) : 0x1p-23 * std::fabs(y);
+    const float got = row[static_cast<std::size_t>(d)];
+    v.collapsed = v.collapsed || !(std::fabs(static_cast<double>(got) - y) <= allowed);
+    if (c.dtype == kBf16 && !moved)
+      v.inexact += got != bf16_to_f32(f32_to_bf16(static_cast<float>(y)));
+  }
+  return v;
+}
+
+// Everything but what a tail makes of the rows; `collapsed` holds collapsed rows.
+void judge(HcPreProblem& p, const HcPreResult& r, const std::string& name) {
+  const HcPreCase& c = p.c;
+  if (c.post()) check(r.out == p.expected_out, name + ": out is not that of hc_post");
+  std::vector<Verdict> verdicts(static_cast<std::size_t>(c.tokens));
+  const bool one_bad = c.spoiled != Spoiled::kNothing && c.spoiled != Spoiled::kBase;
+  if (c.spoiled == Spoiled::kBase) return;
+  parallel(c.tokens, [&](std::int64_t from, std::int64_t end) {
+    for (std::int64_t t = from; t < end; ++t) {
+      if (!one_bad || t != c.spoiled_token())
+        verdicts[static_cast<std::size_t>(t)] = judge_token(p, r, t);
+    }
+  });
+  std::int64_t wrong[3] = {};
+  std::int64_t inexact = 0;
+  for (const Verdict& v : verdicts) {
+    wrong[0] += v.post;
+    wrong[1] += v.comb;
+    wrong[2] += v.collapsed;
+    inexact += v.inexact;
+  }
+  const char* const what[] = {"post", "comb", "collapsed"};
+  for (int i = 0; i < 3; ++i) {
+    check(wrong[i] == 0,
+          name + ": " + what[i] + " of " + std::to_string(wrong[i]) + " tokens is out of bounds");
+  }
+  if (c.tokens * c.columns >= 4000) {
+    check(
+        inexact * 1000 <= c.tokens * c.columns,
+        name + ": " + std::to_string(inexact) + " elements are not the nearest to the exact ones");
+  }
+  if (c.spoiled == Spoiled::kNan) {
+    const std::int64_t t = c.spoiled_token();
+    check(is_nan(p.collapsed, r.collapsed, t) &&
+              (c.head() || (is_nan(p.post, r.post, t) && is_nan(p.comb, r.comb, t))),
+          name + ": the spoiled token has results other than NaN");
+  }
+}
+
+// What is the case of every result.
+void judge_bytes(HcPreProblem& p, const HcPreResult& r, const Tail& tail, const std::string& name) {
+  check(p.collapsed.untouched_between(r.collapsed) && p.post.untouched_between(r.post) &&
+            p.comb.untouched_between(r.comb),
+        name + ": bytes between the results were written");
+  check((!tail.collapsed || nans_are_canonical(p.collapsed, r.collapsed)) &&
+            (p.c.head() ||
+             (nans_are_canonical(p.post, r.post) && nans_are_canonical(p.comb, r.comb))),
+        name + ": a NaN is another than that of results");
+  const auto poison = [](const std::vector<std::uint8_t>& image) {
+    return std::all_of(image.begin(), image.end(),
+                       [](std::uint8_t b) { return b == Buffer::kPoison; });
+  };
+  if (!tail.collapsed) check(poison(r.collapsed), name + ": collapsed was written, which is NULL");
+  if (p.c.head()) check(poison(r.post) && poison(r.comb), name + ": post or comb was written");
+}
+
+// `input`: whether a row that is quantised has an element that is not finite.
+void judge_status(const HcPreCase& c, const DeviceStatus& s, bool input, const std::string& name) {
+  const bool result = c.spoiled != Spoiled::kNothing;
+  const unsigned long long causes = (result ? 1ull << NVFP4J_CAUSE_NON_FINITE_RESULT : 0) |
+                                    (input ? 1ull << NVFP4J_CAUSE_NON_FINITE_INPUT : 0);
+  bool right = (s.claimed != 0) == (causes != 0);
+  for (int op = 0; op < NVFP4J_STATUS_WORDS; ++op)
+    right = right && s.causes[op] == (op == c.op ? causes : 0);
+  if (causes != 0) {
+    right = right && s.first_op == c.op && (causes >> s.first_cause & 1) != 0;
+    right = right && (c.spoiled == Spoiled::kBase ? s.first_row >= 0 && s.first_row < c.tokens
+                                                  : s.first_row == c.spoiled_token());
+    right = right && (s.first_cause == NVFP4J_CAUSE_NON_FINITE_RESULT
+                          ? s.first_column == -1
+                          : s.first_column >= 0 && s.first_column < c.columns);
+  }
+  char text[160];
+  std::snprintf(text, sizeof text,
+                ": causes %llu, expected %llu; first op %d cause %d at %lld, %lld", s.causes[c.op],
+                causes, s.first_op, s.first_cause, s.first_row, s.first_column);
+  check(right, name + text);
+}
+
+// Rows in r.collapsed from the collapsed ones: (g * c) * s has three roundings, and s one besides what its sum is off by.
+void judge_norm(HcPreProblem& p, const std::vector<std::uint8_t>& collapsed, const HcPreResult& r,
+                const Tail& tail, const std::string& name) {
+  const HcPreCase& c = p.c;
+  const std::vector<float>& weight = p.norm_weight(tail.norm);
+  std::vector<std::int64_t> wrong(static_cast<std::size_t>(c.tokens));
+  parallel(c.tokens, [&](std::int64_t from, std::int64_t end) {
+    std::vector<float> row(static_cast<std::size_t>(c.columns));
+    std::vector<float> got(static_cast<std::size_t>(c.columns));
+    for (std::int64_t t = from; t < end; ++t) {
+      if (c.spoiled != Spoiled::kNothing && t == c.spoiled_token()) continue;
+      p.collapsed.token(collapsed, t, row.data());
+      p.collapsed.token(r.collapsed, t, got.data());
+      const double mean =
+          sum_products(row.data(), row.data(), c.columns).sum / static_cast<double>(c.columns);
+      const double s = 1.0 / std::sqrt(mean + static_cast<double>(p.parameters.rms_eps));
+      for (std::int64_t d = 0; d < c.columns; ++d) {
+        const double y = static_cast<double>(weight[d]) * static_cast<double>(row[d]) * s;
+        const double allowed = half_ulp(y, c.dtype) + 4 * 0x1p-24 * std::fabs(y);
+        wrong[t] += !(std::fabs(static_cast<double>(got[d]) - y) <= allowed);
+      }
+    }
+  });
+  std::int64_t all = 0;
+  for (const std::int64_t w : wrong) all += w;
+  check(all == 0, name + ": " + std::to_string(all) + " normalised elements are out of bounds");
+  if (c.spoiled == Spoiled::kNan)
+    check(is_nan(p.collapsed, r.collapsed, c.spoiled_token()), name + ": a normalised NaN is none");
+}
+
+// Codes, scales and global scales of the rows in r.collapsed. Whether one of them has an element that is not finite.
+bool judge_codes(HcPreProblem& p, const HcPreResult& r, const Tail& tail, const std::string& name) {
+  const Quantised expected = quantise(
+      p.c.tokens, p.c.columns, tail.quantize_recipe(), tail.layout, NVFP4J_GLOBAL_SCALE_ROW, {},
+      [&](std::int64_t m, float* v) { p.collapsed.token(r.collapsed, m, v); });
+  equal(expected, *p.codes, *p.scales, *p.global_scales, name);
+  return expected.non_finite;
+}
+
+// ---- cases -----------------------------------------------------------------------------------------------------------
+
+// Another user of the workspace: a tensor's maximum, over a grid.
+class Disturbance {
+ public:
+  explicit Disturbance(std::mt19937& g)
+      : x_(kRows * kColumns * 2),
+        codes_(kRows * kColumns / 2),
+        scales_(kRows * kColumns / 16),
+        global_scale_(4) {
+    const std::vector<std::uint8_t> x = random_tensor(g, kBf16, kRows * kColumns, kGauss);
+    x_.put(x.data(), x_.bytes());
+  }
+  void launch(Gpu& gpu) {
+    const QuantizeArgs args = {
+        x_.data(),
+        kBf16,
+        kRows,
+        kColumns,
+        kRows,
+        kColumns,
+        nullptr,
+        {NVFP4J_GLOBAL_SCALE_DYNAMIC, NVFP4J_RECIPE_EXACT, NVFP4J_ZERO_SCALE_MIN},
+        {codes_.data(), scales_.data(), global_scale_.as<float>(), NVFP4J_SCALE_LAYOUT_LINEAR,
+         NVFP4J_GLOBAL_SCALE_TENSOR}};
+    must(static_cast<cudaError_t>(quantize_cuda(gpu.launch, args)), "quantize_cuda");
+  }
+
+ private:
+  static constexpr std::int64_t kRows = 128;
+  static constexpr std::int64_t kColumns = 1024;
+  Buffer x_;
+  Buffer codes_;
+  Buffer scales_;
+  Buffer global_scale_;
+};
+
+// Three launches, the last from a graph behind another op: the same bits each time.
+HcPreResult repeated(Gpu& gpu, Disturbance& other, HcPreProblem& p, const Tail& tail,
+                     const std::string& name) {
+  HcPreResult first = p.launch(gpu, tail);
+  check(p.launch(gpu, tail) == first, name + ": another run has other bits");
+  other.launch(gpu);
+  // The last, so that its codes are still where they were written.
+  check(p.launch(gpu, tail, true) == first, name + ": a replay behind another op has other bits");
+  return first;
+}
+
+void run_tails(Gpu& gpu, Disturbance& other, HcPreProblem& p, const HcPreResult& plain) {
+  const HcPreCase& c = p.c;
+  const bool quantize = c.columns % 16 == 0;
+  // The rows that are normalised are seen where the same kernel quantises them without a norm: another kernel may round another way.
+  // (Without quantisation its sums are the same only as long as one tile of tokens has the whole grid.)
+  if (!quantize && c.tokens > 16) return;
+  Tail bare;
+  bare.quantize = quantize;
+  HcPreResult source = plain;
+  if (quantize) {
+    source = repeated(gpu, other, p, bare, c.name() + bare.name());
+    judge(p, source, c.name() + bare.name());
+  }
+  constexpr int kLinear = NVFP4J_SCALE_LAYOUT_LINEAR;
+  constexpr int kSwizzled = NVFP4J_SCALE_LAYOUT_SWIZZLED_128X4;
+  constexpr int kExact = NVFP4J_RECIPE_EXACT;
+  constexpr int kTeExact = NVFP4J_RECIPE_TE_EXACT;
+  const Tail tails[] = {{kF32, false},
+                        {kBf16, false},
+                        {-1, true, kExact, kLinear},
+                        {-1, true, kTeExact, kSwizzled},
+                        {kF32, true, kExact, kSwizzled},
+                        {kBf16, true, kTeExact, kLinear}};
+  for (Tail tail : tails) {
+    if (tail.quantize && !quantize) continue;
+    const std::string name = c.name() + tail.name();
+    const HcPreResult r = repeated(gpu, other, p, tail, name);
+    judge_bytes(p, r, tail, name);
+    check(r.out == source.out && r.post == source.post && r.comb == source.comb,
+          name + ": a norm or its codes changed the other results");
+    if (tail.norm >= 0) {
+      judge_norm(p, source.collapsed, r, tail, name);
+    } else {
+      check(r.collapsed == source.collapsed, name + ": codes changed the rows");
+    }
+    const bool input = tail.quantize && judge_codes(p, r, tail, name);
+    judge_status(c, r.status, input, name);
+    if (!tail.quantize) continue;
+    tail.collapsed = false;
+    const HcPreResult codes_alone = repeated(gpu, other, p, tail, c.name() + tail.name());
+    judge_bytes(p, codes_alone, tail, c.name() + tail.name());
+    HcPreResult expected = r;
+    expected.collapsed = codes_alone.collapsed;  // poison
+    check(codes_alone == expected, c.name() + tail.name() + ": other results than with the rows");
+    judge_status(c, codes_alone.status, input, c.name() + tail.name());
+  }
+}
+
+void run_case(Gpu& gpu, Disturbance& other, std::mt19937& g, const HcPreCase& c,
+              bool tails = false) {
+  HcPreProblem p(g, c);
+  const HcPreResult plain = repeated(gpu, other, p, {}, c.name());
+  judge_bytes(p, plain, {}, c.name());
+  judge(p, plain, c.name());
+  judge_status(c, plain.status, false, c.name());
+  if (tails && c.post()) run_tails(gpu, other, p, plain);
+}
+
+// What the kernel for n = 4 and BF16 takes, and now and then something else.
+HcPreCase varied(std::mt19937& g, HcPreCase c) {
+  const std::int64_t gaps[] = {0, 0, 8, 16};
+  const std::int64_t odd_gaps[] = {0, 1, 3, 8};
+  const int iterations[] = {20, 20, 1, 2};
+  const bool odd = g() % 5 == 0;
+  c.gap = (odd ? odd_gaps : gaps)[g() % 4];
+  c.weights_gap = odd ? static_cast<std::int64_t>(g() % 6) : static_cast<std::int64_t>(g() % 3) * 2;
+  c.misalign = odd && g() % 2 == 0 ? 1 : 0;
+  c.in_place = c.post() && g() % 3 == 0;
+  c.iterations = iterations[g() % 4];
+  return c;
+}
+
+// Slices, tiles and groups of all sizes.
+void test_four_streams(Gpu& gpu, Disturbance& other, std::mt19937& g) {
+  for (const int op : kOps) {
+    for (const std::int64_t columns : {8, 24, 64, 512, 1000, 4096, 7168, 7176, 16384}) {
+      for (const std::int64_t tokens : {1, 2, 15, 16, 17, 64, 65, 130, 300})
+        run_case(gpu, other, g, varied(g, {op, kBf16, tokens, 4, columns}));
+    }
+    run_case(gpu, other, g, {op, kBf16, 1025, 4, 7168});
+  }
+}
+
+void test_tails(Gpu& gpu, Disturbance& other, std::mt19937& g) {
+  for (const std::int64_t columns : {8, 24, 64, 512, 1000, 1008, 4096, 7168, 7176, 16384}) {
+    for (const std::int64_t tokens : {1, 16, 17, 130}) {
+      if (tokens > 16 && columns > 7168) continue;
+      run_case(gpu, other, g, varied(g, {NVFP4J_OP_HC_POST_PRE, kBf16, tokens, 4, columns}), true);
+    }
+  }
+  for (const std::int64_t columns : {8, 24, 512, 4096}) {
+    for (const std::int64_t tokens : {1, 17}) {
+      run_case(gpu, other, g, varied(g, {NVFP4J_OP_HC_POST_PRE, kF32, tokens, 4, columns}), true);
+      for (const int n : {1, 3, 16}) {
+        if (n * columns > 8192) continue;
+        const int dtype = n == 3 ? kF32 : kBf16;
+        run_case(gpu, other, g, varied(g, {NVFP4J_OP_HC_POST_PRE, dtype, tokens, n, columns}),
+                 true);
+      }
+    }
+  }
+}
+
+void test_other_streams(Gpu& gpu, Disturbance& other, std::mt19937& g) {
+  for (const int op : kOps) {
+    for (const int dtype : {kBf16, kF32}) {
+      for (const int n : {1, 2, 3, 4, 8, 16}) {
+        if (n == 4 && dtype == kBf16) continue;
+        for (const std::int64_t columns : {8, 24, 64, 512, 1000, 4096, 7168}) {
+          for (const std::int64_t tokens : {1, 2, 17, 65}) {
+            if (tokens * columns * n * n * n > std::int64_t{65} * 1000 * 512) continue;
+            run_case(gpu, other, g, varied(g, {op, dtype, tokens, n, columns}));
+          }
+        }
+      }
+      run_case(gpu, other, g, varied(g, {op, dtype, 5, 5, 136}));
+    }
+    run_case(gpu, other, g, {op, kF32, 65, 4, 7168});
+    run_case(gpu, other, g, {op, kF32, 2, 4, 16384});
+  }
+}
+
+// As if the card had few multiprocessors: many tiles a group, wide slices, several tokens a thread block. So all kernels are reached.
+void test_few_multiprocessors(Gpu& gpu, Disturbance& other, std::mt19937& g, bool quick) {
+  const int multiprocessors = gpu.properties.sm_count;
+  for (const int few : {5, 2}) {
+    gpu.properties.sm_count = few;
+    for (const int op : kOps) {
+      for (const int dtype : {kBf16, kF32}) {
+        for (const int n : {4, 3}) {
+          for (const int misalign : {0, 1}) {
+            for (const std::int64_t tokens : {3, quick ? 21 : 65}) {
+              HcPreCase c = {op, dtype, tokens, n, quick ? 24 : 104};
+              c.misalign = misalign;
+              c.in_place = c.post() && misalign == 0;
+              run_case(gpu, other, g, c);
+            }
+          }
+        }
+      }
+      if (quick) continue;
+      for (const std::int64_t columns : {16, 208, 384, 840}) {
+        for (const std::int64_t tokens : {100, 300})
+          run_case(gpu, other, g, varied(g, {op, kBf16, tokens, 4, columns}), tokens == 100);
+      }
+    }
+    run_case(gpu, other, g, {NVFP4J_OP_HC_POST_PRE, kBf16, quick ? 35 : 200, 4, 352}, true);
+    if (quick) break;
+  }
+  gpu.properties.sm_count = multiprocessors;
+}
+
+// The header's bound on mixes, whatever the data.
+void test_bounds(Gpu& gpu, Disturbance& other, std::mt19937& g, bool quick) {
+  const Values all[] = {Values::kRandom,     Values::kPositive,          Values::kConstant,
+                        Values::kCancelling, Values::kCancellingStreams, Values::kCancellingHalves,
+                        Values::kOneColumn};
+  for (const int op : kOps) {
+    for (const Values values : all) {
+      const auto magnified = [&](int dtype, std::int64_t tokens, int n, std::int64_t columns) {
+        run_case(gpu, other, g, {op, dtype, tokens, n, columns, values, true});
+      };
+      magnified(kBf16, 3, 4, quick ? 64 : 7168);
+      if (quick) continue;
+      magnified(kBf16, 40, 4, 1000);
+      magnified(kBf16, 2, 4, 16384);
+      magnified(kF32, 3, 4, 7168);
+      for (const std::int64_t columns : {8, 504}) {
+        magnified(kBf16, 1, 4, columns);
+        magnified(kF32, 1, 4, columns);
+        magnified(kBf16, 2, 1, columns);
+        magnified(kF32, 2, 16, columns);
+      }
+      magnified(kBf16, 1, 3, 4104);
+    }
+    // The same, each token its own.
+    for (const int dtype : {kBf16, kF32}) {
+      run_case(gpu, other, g, {op, dtype, 19, 4, quick ? 64 : 512, Values::kPositive});
+      if (!quick) run_case(gpu, other, g, {op, dtype, 65, 4, 7168, Values::kPositive});
+      if (!quick) run_case(gpu, other, g, {op, dtype, 5, 8, 512, Values::kPositive});
+    }
+  }
+}
+
+void test_spoiled(Gpu& gpu, Disturbance& other, std::mt19937& g, bool quick) {
+  for (const int op : kOps) {
+    for (const Spoiled spoiled :
+         {Spoiled::kNan, Spoiled::kInfinity, Spoiled::kHuge, Spoiled::kBase}) {
+      for (const int dtype : {kBf16, kF32}) {
+        for (const int n : {4, 3}) {
+          for (const std::int64_t tokens : {1, 20, 100}) {
+            if (quick && (tokens != 20 || n == 3)) continue;
+            HcPreCase c = {op, dtype, tokens, n, tokens == 20 ? 64 : 528};
+            c.spoiled = spoiled;
+            c.in_place = c.post() && tokens == 100;
+            run_case(gpu, other, g, c, spoiled != Spoiled::kBase && tokens != 100);
+          }
+        }
+      }
+    }
+  }
+}
+
+// What a launch leaves in the workspace is of no tile of the next, whatever that is.
+void test_sequences(Gpu& gpu, Disturbance& other, std::mt19937& g, int rounds) {
+  const HcPreCase cases[] = {
+      {NVFP4J_OP_HC_PRE, kBf16, 40, 4, 512},  {NVFP4J_OP_HC_POST_PRE, kBf16, 3, 4, 1008},
+      {NVFP4J_OP_HC_HEAD, kBf16, 100, 4, 64}, {NVFP4J_OP_HC_POST_PRE, kBf16, 70, 4, 2000},
+      {NVFP4J_OP_HC_PRE, kBf16, 1, 4, 7168},  {NVFP4J_OP_HC_PRE, kF32, 5, 4, 72},
+      {NVFP4J_OP_HC_PRE, kBf16, 300, 4, 72}};
+  const Tail tail = {kF32, true};
+  std::vector<std::unique_ptr<HcPreProblem>> problems;
+  std::vector<HcPreResult> first;
+  const auto launch = [&](std::size_t i) {
+    return problems[i]->launch(gpu, cases[i].post() ? tail : Tail{}, g() % 4 == 0);
+  };
+  for (std::size_t i = 0; i < std::size(cases); ++i) {
+    problems.push_back(std::make_unique<HcPreProblem>(g, cases[i]));
+    first.push_back(launch(i));
+  }
+  for (int round = 0; round < rounds; ++round) {
+    const std::size_t i = g() % std::size(cases);
+    if (g() % 4 == 0) other.launch(gpu);
+    check(launch(i) == first[i], cases[i].name() + ": other bits behind other launches");
+  }
+}
+
+// Few calls that reach what the other tests reach with many.
+void test_quickly(Gpu& gpu, Disturbance& other, std::mt19937& g) {
+  for (const int op : kOps) {
+    for (const std::int64_t columns : {8, 520}) {
+      for (const std::int64_t tokens : {1, 17, 33})
+        run_case(gpu, other, g, varied(g, {op, kBf16, tokens, 4, columns}), tokens == 1);
+    }
+    run_case(gpu, other, g, {op, kBf16, 2, 16, 24});
+    run_case(gpu, other, g, {op, kF32, 3, 1, 64});
+  }
+}
+
+void test_all(Gpu& gpu, Disturbance& other, std::mt19937& g, bool quick) {
+  std::printf("%s\n", hc_pre_cuda_path(gpu.properties));
+  if (quick) {
+    test_quickly(gpu, other, g);
+  } else {
+    test_four_streams(gpu, other, g);
+    test_tails(gpu, other, g);
+    test_other_streams(gpu, other, g);
+  }
+  test_few_multiprocessors(gpu, other, g, quick);
+  test_bounds(gpu, other, g, quick);
+  test_spoiled(gpu, other, g, quick);
+  test_sequences(gpu, other, g, quick ? 7 : 200);
+}
+
+// What cards without sm_90a code get where this one has a kernel of its own.
+void test_generic(Gpu& gpu, Disturbance& other, std::mt19937& g, bool quick) {
+  std::printf("%s\n", hc_pre_cuda_path(gpu.properties));
+  test_few_multiprocessors(gpu, other, g, quick);
+  test_bounds(gpu, other, g, quick);
+  test_spoiled(gpu, other, g, quick);
+  if (quick) return;
+  for (const int op : kOps) {
+    for (const std::int64_t columns : {24, 1008, 7168}) {
+      for (const std::int64_t tokens : {1, 17, 65}) {
+        run_case(gpu, other, g, varied(g, {op, kBf16, tokens, 4, columns}),
+                 tokens == 17 && columns != 7168);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nvfp4j::test
+
+int main(int argc, char** argv) {
+  using namespace nvfp4j::test;
+  const bool quick = quick_option(argc, argv);
+  Gpu gpu(nvfp4j::kWorkspaceExchangeBytes);
+  must(static_cast<cudaError_t>(nvfp4j::hc_pre_cuda_warm_up(gpu.properties)),
+       "hc_pre_cuda_warm_up");
+  must(static_cast<cudaError_t>(nvfp4j::quantize_cuda_warm_up(gpu.properties)),
+       "quantize_cuda_warm_up");
+  std::mt19937 g(20261129);
+  Disturbance other(g);
+  const bool split = nvfp4j::hc_has_split(gpu.properties);
+  test_all(gpu, other, g, quick);
+  if (split) {
+    gpu.properties.major = 8;
+    test_generic(gpu, other, g, quick);
+  }
+  check_all_reached(split);
+  return finish();
+}
