@@ -27,9 +27,13 @@ import org.jspecify.annotations.Nullable;
 /// `x`.
 ///
 /// One launch on a CUDA device, asynchronous; done on return on the CPU. Deterministic, allocates
-/// nothing, can be captured. Where r or a logit is NaN or infinite (a non-finite input, or sums
-/// beyond F32) it is reported ([Cause#NON_FINITE_RESULT], row: the token); with quantisation also
-/// an element of the row that is quantised ([Cause#NON_FINITE_INPUT]).
+/// nothing, can be captured. Where the sum of x^2, or what a sigmoid or sinkhorn gets, is NaN or
+/// infinite in F32 (a non-finite input, or sums beyond F32), that is reported
+/// ([Cause#NON_FINITE_RESULT], row: the token); with quantisation also an element of the row that
+/// is quantised ([Cause#NON_FINITE_INPUT]). Where the norm takes a finite product g[d] * c[d]
+/// beyond the type's range, the row's codes, scales and global scale are unspecified. A token with
+/// a NaN in `out` has NaN for all else; one with an infinity there, or with such sums, has
+/// unspecified results.
 ///
 /// Source: `Block` of DeepSeek-V4's reference model.
 public final class HcPostPre {

@@ -31,8 +31,10 @@ import io.github.nvfp4j.bindings.Nvfp4jNative;
 /// them apart. T may be 0. Outputs overlap neither inputs nor each other.
 ///
 /// One launch on a CUDA device, asynchronous; done on return on the CPU. Deterministic, allocates
-/// nothing, can be captured. Where r or a logit is NaN or infinite (a non-finite input, or sums
-/// beyond F32) it is reported ([Cause#NON_FINITE_RESULT], row: the token).
+/// nothing, can be captured. Where the sum of x^2, or what a sigmoid or sinkhorn gets, is NaN or
+/// infinite in F32 (a non-finite input, or sums beyond F32), that is reported
+/// ([Cause#NON_FINITE_RESULT], row: the token). A token with a NaN in x has NaN for results; one
+/// with an infinity, or with such sums, has unspecified ones.
 ///
 /// Source: `Block.hc_pre` of DeepSeek-V4's reference model.
 public final class HcPre {
