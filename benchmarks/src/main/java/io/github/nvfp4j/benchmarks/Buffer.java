@@ -12,6 +12,9 @@ import io.github.nvfp4j.DType;
 /// @param fill what an input holds; outputs are poisoned
 record Buffer(String name, DType dtype, long rows, long columns, Fill fill) {
 
+  /// Small buffers lie that far apart, so that no call brings another's into the cache.
+  private static final long APART = 256;
+
   /// Contents of a buffer before the first call.
   enum Fill {
     /// Bell-shaped values in the buffer's type, a few of them sixteen times as large.
@@ -28,9 +31,23 @@ record Buffer(String name, DType dtype, long rows, long columns, Fill fill) {
     POISON
   }
 
-  /// @return the shape of `calls` buffers stacked along the first dimension
-  long[] shape(long calls) {
-    return columns == 0 ? new long[] {rows * calls} : new long[] {rows * calls, columns};
+  /// @return the shape of one call's buffer
+  long[] shape() {
+    return shape(rows);
+  }
+
+  /// @return the shape of the buffers of `calls` calls, stacked along the first dimension
+  long[] stacked(long calls) {
+    return shape(pitch() * calls);
+  }
+
+  private long[] shape(long count) {
+    return columns == 0 ? new long[] {count} : new long[] {count, columns};
+  }
+
+  /// @return rows from one call's buffer to the next one's
+  long pitch() {
+    return Math.max(rows, Math.ceilDiv(APART, rowBytes()));
   }
 
   /// @return bytes of one row (of one element when the rank is 1)

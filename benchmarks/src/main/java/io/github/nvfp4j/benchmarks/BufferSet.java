@@ -32,7 +32,7 @@ final class BufferSet {
     BufferSet set = new BufferSet(arena, buffers);
     Device device = stream.device();
     for (Buffer buffer : buffers) {
-      Tensor tensor = device.allocate(arena, buffer.dtype(), buffer.shape(calls));
+      Tensor tensor = device.allocate(arena, buffer.dtype(), buffer.stacked(calls));
       set.stacked.add(tensor);
       set.fill(stream, buffer, tensor, data);
     }
@@ -44,8 +44,8 @@ final class BufferSet {
   List<Tensor> of(int call) {
     List<Tensor> tensors = new ArrayList<>();
     for (int i = 0; i < buffers.size(); i++) {
-      long rows = buffers.get(i).rows();
-      tensors.add(stacked.get(i).slice(arena, call * rows, rows));
+      Buffer buffer = buffers.get(i);
+      tensors.add(stacked.get(i).slice(arena, call * buffer.pitch(), buffer.rows()));
     }
     return List.copyOf(tensors);
   }
@@ -66,7 +66,7 @@ final class BufferSet {
   /// @return a host tensor for one call's buffer, its contents zero
   static Tensor hostTensor(Arena arena, Buffer buffer) {
     MemorySegment segment = arena.allocate(buffer.bytes(), 64);
-    return Tensor.of(arena, segment, buffer.dtype(), buffer.shape(1));
+    return Tensor.of(arena, segment, buffer.dtype(), buffer.shape());
   }
 
   private void fill(Stream stream, Buffer buffer, Tensor tensor, HostData data) {
@@ -80,7 +80,7 @@ final class BufferSet {
         long bytes = count * rowBytes;
         MemorySegment part = segment.asSlice(0, bytes);
         part.copyFrom(data.view(buffer.fill(), buffer.dtype(), row / chunk, bytes));
-        long[] shape = buffer.shape(1);
+        long[] shape = buffer.shape();
         shape[0] = count;
         Tensor source = Tensor.of(staging, part, buffer.dtype(), shape);
         source.copyTo(stream, tensor.slice(arena, row, count));

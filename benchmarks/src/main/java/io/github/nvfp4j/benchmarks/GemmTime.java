@@ -266,7 +266,7 @@ public final class GemmTime {
 
   private Plan plan(GemmCase product) {
     if (options.quick()) {
-      return new Plan(3, 4, 1, 3);
+      return new Plan(3, 4, 1, 3, false);
     }
     return stream.device().isCuda()
         ? Plan.cuda(product.bytes(), product.estimate())

@@ -7,21 +7,31 @@ package io.github.nvfp4j.benchmarks;
 /// @param nodes calls in a graph
 /// @param graphs graphs, replayed in turn
 /// @param replays replays timed, over all graphs
-record Plan(int buffers, int nodes, int graphs, int replays) {
+/// @param flush whether the last-level cache is emptied before each timed replay, because all
+///   buffers together fit into it
+record Plan(int buffers, int nodes, int graphs, int replays, boolean flush) {
   /// Four times the last-level cache of an H100 and more: no call finds its bytes there.
-  private static final long ROTATED_BYTES = 208L << 20;
+  static final long ROTATED_BYTES = 208L << 20;
 
   private static final int MIN_NODES = 40;
   private static final int MAX_NODES = 1024;
+
+  /// Making so many calls takes seconds; calls of less than 13 KiB would need more of them.
+  private static final int MAX_BUFFERS = 16_384;
+
   private static final int MIN_REPLAYS = 21;
   private static final double LONG_GRAPH_MICROS = 6_000;
 
-  /// @return the plan for a CUDA device: calls of one round together touch at least 208 MiB
+  /// @return the plan for a CUDA device: calls of one round together touch at least 208 MiB, or the
+  ///   cache is emptied before each round
   static Plan cuda(long bytesPerCall) {
     int buffers = (int) Math.max(2, Math.ceilDiv(ROTATED_BYTES, bytesPerCall));
+    if (buffers > MAX_BUFFERS) {
+      return new Plan(MAX_NODES, MAX_NODES, 1, MIN_REPLAYS, true);
+    }
     int nodes = Math.clamp(buffers, MIN_NODES, MAX_NODES);
     int graphs = Math.ceilDiv(buffers, nodes);
-    return new Plan(buffers, nodes, graphs, Math.max(MIN_REPLAYS, 2 * graphs));
+    return new Plan(buffers, nodes, graphs, Math.max(MIN_REPLAYS, 2 * graphs), false);
   }
 
   /// The plan for a matrix product on a CUDA device: as above, but graphs of calls that take long
@@ -36,7 +46,7 @@ record Plan(int buffers, int nodes, int graphs, int replays) {
     }
     int enough = (int) Math.clamp(Math.ceil(LONG_GRAPH_MICROS / estimatedMicros), 4, MIN_NODES);
     int nodes = Math.max(plan.buffers, Math.min(plan.nodes, enough));
-    return new Plan(plan.buffers, nodes, 1, plan.replays);
+    return new Plan(plan.buffers, nodes, 1, plan.replays, plan.flush);
   }
 
   /// @return how many buffers of so many bytes together exceed the last-level cache by far
@@ -47,6 +57,6 @@ record Plan(int buffers, int nodes, int graphs, int replays) {
   /// @return the plan for the CPU device, whose calls take milliseconds
   static Plan cpu(long bytesPerCall, boolean quick) {
     int buffers = quick ? 2 : Math.clamp(ROTATED_BYTES / bytesPerCall, 2, 64);
-    return new Plan(buffers, buffers, 1, quick ? 3 : 15);
+    return new Plan(buffers, buffers, 1, quick ? 3 : 15, false);
   }
 }

@@ -17,6 +17,17 @@ class PlanTest {
     assertThat(plan.nodes()).isBetween(40, 1024);
     assertThat((long) plan.nodes() * plan.graphs()).isGreaterThanOrEqualTo(plan.buffers());
     assertThat(plan.replays()).isGreaterThanOrEqualTo(Math.max(15, plan.graphs()));
+    assertThat(plan.flush()).isFalse();
+  }
+
+  @ParameterizedTest
+  @ValueSource(longs = {1, 128, 13_000})
+  void theCacheIsEmptiedWhereSmallBuffersWouldFitIt(long bytesPerCall) {
+    Plan plan = Plan.cuda(bytesPerCall);
+    assertThat(plan.flush()).isTrue();
+    assertThat(plan.nodes()).isEqualTo(plan.buffers()).isEqualTo(1024);
+    assertThat(plan.graphs()).isOne();
+    assertThat(plan.replays()).isGreaterThanOrEqualTo(21);
   }
 
   @ParameterizedTest
