@@ -5,7 +5,7 @@ import java.util.Locale;
 
 /// What the memory of a card gives to a kernel that computes nothing, over the bytes of an op.
 enum Ceiling {
-  /// Reads all the op's bytes, those that it writes included.
+  /// Reads all the op's bytes, those that it writes included: the fastest of several kernels.
   READ,
   /// Writes all the op's bytes, those that it reads included.
   WRITE,

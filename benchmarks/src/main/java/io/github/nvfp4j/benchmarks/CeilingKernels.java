@@ -15,7 +15,6 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.invoke.MethodHandle;
 import java.nio.file.Path;
-import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -37,8 +36,7 @@ final class CeilingKernels implements AutoCloseable {
       FunctionDescriptor.of(JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS, JAVA_LONG);
 
   private final Arena arena = Arena.ofShared();
-  private final Map<Ceiling, MethodHandle> kernels = new EnumMap<>(Ceiling.class);
-  private final Map<String, MethodHandle> readers = new LinkedHashMap<>();
+  private final Map<String, MethodHandle> kernels = new LinkedHashMap<>();
   private final MethodHandle empty;
 
   /// @param library the file
@@ -46,10 +44,9 @@ final class CeilingKernels implements AutoCloseable {
   CeilingKernels(Path library) {
     SymbolLookup lookup = SymbolLookup.libraryLookup(library.toAbsolutePath(), arena);
     for (Ceiling ceiling : Ceiling.values()) {
-      kernels.put(ceiling, handle(lookup, PREFIX + ceiling.label()));
-    }
-    for (String reader : READERS) {
-      readers.put(PREFIX + reader, handle(lookup, PREFIX + reader));
+      for (String kernel : of(ceiling)) {
+        kernels.put(kernel, handle(lookup, PREFIX + kernel));
+      }
     }
     empty = handle(lookup, PREFIX + "empty");
   }
@@ -64,17 +61,29 @@ final class CeilingKernels implements AutoCloseable {
 
   /// Enqueues a kernel that does nothing.
   void empty(Stream stream) {
-    enqueue(PREFIX + "empty", empty, pointer(stream.cudaStream()), NULL, 0, NULL, 0);
+    enqueue("empty", empty, pointer(stream.cudaStream()), NULL, 0, NULL, 0);
+  }
+
+  /// @return the kernels of a ceiling, of which the fastest is it
+  List<String> of(Ceiling ceiling) {
+    return ceiling == Ceiling.READ ? READERS : List.of(ceiling.label());
   }
 
   /// Makes the call of a ceiling kernel over the bytes of a workload.
   ///
   /// @param ceiling which
+  /// @param kernel one [#of] it
   /// @param stream where it is enqueued
   /// @param source at least [Workload#bytes()] bytes, rounded up to 16; read
   /// @param sink as many, written
   /// @param workload gives the bytes
-  Runnable call(Ceiling ceiling, Stream stream, Tensor source, Tensor sink, Workload workload) {
+  Runnable call(
+      Ceiling ceiling,
+      String kernel,
+      Stream stream,
+      Tensor source,
+      Tensor sink,
+      Workload workload) {
     long reads =
         switch (ceiling) {
           case READ -> workload.bytes();
@@ -89,32 +98,27 @@ final class CeilingKernels implements AutoCloseable {
           case COPY -> workload.bytes() / 2;
           case MIX -> workload.bytesWritten();
         };
-    MethodHandle kernel = Objects.requireNonNull(kernels.get(ceiling));
-    String name = PREFIX + ceiling.label();
-    MemorySegment from = pointer(source.address());
-    MemorySegment to = pointer(sink.address());
-    // The handle is asked for in each call: within a capture it is another one.
-    return () ->
-        enqueue(name, kernel, pointer(stream.cudaStream()), from, round(reads), to, round(writes));
-  }
-
-  /// @return names of the kernels that only read
-  List<String> readers() {
-    return List.copyOf(readers.keySet());
+    return call(kernel, stream, source, round(reads), sink, round(writes));
   }
 
   /// Makes the call of a kernel that only reads.
   ///
-  /// @param reader one of [#readers]
+  /// @param reader one [#of] [Ceiling#READ]
   /// @param stream where it is enqueued
   /// @param source at least `bytes` bytes, rounded up to 16
   /// @param sink 16 bytes
   /// @param bytes how many are read
   Runnable read(String reader, Stream stream, Tensor source, Tensor sink, long bytes) {
-    MethodHandle kernel = Objects.requireNonNull(readers.get(reader), reader);
+    return call(reader, stream, source, round(bytes), sink, 0);
+  }
+
+  private Runnable call(
+      String kernel, Stream stream, Tensor source, long reads, Tensor sink, long writes) {
+    MethodHandle handle = Objects.requireNonNull(kernels.get(kernel), kernel);
     MemorySegment from = pointer(source.address());
     MemorySegment to = pointer(sink.address());
-    return () -> enqueue(reader, kernel, pointer(stream.cudaStream()), from, round(bytes), to, 0);
+    // The stream's handle is asked for in each call: within a capture it is another one.
+    return () -> enqueue(kernel, handle, pointer(stream.cudaStream()), from, reads, to, writes);
   }
 
   private static void enqueue(
@@ -134,7 +138,7 @@ final class CeilingKernels implements AutoCloseable {
       throw new AssertionError(e); // a downcall throws nothing checked
     }
     if (status != 0) {
-      throw new IllegalStateException(name + ": CUDA error " + status);
+      throw new IllegalStateException(PREFIX + name + ": CUDA error " + status);
     }
   }
 

@@ -46,7 +46,7 @@ final class ReadCeiling {
     Plan plan = Plan.cuda(bytes, bytes / 2.5e6);
     long places = Math.max(1, source.byteSize() / bytes);
     double best = Double.POSITIVE_INFINITY;
-    for (String reader : kernels.readers()) {
+    for (String reader : kernels.of(Ceiling.READ)) {
       Timing timing =
           meter.time(
               plan,
