@@ -17,7 +17,7 @@ record Buffer(String name, DType dtype, long rows, long columns, Fill fill) {
 
   /// Contents of a buffer before the first call.
   enum Fill {
-    /// Bell-shaped values in the buffer's type, a few of them sixteen times as large.
+    /// Bell-shaped BF16 values, a few of them sixteen times as large.
     VALUES,
     /// Finite positive global scales around 1e-3.
     GLOBAL_SCALES,
@@ -27,6 +27,13 @@ record Buffer(String name, DType dtype, long rows, long columns, Fill fill) {
     BYTES,
     /// Any finite E4M3 number: any byte but 0x7F and 0xFF.
     E4M3,
+    /// Bell-shaped F32 values of variance 1.
+    LOGITS,
+    /// The same divided by 64: sums of products with tens of thousands of values, divided by their
+    /// root mean square, are then logits.
+    MIXING_WEIGHTS,
+    /// F32 from 0 to 1.
+    FRACTIONS,
     /// 0xA5 throughout: an element that a kernel leaves out is seen.
     POISON
   }

@@ -22,8 +22,9 @@ import org.jspecify.annotations.Nullable;
 /// For each op and shape: random inputs in rotating buffers, poisoned outputs, graphs of at least
 /// 40 calls replayed at least 21 times between two events, the median replay divided by its calls.
 /// Nothing is subtracted; the time of an empty node is reported beside. In the same run the outputs
-/// of three calls are compared with the CPU device bit for bit, after the last replay, and kernels
-/// that only move bytes are timed over as many bytes in the same way.
+/// of three calls are compared with the CPU device, after the last replay, bit for bit or, where
+/// the order of sums is the device's own, within the op's bounds; and kernels that only move bytes
+/// are timed over as many bytes in the same way.
 ///
 /// On the CPU device the same program runs (wall clock, no ceilings, nothing to compare with).
 public final class DeviceTime {

@@ -8,6 +8,7 @@ import java.lang.foreign.ValueLayout;
 import java.util.EnumMap;
 import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.function.DoubleSupplier;
 
 /// Random bytes of each kind, made once; buffers are filled from changing places in them.
 final class HostData {
@@ -28,12 +29,18 @@ final class HostData {
   /// A read-only view of `bytes` bytes of a kind.
   ///
   /// @param fill the kind
-  /// @param dtype element type; [Buffer.Fill#VALUES] knows BF16 only
+  /// @param dtype element type; each kind of numbers knows one only
   /// @param index which of many: neighbouring numbers give different contents
   /// @param bytes at most [#limit()]
   MemorySegment view(Buffer.Fill fill, DType dtype, long index, long bytes) {
-    if (fill == Buffer.Fill.VALUES && dtype != DType.BF16) {
-      throw new IllegalArgumentException("fill: dtype is " + dtype + ", expected BF16");
+    DType expected =
+        switch (fill) {
+          case VALUES -> DType.BF16;
+          case LOGITS, MIXING_WEIGHTS, FRACTIONS, GLOBAL_SCALES -> DType.F32;
+          case BLOCK_SCALES, BYTES, E4M3, POISON -> dtype;
+        };
+    if (dtype != expected) {
+      throw new IllegalArgumentException("fill: dtype is " + dtype + ", expected " + expected);
     }
     long slack = POOL_BYTES - bytes;
     long offset = slack == 0 ? 0 : Math.floorMod(index * STEP_BYTES, slack) & -16L;
@@ -55,11 +62,10 @@ final class HostData {
           pool.set(ValueLayout.JAVA_SHORT, at, value(random.nextLong()));
         }
       }
-      case GLOBAL_SCALES -> {
-        for (long at = 0; at < POOL_BYTES; at += 4) {
-          pool.set(ValueLayout.JAVA_FLOAT, at, 5e-4f + 1e-3f * (float) random.nextDouble());
-        }
-      }
+      case LOGITS -> floats(pool, () -> bell(random.nextLong()));
+      case MIXING_WEIGHTS -> floats(pool, () -> bell(random.nextLong()) / 64);
+      case FRACTIONS -> floats(pool, random::nextDouble);
+      case GLOBAL_SCALES -> floats(pool, () -> 5e-4f + 1e-3f * (float) random.nextDouble());
       case BLOCK_SCALES -> {
         for (long at = 0; at < POOL_BYTES; at++) {
           pool.set(ValueLayout.JAVA_BYTE, at, (byte) random.nextInt(0x01, 0x7F));
@@ -80,15 +86,25 @@ final class HostData {
     return pool;
   }
 
-  /// The upper half of a float: the sum of four 12-bit uniforms, centred, of variance one; one
-  /// value in 64 is sixteen times as large.
+  private static void floats(MemorySegment pool, DoubleSupplier next) {
+    for (long at = 0; at < POOL_BYTES; at += 4) {
+      pool.set(ValueLayout.JAVA_FLOAT, at, (float) next.getAsDouble());
+    }
+  }
+
+  /// The upper half of a float; one value in 64 is sixteen times as large.
   private static short value(long bits) {
+    float x = bell(bits);
+    x = (bits >>> 58) == 0 ? 16 * x : x;
+    return (short) (Float.floatToRawIntBits(x) >>> 16);
+  }
+
+  /// The sum of four 12-bit uniforms, centred, of variance one.
+  private static float bell(long bits) {
     int sum = 0;
     for (int i = 0; i < 4; i++) {
       sum += (int) (bits >>> (12 * i)) & 0xFFF;
     }
-    float x = (sum - 2 * 4095) / 2365f;
-    x = (bits >>> 58) == 0 ? 16 * x : x;
-    return (short) (Float.floatToRawIntBits(x) >>> 16);
+    return (sum - 2 * 4095) / 2365f;
   }
 }

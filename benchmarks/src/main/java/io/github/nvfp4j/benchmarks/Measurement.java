@@ -14,8 +14,8 @@ import org.jspecify.annotations.Nullable;
 /// @param timing of one call
 /// @param ceilings microseconds of the ceiling kernels over the same bytes; empty when not measured
 /// @param peers microseconds of other implementations in the same session, by name
-/// @param checked calls whose outputs were compared with the CPU device; 0 when the device is it
-/// @param difference where an output differed, or null
+/// @param checked calls whose outputs were compared; 0 when the device is the CPU device
+/// @param difference where an output was not what it has to be, or null
 record Measurement(
     Workload workload,
     Timing timing,
@@ -26,14 +26,14 @@ record Measurement(
 
   static final String HEADER =
       String.format(
-          "%-34s %12s %9s %9s %8s %8s  %s", "op", "shape", "us", "MB", "GB/s", "of copy", "goal");
+          "%-37s %12s %9s %9s %8s %8s  %s", "op", "shape", "us", "MB", "GB/s", "of copy", "goal");
 
   /// @return 10^9 bytes a second
   double gigabytesPerSecond() {
     return workload.bytes() / timing.median() / 1e3;
   }
 
-  /// @return 10^6 output elements a second
+  /// @return 10^6 elements of rows x columns a second
   double megaElementsPerSecond() {
     return (double) workload.rows() * workload.columns() / timing.median();
   }
@@ -90,7 +90,7 @@ record Measurement(
     op += workload.variant().isEmpty() ? "" : " (" + workload.variant() + ")";
     return String.format(
             Locale.ROOT,
-            "%-34s %12s %9.2f %9.2f %8.1f %8s  %s",
+            "%-37s %12s %9.2f %9.2f %8.1f %8s  %s",
             op,
             workload.rows() + "x" + workload.columns(),
             timing.median(),
@@ -128,7 +128,13 @@ record Measurement(
     row.put("reached", reached().isEmpty() ? null : reached());
     row.put("outcome", outcome(card).name().toLowerCase(Locale.ROOT));
     row.put("calls_checked", checked);
-    row.put("bit_equal", checked == 0 ? null : difference == null);
+    Boolean right = checked == 0 ? null : difference == null;
+    if (workload.bounds() == null) {
+      row.put("bit_equal", right);
+    } else {
+      row.put("within_bounds", right);
+      row.put("compared", workload.bounds().toString());
+    }
     return row;
   }
 

@@ -88,6 +88,7 @@ final class Workloads {
       all.add(swizzle(rows, hidden));
       all.add(unswizzle(rows, hidden));
     }
+    all.addAll(HcWorkloads.all(quick));
     return List.copyOf(all);
   }
 

@@ -68,6 +68,49 @@ class MeasurementTest {
   }
 
   @Test
+  void theStreamsOfHcPreAreReadOnceAndItsParametersOnce() {
+    Workload pre =
+        Workloads.all(false).stream()
+            .filter(w -> w.toString().equals("hc_pre (4 streams) 8192x7168"))
+            .findFirst()
+            .orElseThrow();
+    long tokens = 8192;
+    assertThat(pre.bytesRead()).isEqualTo(tokens * 4 * 7168 * 2 + 24 * 4 * 7168 * 4 + 24 * 4 + 12);
+    assertThat(pre.bytesWritten()).isEqualTo(tokens * (7168 * 2 + 4 * 4 + 16 * 4));
+  }
+
+  @Test
+  void whatIsComparedWithinBoundsIsNotCalledBitEqual() {
+    Workload plain = workload(null);
+    Workload bounded =
+        new Workload(
+            "hc_pre",
+            "",
+            16,
+            16,
+            plain.inputs(),
+            plain.outputs(),
+            plain.binding(),
+            HcBounds.PRE,
+            null);
+    assertThat(json(plain, 3, null)).containsEntry("bit_equal", true);
+    assertThat(json(plain, 3, "wrong")).containsEntry("bit_equal", false);
+    assertThat(json(plain, 0, null)).containsEntry("bit_equal", null);
+    assertThat(json(plain, 3, null)).doesNotContainKeys("within_bounds", "compared");
+    assertThat(json(bounded, 3, null))
+        .doesNotContainKey("bit_equal")
+        .containsEntry("within_bounds", true)
+        .containsEntry("compared", HcBounds.PRE.toString());
+    assertThat(json(bounded, 3, "wrong")).containsEntry("within_bounds", false);
+    assertThat(json(bounded, 0, null)).containsEntry("within_bounds", null);
+  }
+
+  private static Map<String, @Nullable Object> json(
+      Workload workload, int checked, @Nullable String difference) {
+    return new Measurement(workload, timing(1), Map.of(), Map.of(), checked, difference).json(H100);
+  }
+
+  @Test
   void theMedianReplayIsDividedByItsNodes() {
     Timing timing = Timing.of(new double[] {500, 100, 300, 200}, 10);
     assertThat(timing.median()).isEqualTo(25);
