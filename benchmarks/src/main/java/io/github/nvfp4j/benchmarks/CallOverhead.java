@@ -8,11 +8,18 @@ import io.github.nvfp4j.Device;
 import io.github.nvfp4j.Gemm;
 import io.github.nvfp4j.GlobalScale;
 import io.github.nvfp4j.GroupedGemm;
+import io.github.nvfp4j.HcHead;
+import io.github.nvfp4j.HcModule;
+import io.github.nvfp4j.HcOptions;
+import io.github.nvfp4j.HcPost;
+import io.github.nvfp4j.HcPostPre;
+import io.github.nvfp4j.HcPre;
 import io.github.nvfp4j.Nvfp4Tensor;
 import io.github.nvfp4j.Nvfp4j;
 import io.github.nvfp4j.PackActivations;
 import io.github.nvfp4j.Quantize;
 import io.github.nvfp4j.ScaleLayout;
+import io.github.nvfp4j.Sinkhorn;
 import io.github.nvfp4j.Stream;
 import io.github.nvfp4j.Swiglu;
 import io.github.nvfp4j.SwigluQuantize;
@@ -45,6 +52,7 @@ import org.openjdk.jmh.annotations.Warmup;
 public class CallOverhead {
   private static final long COLUMNS = 7168;
   private static final long ROWS = 64;
+  private static final long STREAMS = 4;
 
   /// The device; `cuda:0` needs a GPU.
   @Param({"cpu"})
@@ -64,6 +72,11 @@ public class CallOverhead {
   private Nvfp4Tensor experts;
   private Tensor offsets;
   private Tensor product;
+  private Tensor residual;
+  private Tensor post;
+  private Tensor comb;
+  private HcModule module;
+  private HcModule head;
 
   /// Creates empty tensors on the measuring thread, to which their arena belongs.
   @Setup
@@ -83,6 +96,18 @@ public class CallOverhead {
         opened.allocateNvfp4(arena, 2, ROWS, COLUMNS, ScaleLayout.PREPARED, GlobalScale.GROUP);
     offsets = opened.allocate(arena, DType.I32, 3);
     product = opened.allocate(arena, DType.BF16, 0, ROWS);
+    residual = opened.allocate(arena, DType.BF16, 0, STREAMS, COLUMNS);
+    post = opened.allocate(arena, DType.F32, 0, STREAMS);
+    comb = opened.allocate(arena, DType.F32, 0, STREAMS, STREAMS);
+    module = module(STREAMS * (STREAMS + 2), 3);
+    head = module(STREAMS, 1);
+  }
+
+  private HcModule module(long mixes, long scales) {
+    return new HcModule(
+        opened.allocate(arena, DType.F32, mixes, STREAMS * COLUMNS),
+        opened.allocate(arena, DType.F32, mixes),
+        opened.allocate(arena, DType.F32, scales));
   }
 
   /// Closes in the reverse order.
@@ -163,6 +188,47 @@ public class CallOverhead {
   @Benchmark
   public void packActivations() {
     PackActivations.run(stream, quantized, packed);
+  }
+
+  /// `sinkhorn`.
+  @Benchmark
+  public void sinkhorn() {
+    Sinkhorn.run(stream, comb, comb, Sinkhorn.Options.DEFAULT);
+  }
+
+  /// `hc_pre`.
+  @Benchmark
+  public void hcPre() {
+    HcPre.run(stream, residual, module, values, post, comb, HcOptions.DEFAULT);
+  }
+
+  /// `hc_post`, in place.
+  @Benchmark
+  public void hcPost() {
+    HcPost.run(stream, residual, values, post, comb, residual);
+  }
+
+  /// `hc_head`.
+  @Benchmark
+  public void hcHead() {
+    HcHead.run(stream, residual, head, values, HcOptions.DEFAULT);
+  }
+
+  /// `hc_post_pre`, in place.
+  @Benchmark
+  public void hcPostPre() {
+    HcPostPre.run(
+        stream,
+        residual,
+        values,
+        post,
+        comb,
+        module,
+        residual,
+        values,
+        post,
+        comb,
+        HcOptions.DEFAULT);
   }
 
   /// `copy`.

@@ -52,9 +52,15 @@ class HostGoalsTest {
             "groupedGemm",
             "batchedGemm",
             "packActivations",
+            "sinkhorn",
+            "hcPre",
+            "hcPost",
+            "hcHead",
+            "hcPostPre",
             "copy",
             "cpuGiven",
             "cpuDynamicTensor",
-            "cpuDynamicRow");
+            "cpuDynamicRow",
+            "cpuHyperConnections");
   }
 }
