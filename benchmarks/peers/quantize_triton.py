@@ -2,7 +2,7 @@
 """What a Hopper user runs today for a dynamic NVFP4 quantisation of BF16: two Triton kernels, and torch.compile.
 
 Device time by CUDA graph replays over rotating buffers larger than L2, on random data. One JSON object on stdout.
-usage: quantize_triton.py [--shapes 8192x7168,64x7168,1x7168] [--replays 15]
+usage: quantize_triton.py [--shapes 8192x7168,64x7168,1x7168] [--replays 15] [--no-compile]
 """
 import argparse
 import json
@@ -92,6 +92,12 @@ def graph_us(call, sets, nodes, replays):
     return statistics.median(times)
 
 
+def shapes_of(ops, text):
+    """(op, rows, columns) for each item of a list such as "8192x7168,hc_pre:1x7168" that is of one of the ops: an item without an op is of quantize."""
+    items = [item if ":" in item else "quantize:" + item for item in text.split(",")]
+    return [(op, *map(int, shape.split("x"))) for op, shape in (item.split(":") for item in items) if op in ops]
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--shapes", default="8192x7168,64x7168,1x7168")
@@ -99,8 +105,7 @@ def main():
     p.add_argument("--no-compile", action="store_true")
     a = p.parse_args()
     out = {"device": torch.cuda.get_device_name(0), "torch": torch.__version__, "triton": triton.__version__, "results": []}
-    for shape in a.shapes.split(","):
-        rows, columns = map(int, shape.split("x"))
+    for _, rows, columns in shapes_of(["quantize"], a.shapes):
         each = rows * columns * 2
         sets = max(2, min(64, (200 << 20) // each))
         nodes = max(20, sets)

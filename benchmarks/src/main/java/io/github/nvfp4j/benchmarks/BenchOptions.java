@@ -3,6 +3,7 @@ package io.github.nvfp4j.benchmarks;
 
 import java.nio.file.Path;
 import java.util.ArrayDeque;
+import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
 import java.util.regex.Pattern;
@@ -15,7 +16,7 @@ import org.jspecify.annotations.Nullable;
 /// @param quick small shapes and few repetitions: a test that everything runs, not a measurement
 /// @param out folder for the result file, or null for none
 /// @param ceilings `libnvfp4j_bench.so`, or null: no ceilings are measured
-/// @param peers result file of the peers' script, or null
+/// @param peers result files of the peers' scripts
 /// @param cublaslt cuBLASLt's file or a folder that has it, or null: the dynamic linker looks for
 ///   it
 /// @param only workloads whose name matches, or null for all
@@ -24,7 +25,7 @@ record BenchOptions(
     boolean quick,
     @Nullable Path out,
     @Nullable Path ceilings,
-    @Nullable Path peers,
+    List<Path> peers,
     @Nullable Path cublaslt,
     @Nullable Pattern only) {
 
@@ -35,7 +36,7 @@ record BenchOptions(
         --out FOLDER          writes <card>-<commit>.json there, of matrix products
                               <card>-<commit>-gemm.json
         --ceilings FILE       libnvfp4j_bench.so: read, write, copy and mixed kernels
-        --peers FILE          merges the results of the peers' script
+        --peers FILE          merges the results of a peers' script; may be repeated
         --cublaslt PLACE      matrix products: libcublasLt.so.13 or .12, or a folder that has it (its
                               own, a CUDA toolkit's, or Python packages); without it the dynamic
                               linker looks for it
@@ -51,7 +52,7 @@ record BenchOptions(
     boolean quick = false;
     Path out = null;
     Path ceilings = null;
-    Path peers = null;
+    List<Path> peers = new ArrayList<>();
     Path cublaslt = null;
     Pattern only = null;
     Deque<String> left = new ArrayDeque<>(List.of(arguments));
@@ -61,14 +62,14 @@ record BenchOptions(
         case "--device" -> device = argument(option, left);
         case "--out" -> out = Path.of(argument(option, left));
         case "--ceilings" -> ceilings = Path.of(argument(option, left));
-        case "--peers" -> peers = Path.of(argument(option, left));
+        case "--peers" -> peers.add(Path.of(argument(option, left)));
         case "--cublaslt" -> cublaslt = Path.of(argument(option, left));
         case "--only" -> only = regex(argument(option, left));
         case "--quick" -> quick = true;
         default -> throw new IllegalArgumentException("unknown option " + option);
       }
     }
-    return new BenchOptions(device, quick, out, ceilings, peers, cublaslt, only);
+    return new BenchOptions(device, quick, out, ceilings, List.copyOf(peers), cublaslt, only);
   }
 
   /// @return whether a row is to be measured

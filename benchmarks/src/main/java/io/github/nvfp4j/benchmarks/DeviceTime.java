@@ -73,7 +73,7 @@ public final class DeviceTime {
     if (ceilings != null && !Files.isRegularFile(ceilings)) {
       throw new IllegalArgumentException("--ceilings: no file " + ceilings);
     }
-    Peers peers = options.peers() == null ? Peers.NONE : Peers.read(options.peers());
+    Peers peers = Peers.read(options.peers());
     try (Device device = Device.of(options.device());
         Arena arena = Arena.ofConfined();
         Stream stream = device.openStream()) {

@@ -32,9 +32,28 @@ class DeviceTimeTest {
         {"torch": "2.8.0", "triton": "3.4.0", "results": [
           {"rows": 64, "columns": 512, "triton_us": 1e3, "codes_equal_torch": 1.0}]}
         """);
+    Path others = folder.resolve("others.json");
+    Files.writeString(
+        others,
+        """
+        {"torch": "2.8.0", "triton": "3.4.0", "results": [
+          {"op": "hc_pre", "variant": "4 streams", "rows": 64, "columns": 512,
+           "torch_compile_us": 2e3},
+          {"op": "hc_pre", "variant": "4 streams", "rows": 65, "columns": 512,
+           "torch_compile_us": 3e3}]}
+        """);
     Path results = folder.resolve("results");
     int status =
-        run("--device", "cpu", "--quick", "--out", results.toString(), "--peers", peers.toString());
+        run(
+            "--device",
+            "cpu",
+            "--quick",
+            "--out",
+            results.toString(),
+            "--peers",
+            peers.toString(),
+            "--peers",
+            others.toString());
     assertThat(err.toString(StandardCharsets.UTF_8)).isEmpty();
     assertThat(status).isZero();
     List<Path> files;
@@ -65,6 +84,11 @@ class DeviceTimeTest {
     assertThat(rows)
         .filteredOn(row -> Double.valueOf(1e3).equals(((Map<?, ?>) row).get("peer_triton_us")))
         .hasSize(1);
+    assertThat(rows)
+        .filteredOn(row -> ((Map<?, ?>) row).containsKey("peer_torch_compile_us"))
+        .singleElement()
+        .satisfies(row -> assertThat(((Map<?, ?>) row).get("op")).isEqualTo("hc_pre"));
+    assertThat((List<?>) result.get("peers")).hasSize(3);
     assertThat(result.get("peer_versions")).isEqualTo(Map.of("torch", "2.8.0", "triton", "3.4.0"));
   }
 
