@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tensor maps of operands, for the tensor loads (TMA) of Hopper. False: it cannot be had.
 #pragma once
-#include <cuda.h>
-
+#include "common/tensor_map.hpp"
 #include "ops/gemm/gemm_args.hpp"
 
 namespace nvfp4j {
-
-/// Finds the driver's function that makes the maps; a cudaError_t. Before the first map.
-int load_tensor_maps();
 
 /// A of BF16 rows: boxes of 64 columns with the 128-byte swizzle. Beyond its ends it is zero.
 bool map_tokens(const GemmArgs& args, int box_rows, CUtensorMap* map);

@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #if NVFP4J_WITH_CUDA
-#include <cudaTypedefs.h>
-#include <cuda_runtime_api.h>
-
-#include <atomic>
 #include <cstdint>
 
 #include "nvfp4j/gemm.h"
@@ -11,9 +7,6 @@
 
 namespace nvfp4j {
 namespace {
-
-// cuTensorMapEncodeTiled, which the driver has and the runtime finds.
-std::atomic<PFN_cuTensorMapEncodeTiled_v12000> encode_tiled{nullptr};
 
 struct Box {
   cuuint32_t columns, rows;
@@ -25,16 +18,17 @@ struct Box {
 bool map_boxes(CUtensorMapDataType type, const void* data, std::int64_t columns, std::int64_t rows,
                std::int64_t planes, std::int64_t row_bytes, std::int64_t plane_bytes,
                const Box& box, CUtensorMap* map) {
-  const cuuint64_t dims[3] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows),
-                              static_cast<cuuint64_t>(planes)};
-  const cuuint64_t strides[2] = {static_cast<cuuint64_t>(row_bytes),
-                                 static_cast<cuuint64_t>(plane_bytes)};
-  const cuuint32_t extent[3] = {box.columns, box.rows, 1};
-  const cuuint32_t steps[3] = {1, 1, 1};
-  return encode_tiled.load(std::memory_order_acquire)(
-             map, type, plane_bytes == 0 ? 2 : 3, const_cast<void*>(data), dims, strides, extent,
-             steps, CU_TENSOR_MAP_INTERLEAVE_NONE, box.swizzle, box.promotion,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+  return make_tensor_map(
+      {type,
+       data,
+       plane_bytes == 0 ? 2u : 3u,
+       {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows),
+        static_cast<cuuint64_t>(planes)},
+       {static_cast<cuuint64_t>(row_bytes), static_cast<cuuint64_t>(plane_bytes)},
+       {box.columns, box.rows, 1},
+       box.swizzle,
+       box.promotion},
+      map);
 }
 
 // (The stride of a single row means nothing.)
@@ -43,18 +37,6 @@ std::int64_t stride_of(const GemmArgs& args) {
 }
 
 }  // namespace
-
-int load_tensor_maps() {
-  void* function = nullptr;
-  cudaDriverEntryPointQueryResult found;
-  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function,
-                                                             12000, cudaEnableDefault, &found);
-  if (error != cudaSuccess) return error;
-  if (found != cudaDriverEntryPointSuccess) return cudaErrorNotSupported;
-  encode_tiled.store(reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function),
-                     std::memory_order_release);
-  return cudaSuccess;
-}
 
 bool map_tokens(const GemmArgs& args, int box_rows, CUtensorMap* map) {
   return map_boxes(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, args.a.data, a_columns(args), args.m, 1,
