@@ -49,14 +49,27 @@ void check_plan(const CudaDeviceProperties& device, const HcPreArgs& a) {
   CHECK(p.grid <= device.sm_count);
   CHECK(p.grid <= kHcMaxBlocks);
   CHECK_EQ(p.grid, std::int64_t{p.slices} * p.groups);
-  CHECK(p.threads <= kHcSplitThreads);
-  CHECK(p.gatherers >= 1);
-  CHECK_EQ(p.threads, 32 * (p.workers + 1 + p.gatherers + hc_tailers(p.kind)));
-  CHECK_EQ(p.workers * 16, p.slice);
+  const int tile = p.kernel == HcPreKernel::kSplit ? kHcTile : kHcWgmmaTile;
+  CHECK_EQ(p.slice % 16, 0);
   CHECK(std::int64_t{p.slice} * p.slices >= a.shape.columns);
   CHECK(std::int64_t{p.slice} * (p.slices - 1) < a.shape.columns);  // each has columns
-  CHECK(p.groups <= (a.shape.tokens + kHcTile - 1) / kHcTile);      // each has tokens
+  CHECK(p.groups <= (a.shape.tokens + tile - 1) / tile);            // each has tokens
   CHECK(p.shared_bytes <= device.shared_memory_per_block_optin);
+  if (p.kernel == HcPreKernel::kWgmma) {
+    CHECK(a.shape.tokens >= kHcWgmmaTokens);
+    CHECK(p.grid <= kHcWgmmaMaxBlocks);
+    CHECK(p.slice <= kHcWgmmaMaxSlice);
+    CHECK_EQ(p.threads, hc_wgmma_threads(p.kind));
+    // A tile and more, and no more tiles than have words.
+    CHECK(p.wgmma.slots > hc_wgmma_slots(p.kind));
+    CHECK(p.wgmma.slots <= hc_wgmma_slots(p.kind) * kHcWgmmaRing);
+    CHECK(p.wgmma.slots <= kHcWgmmaMaxSlots);
+    return;
+  }
+  CHECK(p.threads <= kHcSplitThreads);
+  CHECK(p.gatherers >= 1);
+  CHECK_EQ(p.threads, 32 * (p.workers + p.gatherers + hc_split_others(p.kind)));
+  CHECK_EQ(p.workers * 16, p.slice);
 }
 
 }  // namespace
@@ -82,7 +95,7 @@ TEST(plans_of_hc_pre_fit_their_device) {
 
 TEST(thread_blocks_share_tokens_where_all_is_as_their_kernel_needs_it) {
   const auto split = [](const HcPreArgs& a, const CudaDeviceProperties& device = kH100) {
-    return plan_hc_pre(device, a).kernel == HcPreKernel::kSplit;
+    return plan_hc_pre(device, a).kernel != HcPreKernel::kGeneric;
   };
   for (const int op : {NVFP4J_OP_HC_PRE, NVFP4J_OP_HC_HEAD, NVFP4J_OP_HC_POST_PRE}) {
     CHECK(split(call(op, 1, 7168)));
@@ -120,6 +133,32 @@ TEST(thread_blocks_share_tokens_where_all_is_as_their_kernel_needs_it) {
   a = call(NVFP4J_OP_HC_POST_PRE, 2, 64);
   a.norm_weight = memory + 2;
   CHECK(!split(a));
+}
+
+TEST(many_tokens_are_multiplied_by_warpgroups) {
+  const auto kernel = [](int op, std::int64_t tokens, std::int64_t columns) {
+    return plan_hc_pre(kH100, call(op, tokens, columns)).kernel;
+  };
+  for (const int op : {NVFP4J_OP_HC_PRE, NVFP4J_OP_HC_POST_PRE}) {
+    for (const std::int64_t columns : {64, 4096, 7168}) {
+      CHECK(kernel(op, kHcWgmmaTokens - 1, columns) == HcPreKernel::kSplit);
+      CHECK(kernel(op, kHcWgmmaTokens, columns) == HcPreKernel::kWgmma);
+    }
+    CHECK(kernel(op, 8192, 4104) == HcPreKernel::kSplit);   // no whole steps of 16 columns
+    CHECK(kernel(op, 8192, 16384) == HcPreKernel::kSplit);  // a slice is narrower there
+  }
+  // Strides that a tensor map cannot say.
+  HcPreArgs far = call(NVFP4J_OP_HC_PRE, 8192, 7168);
+  far.x.token_stride = std::int64_t{1} << 39;
+  CHECK(plan_hc_pre(kH100, far).kernel == HcPreKernel::kSplit);
+  far = call(NVFP4J_OP_HC_POST_PRE, 8192, 7168);
+  far.before.sub.stride = std::int64_t{1} << 39;
+  CHECK(plan_hc_pre(kH100, far).kernel == HcPreKernel::kSplit);
+  CHECK(kernel(NVFP4J_OP_HC_HEAD, 8192, 7168) == HcPreKernel::kSplit);
+  const HcPrePlan p = plan_hc_pre(kH100, call(NVFP4J_OP_HC_PRE, 8192, 7168));
+  CHECK_EQ(p.slice, 112);
+  CHECK_EQ(p.groups, 2);
+  CHECK_EQ(p.wgmma.slots, 11);
 }
 
 TEST(few_tokens_have_a_thread_block_each) {

@@ -33,7 +33,7 @@ typedef struct nvfp4j_context_options {
   int32_t foreign_stream;
   /** The foreign cudaStream_t, or NULL. */
   void* cuda_stream;
-  /** Bytes of device workspace, 0 = the default (enough for every op of this version at any shape: 32 MiB and 64 KiB on compute capability 9.0, for the activations of a matrix product; some KiB elsewhere). A call that needs more is refused by name; nvfp4j_workspace_bytes() tells beforehand. */
+  /** Bytes of device workspace, 0 = the default (enough for every op of this version at any shape: 38 MiB and 64 KiB on compute capability 9.0, of which 32 MiB are for the activations of a matrix product; some KiB elsewhere). A call that needs more is refused by name; nvfp4j_workspace_bytes() tells beforehand. */
   int64_t workspace_bytes;
 } nvfp4j_context_options;
 
@@ -47,7 +47,7 @@ typedef struct nvfp4j_context_options {
 #define NVFP4J_CAUSE_INDEX_OUT_OF_RANGE 2
 /** A block scale byte is NaN (0x7F) or has its sign bit set; it was decoded as E4M3 says. */
 #define NVFP4J_CAUSE_BAD_BLOCK_SCALE 3
-/** A result is NaN or infinite in F32, before it was rounded to the output's type: an operand that is, a global scale that is, or an overflow. It was written as it is. */
+/** A result is NaN or infinite in F32, before it was rounded to the output's type: an operand that is, a global scale that is, or an overflow. It was written as it is; of hyper-connections it is a mixing weight or what one is made of, and their header says what a token's results are then. */
 #define NVFP4J_CAUSE_NON_FINITE_RESULT 4
 /** Offsets of groups are not 0 <= o[0] <= o[1] <= ... <= o[E] <= rows; no row was written. */
 #define NVFP4J_CAUSE_BAD_OFFSETS 5

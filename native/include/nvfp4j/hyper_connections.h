@@ -113,7 +113,7 @@ NVFP4J_API int32_t nvfp4j_hc_head(nvfp4j_context* context, const nvfp4j_tensor* 
  * @code
  *   s = 1 / sqrt(mean over d of c[d]^2 + rms_eps) ; y[d] = (g[d] * c[d]) * s, rounded to x's type
  * @endcode
- * where y, before it is rounded to x's type, is off by at most 2^-22 of itself.
+ * where y, before it is rounded to x's type, is off by at most 2^-21 of itself.
  *
  * One launch on a CUDA device; asynchronous there, done on return on the CPU. Deterministic.
  * @param[in] context not NULL.

@@ -81,4 +81,14 @@ __device__ __forceinline__ void tensor_load_3d(std::uint32_t smem, const void* m
       "l"(map), "r"(x), "r"(y), "r"(z), "r"(smem_address(bar)), "l"(policy)
       : "memory");
 }
+// Of a four-dimensional one.
+__device__ __forceinline__ void tensor_load_4d(std::uint32_t smem, const void* map, int x, int y,
+                                               int z, int w, std::uint64_t* bar,
+                                               std::uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3, %4, %5}], [%6], %7;" ::"r"(smem),
+      "l"(map), "r"(x), "r"(y), "r"(z), "r"(w), "r"(smem_address(bar)), "l"(policy)
+      : "memory");
+}
 }  // namespace nvfp4j::device

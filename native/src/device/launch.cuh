@@ -26,7 +26,7 @@ inline cudaError_t launch(const void* kernel, const CudaLaunch& l,
 
 }  // namespace launch_detail
 
-// For a kernel that begins with device::await_predecessor(): it may start while the kernel before it in the stream still runs. The stream may be capturing.
+// For a kernel that calls device::await_predecessor() before it reads or writes global memory: it may start while the kernel before it in the stream still runs. The stream may be capturing.
 inline cudaError_t launch_programmatic(const void* kernel, const CudaLaunch& l, dim3 grid,
                                        int threads, int shared_bytes, void** arguments) {
   cudaLaunchAttribute attribute = {};
@@ -43,6 +43,19 @@ inline cudaError_t launch_cooperative(const void* kernel, const CudaLaunch& l, d
   attribute.id = cudaLaunchAttributeCooperative;
   attribute.val.cooperative = 1;
   return launch_detail::launch(kernel, l, &attribute, 1, grid, threads, shared_bytes, arguments);
+}
+
+// The same for a kernel as launch_programmatic() has it.
+inline cudaError_t launch_cooperative_programmatic(const void* kernel, const CudaLaunch& l,
+                                                   dim3 grid, int threads, int shared_bytes,
+                                                   void** arguments) {
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeCooperative;
+  attributes[0].val.cooperative = 1;
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  return launch_detail::launch(kernel, l, attributes, l.programmatic ? 2 : 1, grid, threads,
+                               shared_bytes, arguments);
 }
 
 // As launch_programmatic(), in clusters of `cluster` thread blocks.

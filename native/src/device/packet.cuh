@@ -93,6 +93,29 @@ __device__ __forceinline__ void pack(const float (&x)[WORDS * 4 / T::kBytes],
   }
 }
 
+// The same in two steps, where NaNs are rare and there is much to pack: what is packed may have NaNs of other bits, which largest_packed says afterwards, and canonical() makes of them what they must be.
+__device__ __forceinline__ uint4 pack_any(const float (&x)[8], std::uint32_t& largest_packed) {
+  std::uint32_t w[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    w[i] = Bf16::pack(x[2 * i], x[2 * i + 1]);
+    largest_packed = Bf16::max_magnitude(largest_packed, w[i]);
+  }
+  return make_uint4(w[0], w[1], w[2], w[3]);
+}
+__device__ __forceinline__ bool has_nan(std::uint32_t largest_packed) {
+  const std::uint32_t m = largest_packed & 0x7FFF7FFFu;
+  return max(m & 0xFFFFu, m >> 16) > Bf16::kInfinity;
+}
+__device__ __forceinline__ std::uint32_t canonical(std::uint32_t w) {
+  if ((w & 0x7FFFu) > Bf16::kInfinity) w = (w & 0xFFFF0000u) | 0x7FC0u;
+  if ((w >> 16 & 0x7FFFu) > Bf16::kInfinity) w = (w & 0xFFFFu) | 0x7FC00000u;
+  return w;
+}
+__device__ __forceinline__ uint4 canonical(uint4 v) {
+  return make_uint4(canonical(v.x), canonical(v.y), canonical(v.z), canonical(v.w));
+}
+
 template <typename T>
 __device__ __forceinline__ void unpack(uint4 v, float (&x)[kPacketColumns<T>]) {
   unpack<T, 4>({v.x, v.y, v.z, v.w}, x);

@@ -46,6 +46,11 @@ __device__ __forceinline__ std::uint32_t load(const std::uint8_t* p) {
   return v;
 }
 
+// What will be loaded soon, to L2: nothing is read yet, so that it may be asked for before await_predecessor().
+__device__ __forceinline__ void prefetch_l2(const void* p) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
+
 // Output that nobody reads again in this launch: first to leave L2.
 __device__ __forceinline__ void store_streaming(void* p, uint2 v) {
   asm volatile("st.global.cs.v2.u32 [%0], {%1, %2};" ::"l"(p), "r"(v.x), "r"(v.y) : "memory");
@@ -112,7 +117,7 @@ __device__ __forceinline__ void load_matrices(std::uint32_t address, std::uint32
 
 // ---- the kernel before in the stream ------------------------------------------------------------------------------------
 
-// First in every kernel that is launched with launch_programmatic(), in every thread block: its thread blocks start while the kernel before it still runs, and wait here until that has ended and its writes are
+// In every kernel that is launched with launch_programmatic(), in every thread block, before global memory is read or written: its thread blocks start while the kernel before it still runs, and wait here until that has ended and its writes are
 // visible. Only then may the kernel after this one start, so that no more than one waits. (Allowed before the wait, it was slower: the thread blocks of several launches got in each other's way.)
 __device__ __forceinline__ void await_predecessor() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900

@@ -3,6 +3,7 @@
 #pragma once
 #include <memory>
 #include <set>
+#include <utility>
 
 #include "hc_expected.cuh"
 #include "ops/hc_pre/hc_pre_cuda.hpp"
@@ -22,6 +23,9 @@ enum class Values {
   kCancellingStreams,  // a stream each
   kCancellingHalves,   // half of the columns each
   kOneColumn,          // all others are zero
+  // Sixteen products again and again, whose sum has many bits.
+  kPattern,
+  kCancellingPatterns,  // two of them, half of the columns each
 };
 
 enum class Spoiled { kNothing, kNan, kInfinity, kHuge, kBase };
@@ -96,8 +100,10 @@ struct HcPreResult {
 
 inline std::set<std::string> reached;
 
-inline std::string split_name(HcKind kind) {
-  return "hc_pre_split, kind " + std::to_string(static_cast<int>(kind));
+// Of a kernel whose thread blocks share tokens.
+inline std::string shared_name(HcPreKernel kernel, HcKind kind) {
+  return (kernel == HcPreKernel::kSplit ? "hc_pre_split, kind " : "hc_pre_wgmma, kind ") +
+         std::to_string(static_cast<int>(kind));
 }
 inline std::string generic_name(int dtype, bool four, bool several, bool aligned) {
   char text[80];
@@ -108,8 +114,8 @@ inline std::string generic_name(int dtype, bool four, bool several, bool aligned
 
 inline void note_kernel(const CudaDeviceProperties& device, const HcPreArgs& args) {
   const HcPrePlan plan = plan_hc_pre(device, args);
-  if (plan.kernel == HcPreKernel::kSplit) {
-    reached.insert(split_name(plan.kind));
+  if (plan.kernel != HcPreKernel::kGeneric) {
+    reached.insert(shared_name(plan.kernel, plan.kind));
     return;
   }
   reached.insert(generic_name(args.shape.dtype, args.shape.n == 4, plan.tokens > 1, plan.aligned));
@@ -118,7 +124,9 @@ inline void note_kernel(const CudaDeviceProperties& device, const HcPreArgs& arg
 inline void check_all_reached(bool split) {
   std::set<std::string> all;
   for (const HcKind kind : {HcKind::kHead, HcKind::kPre, HcKind::kPostPre, HcKind::kPostPreTail}) {
-    if (split) all.insert(split_name(kind));
+    if (!split) continue;
+    all.insert(shared_name(HcPreKernel::kSplit, kind));
+    if (kind != HcKind::kHead) all.insert(shared_name(HcPreKernel::kWgmma, kind));
   }
   for (int i = 0; i < 16; ++i) {
     all.insert(generic_name(i & 1 ? NVFP4J_DTYPE_F32 : NVFP4J_DTYPE_BF16, (i & 2) != 0,
@@ -252,12 +260,24 @@ class HcPreProblem {
 
  private:
   bool repeats() const { return c.values != Values::kRandom && c.values != Values::kPositive; }
+  bool patterns() const {
+    return c.values == Values::kPattern || c.values == Values::kCancellingPatterns;
+  }
+  struct Patterns {
+    float of[2][16];
+    explicit Patterns(std::mt19937& g) {
+      for (float (&p)[16] : of) {
+        for (float& v : p) v = std::ldexp(between_1_and_2(g), -static_cast<int>(g() % 4));
+      }
+    }
+  };
   // Of a residual's column: which of two products it belongs to.
   bool second(std::int64_t stream, std::int64_t column) const {
     return c.values == Values::kCancelling          ? column % 16 >= 8
            : c.values == Values::kCancellingStreams ? stream % 2 != 0
-           : c.values == Values::kCancellingHalves  ? column >= c.columns / 2
-                                                    : false;
+           : c.values == Values::kCancellingHalves || c.values == Values::kCancellingPatterns
+               ? column >= c.columns / 2
+               : false;
   }
 
   std::vector<std::uint8_t> random(std::mt19937& g, int dtype, std::int64_t elements) const {
@@ -294,7 +314,13 @@ class HcPreProblem {
   void make_streams(std::mt19937& g) {
     x.fill(random(g, c.dtype, c.tokens * c.n * c.columns));
     if (c.post()) sub.fill(random(g, c.dtype, c.tokens * c.columns));
-    if (repeats()) {
+    if (patterns()) {
+      const Patterns p(g);
+      change(x, 0, [&](std::int64_t i, float) {
+        const std::int64_t column = i % c.columns;
+        return p.of[second(i / c.columns, column)][column % 16];
+      });
+    } else if (repeats()) {
       const auto value = [&] {
         const float v = between_1_and_2(g);
         return c.dtype == NVFP4J_DTYPE_BF16 ? bf16_to_f32(f32_to_bf16(v)) : v;
@@ -393,7 +419,9 @@ class HcPreProblem {
     const float deviation = 1.0f / std::sqrt(static_cast<float>(parameters.width));
     for (std::int64_t i = 0; i < c.rows() * parameters.width; ++i)
       parameters.fn[i] = parameters.fn[i] * deviation;
-    if (repeats() && c.values != Values::kOneColumn) {
+    if (patterns()) {
+      make_patterns(g, deviation);
+    } else if (repeats() && c.values != Values::kOneColumn) {
       for (int row = 0; row < c.rows(); ++row) {
         const float f = between_1_and_2(g) * deviation;
         for (std::int64_t i = 0; i < parameters.width; ++i) {
@@ -423,6 +451,30 @@ class HcPreProblem {
       parameters.base.back() = std::numeric_limits<float>::infinity();
     base.put(parameters.base.data(), c.rows() * 4);
     scale.put(parameters.scale.data(), static_cast<std::int64_t>(parameters.scale.size()) * 4);
+  }
+
+  // The second one's products take the first one's sum back.
+  void make_patterns(std::mt19937& g, float deviation) {
+    std::vector<float> first(static_cast<std::size_t>(parameters.width));
+    mixed().token(mixed_image(), 0, first.data());
+    for (int row = 0; row < c.rows(); ++row) {
+      const Patterns p(g);
+      double sums[2] = {};
+      const auto at = [&](std::int64_t i) {
+        const std::int64_t column = i % c.columns;
+        return std::pair<int, float>(second(i / c.columns, column),
+                                     p.of[second(i / c.columns, column)][column % 16]);
+      };
+      for (std::int64_t i = 0; i < parameters.width; ++i) {
+        const auto [which, f] = at(i);
+        sums[which] += static_cast<double>(f) * static_cast<double>(first[i]);
+      }
+      const float back = static_cast<float>(-sums[0] / (sums[1] != 0.0 ? sums[1] : 1.0));
+      for (std::int64_t i = 0; i < parameters.width; ++i) {
+        const auto [which, f] = at(i);
+        parameters.fn[row * parameters.width + i] = f * deviation * (which == 1 ? back : 1.0f);
+      }
+    }
   }
 
   void make_norm_weights(std::mt19937& g) {

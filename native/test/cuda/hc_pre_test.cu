@@ -323,13 +323,15 @@ void test_four_streams(Gpu& gpu, Disturbance& other, std::mt19937& g) {
       for (const std::int64_t tokens : {1, 2, 15, 16, 17, 64, 65, 130, 300})
         run_case(gpu, other, g, varied(g, {op, kBf16, tokens, 4, columns}));
     }
-    run_case(gpu, other, g, {op, kBf16, 1025, 4, 7168});
+    for (const std::int64_t columns : {80, 2000, 7168})
+      run_case(gpu, other, g, varied(g, {op, kBf16, 1025, 4, columns}));
+    run_case(gpu, other, g, varied(g, {op, kBf16, 4097, 4, 1024}));
   }
 }
 
 void test_tails(Gpu& gpu, Disturbance& other, std::mt19937& g) {
   for (const std::int64_t columns : {8, 24, 64, 512, 1000, 1008, 4096, 7168, 7176, 16384}) {
-    for (const std::int64_t tokens : {1, 16, 17, 130}) {
+    for (const std::int64_t tokens : {1, 16, 17, 130, 257}) {
       if (tokens > 16 && columns > 7168) continue;
       run_case(gpu, other, g, varied(g, {NVFP4J_OP_HC_POST_PRE, kBf16, tokens, 4, columns}), true);
     }
@@ -366,6 +368,11 @@ void test_other_streams(Gpu& gpu, Disturbance& other, std::mt19937& g) {
   }
 }
 
+constexpr Values kAllValues[] = {
+    Values::kRandom,     Values::kPositive,          Values::kConstant,
+    Values::kCancelling, Values::kCancellingStreams, Values::kCancellingHalves,
+    Values::kOneColumn,  Values::kPattern,           Values::kCancellingPatterns};
+
 // As if the card had few multiprocessors: many tiles a group, wide slices, several tokens a thread block. So all kernels are reached.
 void test_few_multiprocessors(Gpu& gpu, Disturbance& other, std::mt19937& g, bool quick) {
   const int multiprocessors = gpu.properties.sm_count;
@@ -391,24 +398,31 @@ void test_few_multiprocessors(Gpu& gpu, Disturbance& other, std::mt19937& g, boo
       }
     }
     run_case(gpu, other, g, {NVFP4J_OP_HC_POST_PRE, kBf16, quick ? 35 : 200, 4, 352}, true);
+    for (const int op : kOps)
+      run_case(gpu, other, g, varied(g, {op, kBf16, quick ? 132 : 1500, 4, 48}), true);
     if (quick) break;
+    // A slice for each.
+    for (const Values values : kAllValues) {
+      for (const std::int64_t columns : {48, 112})
+        run_case(gpu, other, g, {NVFP4J_OP_HC_PRE, kBf16, 256, 4, columns, values, true});
+    }
   }
   gpu.properties.sm_count = multiprocessors;
 }
 
 // The header's bound on mixes, whatever the data.
 void test_bounds(Gpu& gpu, Disturbance& other, std::mt19937& g, bool quick) {
-  const Values all[] = {Values::kRandom,     Values::kPositive,          Values::kConstant,
-                        Values::kCancelling, Values::kCancellingStreams, Values::kCancellingHalves,
-                        Values::kOneColumn};
   for (const int op : kOps) {
-    for (const Values values : all) {
+    for (const Values values : kAllValues) {
       const auto magnified = [&](int dtype, std::int64_t tokens, int n, std::int64_t columns) {
         run_case(gpu, other, g, {op, dtype, tokens, n, columns, values, true});
       };
       magnified(kBf16, 3, 4, quick ? 64 : 7168);
       if (quick) continue;
       magnified(kBf16, 40, 4, 1000);
+      magnified(kBf16, 258, 4, 7168);
+      magnified(kBf16, 256, 4, 112);
+      magnified(kBf16, 70, 4, 4096);
       magnified(kBf16, 2, 4, 16384);
       magnified(kF32, 3, 4, 7168);
       for (const std::int64_t columns : {8, 504}) {
@@ -434,9 +448,9 @@ void test_spoiled(Gpu& gpu, Disturbance& other, std::mt19937& g, bool quick) {
          {Spoiled::kNan, Spoiled::kInfinity, Spoiled::kHuge, Spoiled::kBase}) {
       for (const int dtype : {kBf16, kF32}) {
         for (const int n : {4, 3}) {
-          for (const std::int64_t tokens : {1, 20, 100}) {
+          for (const std::int64_t tokens : {1, 20, 100, 290}) {
             if (quick && (tokens != 20 || n == 3)) continue;
-            HcPreCase c = {op, dtype, tokens, n, tokens == 20 ? 64 : 528};
+            HcPreCase c = {op, dtype, tokens, n, tokens % 100 != 0 ? 64 : 528};
             c.spoiled = spoiled;
             c.in_place = c.post() && tokens == 100;
             run_case(gpu, other, g, c, spoiled != Spoiled::kBase && tokens != 100);
@@ -453,12 +467,14 @@ void test_sequences(Gpu& gpu, Disturbance& other, std::mt19937& g, int rounds) {
       {NVFP4J_OP_HC_PRE, kBf16, 40, 4, 512},  {NVFP4J_OP_HC_POST_PRE, kBf16, 3, 4, 1008},
       {NVFP4J_OP_HC_HEAD, kBf16, 100, 4, 64}, {NVFP4J_OP_HC_POST_PRE, kBf16, 70, 4, 2000},
       {NVFP4J_OP_HC_PRE, kBf16, 1, 4, 7168},  {NVFP4J_OP_HC_PRE, kF32, 5, 4, 72},
-      {NVFP4J_OP_HC_PRE, kBf16, 300, 4, 72}};
+      {NVFP4J_OP_HC_PRE, kBf16, 300, 4, 80},  {NVFP4J_OP_HC_POST_PRE, kBf16, 400, 4, 1008},
+      {NVFP4J_OP_HC_HEAD, kBf16, 700, 4, 64}, {NVFP4J_OP_HC_POST_PRE, kBf16, 300, 4, 512}};
   const Tail tail = {kF32, true};
   std::vector<std::unique_ptr<HcPreProblem>> problems;
   std::vector<HcPreResult> first;
   const auto launch = [&](std::size_t i) {
-    return problems[i]->launch(gpu, cases[i].post() ? tail : Tail{}, g() % 4 == 0);
+    return problems[i]->launch(gpu, cases[i].post() && cases[i].tokens != 300 ? tail : Tail{},
+                               g() % 4 == 0);
   };
   for (std::size_t i = 0; i < std::size(cases); ++i) {
     problems.push_back(std::make_unique<HcPreProblem>(g, cases[i]));
@@ -528,7 +544,7 @@ int main(int argc, char** argv) {
        "quantize_cuda_warm_up");
   std::mt19937 g(20261129);
   Disturbance other(g);
-  const bool split = nvfp4j::hc_has_split(gpu.properties);
+  const bool split = nvfp4j::hc_has_sm90(gpu.properties);
   test_all(gpu, other, g, quick);
   if (split) {
     gpu.properties.major = 8;

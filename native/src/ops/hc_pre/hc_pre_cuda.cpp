@@ -2,23 +2,33 @@
 #include "ops/hc_pre/hc_pre_cuda.hpp"
 
 #if NVFP4J_WITH_CUDA
+#include <algorithm>
+
 #include "common/workspace_layout.hpp"
 #include "ops/hc_pre/hc_pre_cuda_impl.hpp"
 
 namespace nvfp4j {
 
-static_assert(HcExchange::kBytes <= kWorkspaceHcBytes);
+// Of both kernels that have one.
+constexpr std::int64_t kExchangeBytes = std::max(HcExchange::kBytes, HcWgmmaExchange::kBytes);
+static_assert(kExchangeBytes <= kWorkspaceHcBytes);
 
 int hc_pre_cuda(const CudaLaunch& launch, const HcPreArgs& args) {
   const HcPrePlan plan = plan_hc_pre(*launch.device, args);
-  return plan.kernel == HcPreKernel::kSplit ? hc_pre_split(launch, args, plan)
-                                            : hc_pre_generic(launch, args, plan);
+  switch (plan.kernel) {
+    case HcPreKernel::kSplit:
+      return hc_pre_split(launch, args, plan);
+    case HcPreKernel::kWgmma:
+      return hc_pre_wgmma(launch, args, plan);
+    default:
+      return hc_pre_generic(launch, args, plan);
+  }
 }
 
 const char* hc_pre_cuda_path(const CudaDeviceProperties& device) {
-  if (hc_has_split(device)) {
-    return "sm_90: hc_pre_sm90 where n is 4 and x is BF16 at multiples of 16 bytes, else "
-           "hc_pre_generic; compute capability 9.0";
+  if (hc_has_sm90(device)) {
+    return "sm_90: hc_pre_split, from 64 tokens on hc_pre_wgmma, where n is 4 and x is BF16 at "
+           "multiples of 16 bytes, else hc_pre_generic; compute capability 9.0";
   }
   return device.major < 8 ? nullptr : "generic: hc_pre_generic, compute capability 8.0 or newer";
 }
@@ -27,13 +37,15 @@ const char* hc_pre_cuda_refusal(const CudaDeviceProperties& device) {
 }
 
 int hc_pre_cuda_warm_up(const CudaDeviceProperties& device) {
-  const int status = hc_pre_generic_warm_up();
-  return status != 0 || !hc_has_split(device) ? status : hc_pre_split_warm_up(device);
+  int status = hc_pre_generic_warm_up();
+  if (status != 0 || !hc_has_sm90(device)) return status;
+  status = hc_pre_split_warm_up(device);
+  return status != 0 ? status : hc_pre_wgmma_warm_up(device);
 }
 
 std::int64_t hc_pre_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t,
                                          std::int64_t) {
-  return hc_has_split(device) ? kWorkspaceGridBytes + HcExchange::kBytes : 0;
+  return hc_has_sm90(device) ? kWorkspaceGridBytes + kExchangeBytes : 0;
 }
 
 }  // namespace nvfp4j

@@ -12,4 +12,7 @@ int hc_pre_generic_warm_up();
 int hc_pre_split(const CudaLaunch& launch, const HcPreArgs& args, const HcPrePlan& plan);
 int hc_pre_split_warm_up(const CudaDeviceProperties& device);
 
+int hc_pre_wgmma(const CudaLaunch& launch, const HcPreArgs& args, const HcPrePlan& plan);
+int hc_pre_wgmma_warm_up(const CudaDeviceProperties& device);
+
 }  // namespace nvfp4j

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Words that thread blocks of one cooperative grid send each other through global memory. A word carries its tag: the data is its own flag, and nothing is fenced. A 16-byte word is read and written at once (.b128).
+// Words that thread blocks of one cooperative grid send each other through global memory. A word carries its tag: the data is its own flag, and nothing is fenced. A word is read and written at once (.b128, .b64).
+// Of a word with parts that nobody uses ptxas loads the others one by one: then the tag may be new and the data old. So who receives a word uses all of it.
 #pragma once
 #include <cstdint>
+
+#include "device/ptx.cuh"
 
 namespace nvfp4j::device {
 
@@ -33,6 +36,20 @@ __device__ __forceinline__ Word16 receive(const void* p) {
            __uint_as_float(static_cast<std::uint32_t>(low >> 32)),
            __uint_as_float(static_cast<std::uint32_t>(high))},
           static_cast<std::uint32_t>(high >> 32)};
+}
+
+// Words of two numbers: the tag is there twice, so that all is used.
+__device__ __forceinline__ void send_pair(void* p, float a, float b, std::uint32_t tag) {
+  send(p, a, b, __uint_as_float(tag), tag);
+}
+__device__ __forceinline__ bool is_pair(const Word16& w, std::uint32_t tag) {
+  return w.tag == tag && __float_as_uint(w.v[2]) == tag;
+}
+
+// Words of one number, 8 bytes.
+__device__ __forceinline__ void send_one(void* p, float a, std::uint32_t tag) {
+  store_shared_word(static_cast<std::uint64_t*>(p),
+                    static_cast<std::uint64_t>(tag) << 32 | __float_as_uint(a));
 }
 
 }  // namespace nvfp4j::device

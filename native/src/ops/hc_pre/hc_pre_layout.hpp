@@ -81,14 +81,16 @@ struct HcSplitLayout {
 struct HcExchange {
   // One a group of thread blocks, all the same between launches: the last tag given.
   static constexpr std::int64_t kEpochs = 0;
-  // [ring][group][token of the tile][slice][kHcMixWords] of 16 bytes.
-  static constexpr std::int64_t kSums = 8 * kHcMaxBlocks;
   // [ring][group][token of the tile][kHcStreams] of 8 bytes.
-  static constexpr std::int64_t kPre =
-      kSums + std::int64_t{kHcRing} * kHcMaxBlocks * kHcTile * kHcMixWords * 16;
-  // [ring][group][token of the tile][slice] of 16 bytes.
-  static constexpr std::int64_t kNorms =
+  static constexpr std::int64_t kPre = 8 * kHcMaxBlocks;
+  // From here to the end of these areas all words have 16 bytes, whichever kernel writes them: a tag is always in the same place.
+  static constexpr std::int64_t kWords =
       kPre + std::int64_t{kHcRing} * kHcMaxBlocks * kHcTile * kHcStreams * 8;
+  // [ring][group][token of the tile][slice][kHcMixWords]
+  static constexpr std::int64_t kSums = kWords;
+  // [ring][group][token of the tile][slice]
+  static constexpr std::int64_t kNorms =
+      kSums + std::int64_t{kHcRing} * kHcMaxBlocks * kHcTile * kHcMixWords * 16;
   static constexpr std::int64_t kBytes =
       kNorms + std::int64_t{kHcRing} * kHcMaxBlocks * kHcTile * 16;
 };

@@ -22,6 +22,17 @@ __device__ __forceinline__ float sigmoid(float z) {
   return reciprocal_rn(__fadd_rn(1.0f, e > 0x1p99f ? 0x1p99f : e));
 }
 
+// What a tensor core cuts of a sum of 16 products, on average, of the sum.
+inline constexpr double kHcCut = 0.36 * 0x1p-23;
+
+// The sum of squares of eight columns: products of BF16 are exact, and three additions follow each other.
+__device__ __forceinline__ float squares_of(const float (&x)[8]) {
+  float v[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) v[i] = __fmaf_rn(x[i], x[i], __fmul_rn(x[i + 4], x[i + 4]));
+  return __fadd_rn(__fadd_rn(v[0], v[2]), __fadd_rn(v[1], v[3]));
+}
+
 // A logit from the sum of its products and the mean of squares plus eps.
 __device__ __forceinline__ float logit_of(double sum, double mean, float scale, float base) {
   const double m = sum * reciprocal_sqrt(mean);

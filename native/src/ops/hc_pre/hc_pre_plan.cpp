@@ -10,9 +10,10 @@ namespace nvfp4j {
 namespace {
 
 constexpr int kWarps = kHcSplitThreads / 32;
-// Beside them a thread block has the service warp, at least one gatherer, and tailers.
-constexpr int max_slice(HcKind kind) { return 16 * (kWarps - 2 - hc_tailers(kind)); }
-constexpr int kSlicesOfGatherer = 36;  // whose words one warp asks for at once
+// Beside workers a thread block has others, and at least one gatherer.
+constexpr int max_slice(HcKind kind) { return 16 * (kWarps - 1 - hc_split_others(kind)); }
+constexpr std::int64_t kMapStride = std::int64_t{1} << 40;  // bytes
+constexpr int kSlicesOfGatherer = 36;                       // whose words one warp asks for at once
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -38,15 +39,63 @@ bool weights_aligned(const HcPreArgs& args) {
          aligned16(before.comb.data, before.comb.stride * 4);
 }
 
-std::int64_t most_blocks(const CudaDeviceProperties& device) {
-  return std::min(device.sm_count, kHcMaxBlocks);
+// Whether thread blocks can share tokens.
+bool fits_slices(const CudaDeviceProperties& device, const HcPreArgs& args) {
+  const HcShape& shape = args.shape;
+  return hc_has_sm90(device) && shape.n == kHcStreams && shape.dtype == NVFP4J_DTYPE_BF16 &&
+         rows_aligned(args) && weights_aligned(args);
 }
 
-bool fits_split(const CudaDeviceProperties& device, const HcPreArgs& args) {
-  const HcShape& shape = args.shape;
-  return hc_has_split(device) && shape.n == kHcStreams && shape.dtype == NVFP4J_DTYPE_BF16 &&
-         divide_up(shape.columns, max_slice(kind_of(args))) <= most_blocks(device) &&
-         rows_aligned(args) && weights_aligned(args);
+// The columns, dealt out to groups of at most `blocks` thread blocks in all, as many groups as have tiles of tokens. False: too many columns for slices of `most`.
+bool deal_out(HcPrePlan& plan, const HcPreArgs& args, int tile, int most, std::int64_t blocks) {
+  const std::int64_t columns = args.shape.columns;
+  if (divide_up(columns, most) > blocks) return false;
+  // Few tokens take narrow slices, so that many multiprocessors read fn; many tokens take the widest, so that few share a token.
+  const std::int64_t groups =
+      std::min(divide_up(args.shape.tokens, tile), blocks / divide_up(columns, most));
+  plan.slice = static_cast<int>(divide_up(divide_up(columns, blocks / groups), 16) * 16);
+  plan.slices = static_cast<int>(divide_up(columns, plan.slice));
+  plan.groups = static_cast<int>(groups);
+  plan.grid = std::int64_t{plan.slices} * plan.groups;
+  return true;
+}
+
+bool plan_split(const CudaDeviceProperties& device, const HcPreArgs& args, HcPrePlan& plan) {
+  plan.kernel = HcPreKernel::kSplit;
+  plan.kind = kind_of(args);
+  if (!deal_out(plan, args, kHcTile, max_slice(plan.kind), std::min(device.sm_count, kHcMaxBlocks)))
+    return false;
+  plan.workers = plan.slice / 16;
+  const int others = hc_split_others(plan.kind);
+  plan.gatherers = std::min(kWarps - others - plan.workers,
+                            (plan.slices + kSlicesOfGatherer - 1) / kSlicesOfGatherer);
+  plan.threads = 32 * (plan.workers + others + plan.gatherers);
+  plan.layout = HcSplitLayout::of(plan.kind, plan.slice, plan.workers, plan.gatherers);
+  plan.shared_bytes = plan.layout.total;
+  return true;
+}
+
+// What a tensor map can say: strides in 40 bits, sizes and coordinates in 31.
+bool has_map(const HcStreams& s) {
+  return s.token_stride < kMapStride / 2 && s.stream_stride < kMapStride / 2;
+}
+bool has_maps(const HcPreArgs& args) {
+  if (args.shape.tokens > 0x7fffffff) return false;
+  if (args.op != NVFP4J_OP_HC_POST_PRE) return has_map(args.x);
+  return has_map(args.before.x) && args.before.sub.stride < kMapStride / 2;
+}
+
+bool plan_wgmma(const CudaDeviceProperties& device, const HcPreArgs& args, HcPrePlan& plan) {
+  plan.kernel = HcPreKernel::kWgmma;
+  plan.kind = kind_of(args);
+  if (plan.kind == HcKind::kHead || args.shape.columns % 16 != 0 || !has_maps(args)) return false;
+  if (!deal_out(plan, args, kHcWgmmaTile, kHcWgmmaMaxSlice,
+                std::min(device.sm_count, kHcWgmmaMaxBlocks)))
+    return false;
+  plan.threads = hc_wgmma_threads(plan.kind);
+  plan.wgmma = HcWgmmaLayout::of(plan.kind, plan.slice, device.shared_memory_per_block_optin);
+  plan.shared_bytes = plan.wgmma.total;
+  return plan.wgmma.slots > 0;
 }
 
 HcPrePlan generic_plan(const CudaDeviceProperties& device, const HcPreArgs& args) {
@@ -63,32 +112,16 @@ HcPrePlan generic_plan(const CudaDeviceProperties& device, const HcPreArgs& args
 
 }  // namespace
 
-bool hc_has_split(const CudaDeviceProperties& device) {
+bool hc_has_sm90(const CudaDeviceProperties& device) {
   return device.major == 9 && device.minor == 0 && device.cooperative_launch != 0;
 }
 
 HcPrePlan plan_hc_pre(const CudaDeviceProperties& device, const HcPreArgs& args) {
-  if (!fits_split(device, args)) return generic_plan(device, args);
+  if (!fits_slices(device, args)) return generic_plan(device, args);
   HcPrePlan plan{};
-  plan.kernel = HcPreKernel::kSplit;
-  plan.kind = kind_of(args);
-  const std::int64_t columns = args.shape.columns;
-  const std::int64_t blocks = most_blocks(device);
-  // Few tokens take narrow slices, so that many multiprocessors read fn; many tokens take the widest, so that few share a token.
-  const std::int64_t tiles = divide_up(args.shape.tokens, kHcTile);
-  const std::int64_t groups = std::min(tiles, blocks / divide_up(columns, max_slice(plan.kind)));
-  plan.slice = static_cast<int>(divide_up(divide_up(columns, blocks / groups), 16) * 16);
-  plan.slices = static_cast<int>(divide_up(columns, plan.slice));
-  plan.groups = static_cast<int>(groups);
-  plan.workers = plan.slice / 16;
-  const int others = 1 + hc_tailers(plan.kind);
-  plan.gatherers = std::min(kWarps - others - plan.workers,
-                            (plan.slices + kSlicesOfGatherer - 1) / kSlicesOfGatherer);
-  plan.threads = 32 * (plan.workers + others + plan.gatherers);
-  plan.layout = HcSplitLayout::of(plan.kind, plan.slice, plan.workers, plan.gatherers);
-  plan.shared_bytes = plan.layout.total;
-  plan.grid = std::int64_t{plan.slices} * plan.groups;
-  return plan;
+  if (args.shape.tokens >= kHcWgmmaTokens && plan_wgmma(device, args, plan)) return plan;
+  plan = {};
+  return plan_split(device, args, plan) ? plan : generic_plan(device, args);
 }
 
 }  // namespace nvfp4j

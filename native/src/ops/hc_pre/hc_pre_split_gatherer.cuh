@@ -12,12 +12,10 @@ struct HcSplitGatherer : HcSplitPlaces<KIND> {
   using Base = HcSplitPlaces<KIND>;
   using Base::a;
   using Base::advance;
-  using Base::first;
   using Base::first_finished;
   using Base::first_tag;
   using Base::first_token;
   using Base::is_one;
-  using Base::kCut;
   using Base::kHead;
   using Base::kMixes;
   using Base::kSquaresCut;
@@ -25,6 +23,7 @@ struct HcSplitGatherer : HcSplitPlaces<KIND> {
   using Base::kWords;
   using Base::lane;
   using Base::pre_word;
+  using Base::queue;
   using Base::queue_empty;
   using Base::queue_full;
   using Base::smem;
@@ -99,19 +98,14 @@ struct HcSplitGatherer : HcSplitPlaces<KIND> {
     double squares = __shfl_sync(0xffffffffu, sum, kMixes);
     squares += squares * kSquaresCut;
     const double mean = squares * a.inverse_count + static_cast<double>(a.rms_eps);
-    const float logit = logit_of(sum + sum * kCut, mean, scale, base);
+    const float logit = logit_of(sum + sum * kHcCut, mean, scale, base);
     const std::int64_t token = first_token(f.wave) + f.token;
     const bool good = math::is_finite(logit) && math::is_finite(static_cast<float>(squares));
     // Sinkhorn takes longest: it begins first.
     if constexpr (!kHead) {
-      const int place = n % kHcQueue;
-      if (n >= kHcQueue)
-        mbarrier_wait(queue_empty(place), static_cast<std::uint32_t>(n / kHcQueue - 1) & 1u);
-      if (lane >= 2 * kHcStreams && lane < kMixes) {
-        reinterpret_cast<float*>(smem + a.layout.queue)[place * 16 + lane - 2 * kHcStreams] = logit;
-      }
-      __syncwarp();
-      if (lane == 0) mbarrier_arrive(queue_full(place));
+      mbarrier_wait(queue_empty(n), (static_cast<std::uint32_t>(n) / kHcQueue & 1u) ^ 1u);
+      if (lane >= 2 * kHcStreams && lane < kMixes) queue(n)[lane - 2 * kHcStreams] = logit;
+      mbarrier_arrive(queue_full(n));
     }
     const float s = sigmoid(logit);
     if (lane < kHcStreams) {

@@ -2,6 +2,7 @@
 // hc_pre_split: what is where in shared memory and in the words that thread blocks send each other, and who finishes which token.
 #pragma once
 #include "ops/hc_pre/hc_pre_exchange.cuh"
+#include "ops/hc_pre/hc_pre_math.cuh"
 #include "ops/hc_pre/hc_pre_plan.hpp"
 #include "ops/hc_pre/hc_pre_target.cuh"
 
@@ -29,11 +30,9 @@ struct HcSplitPlaces {
   static constexpr int kLag = hc_lag(KIND);
   static constexpr int kAhead = kHcAhead;
   static constexpr int kStages = hc_stages(KIND);
-  // Of a step's sum, what a tensor core cuts on average.
-  static constexpr double kCut = 0.36 * 0x1p-23;
   // Of a sum of squares, which is one sum of four steps where it is the workers' diagonal: it loses 1/4 + 2/4 + 3/4 + 1 times that.
   static constexpr bool kDiagonalSquares = !kPost;
-  static constexpr double kSquaresCut = kDiagonalSquares ? 2.5 * kCut : 0.0;
+  static constexpr double kSquaresCut = kDiagonalSquares ? 2.5 * kHcCut : 0.0;
 
   const HcSplitArgs& a;
   char* const smem;
@@ -69,9 +68,14 @@ struct HcSplitPlaces {
   __device__ __forceinline__ std::uint64_t* sums_full(int half) const { return bar(half); }
   __device__ __forceinline__ std::uint64_t* sums_empty(int half) const { return bar(2 + half); }
   static constexpr int kQueue = 4;
-  __device__ __forceinline__ std::uint64_t* queue_full(int i) const { return bar(kQueue + i); }
-  __device__ __forceinline__ std::uint64_t* queue_empty(int i) const {
-    return bar(kQueue + kHcQueue + i);
+  __device__ __forceinline__ std::uint64_t* queue_full(int n) const {
+    return bar(kQueue + n % kHcQueue);
+  }
+  __device__ __forceinline__ std::uint64_t* queue_empty(int n) const {
+    return bar(kQueue + kHcQueue + n % kHcQueue);
+  }
+  __device__ __forceinline__ float* queue(int n) const {
+    return reinterpret_cast<float*>(smem + a.layout.queue) + n % kHcQueue * 16;
   }
   static constexpr int kPre = kQueue + 2 * kHcQueue;
   __device__ __forceinline__ std::uint64_t* pre_there(int i) const { return bar(kPre + i); }
@@ -141,7 +145,7 @@ struct HcSplitPlaces {
   __device__ __forceinline__ std::uint32_t first_tag() const {
     return static_cast<std::uint32_t>(load_shared_word(epoch(group))) + 1u;
   }
-  // The same for workers, who have no register for it while fn comes: the service warp fetched it.
+  // The same for workers, who have no register for it while fn comes: the fetcher has it.
   __device__ __forceinline__ std::uint32_t fetched_tag() const {
     mbarrier_wait(tag_there(), 0u);
     return *shared_tag();
@@ -149,11 +153,13 @@ struct HcSplitPlaces {
 
   // ---- before all begin ------------------------------------------------------------------------------------------------
 
-  // By the service warp: the fence waits for the loads of whoever asks for it.
+  // By a warp that loads nothing: the fence waits for the loads of whoever asks for it.
   __device__ __forceinline__ void make_barriers() const {
     for (int i = lane; i < HcSplitLayout::kBarriers - 1; i += 32) {
       std::uint32_t count = 1u;
       if (i < kQueue) count = static_cast<std::uint32_t>(a.workers);
+      if (i >= kQueue && i < kQueue + kHcQueue) count = 32u;           // queue_full
+      if (i >= kPre && i < kPre + kHcRing) count = 32u;                // pre_there
       if (i >= kPre + kHcRing && i < kPre + 2 * kHcRing) count = 32u;  // weights_there
       if (i >= kPre + 2 * kHcRing && i < kPre + 3 * kHcRing)
         count = static_cast<std::uint32_t>(a.workers);                     // mixed

@@ -3,6 +3,7 @@
 #pragma once
 #include "device/packet.cuh"
 #include "ops/hc_pre/hc_pre_math.cuh"
+#include "ops/hc_pre/hc_pre_quantise.cuh"
 #include "ops/hc_pre/hc_pre_split_places.cuh"
 
 namespace nvfp4j::device {
@@ -40,20 +41,21 @@ struct HcSplitTailer : HcSplitPlaces<KIND> {
       mbarrier_wait(mixed(s), parity);
       const bool mine = t < tokens_of(wave);
       const std::uint32_t expected = tag + static_cast<std::uint32_t>(wave);
-      float slice_sum = 0.0f;
+      double slice_sum = 0.0;
       std::uint32_t largest = 0u;
       for (int j = turn; j < a.workers; j += 4) {
         const float2 v = squares(wave, j)[t];
-        slice_sum = __fadd_rn(slice_sum, v.x);
+        slice_sum += static_cast<double>(v.x);
         largest = max(largest, __float_as_uint(v.y));
       }
 #pragma unroll
       for (int h = 1; h < 4; h *= 2) {
-        slice_sum = __fadd_rn(slice_sum, __shfl_xor_sync(0xffffffffu, slice_sum, h));
+        slice_sum += __shfl_xor_sync(0xffffffffu, slice_sum, h);
         largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, h));
       }
       if (turn == 0 && mine)
-        send(norm_word(wave, t, part), slice_sum, __uint_as_float(largest), 0.0f, expected);
+        send_pair(norm_word(wave, t, part), static_cast<float>(slice_sum), __uint_as_float(largest),
+                  expected);
       double sum = 0.0;
       for (int i0 = 0; i0 < a.slices; i0 += 4 * kLoads) {
         Word16 v[kLoads];
@@ -62,11 +64,11 @@ struct HcSplitTailer : HcSplitPlaces<KIND> {
 #pragma unroll
           for (int k = 0; k < kLoads; ++k) {
             const int i = i0 + turn + 4 * k;
-            v[k] = {{0.0f, 0.0f, 0.0f}, expected};
+            v[k] = {{0.0f, 0.0f, __uint_as_float(expected)}, expected};
             if (mine && i < a.slices) v[k] = receive(norm_word(wave, t, i));
           }
 #pragma unroll
-          for (int k = 0; k < kLoads; ++k) all = all && v[k].tag == expected;
+          for (int k = 0; k < kLoads; ++k) all = all && is_pair(v[k], expected);
           there = __all_sync(0xffffffffu, all);
         }
 #pragma unroll
@@ -99,7 +101,6 @@ struct HcSplitTailer : HcSplitPlaces<KIND> {
   __device__ __forceinline__ void write_row(std::int64_t token, const char* row, float norm,
                                             float largest) const {
     if (a.norm_weight != nullptr) largest = normalised_maximum(largest, norm);
-    const std::uint32_t amax = Bf16::pack(largest, 0.0f) & 0xFFFFu;
 #pragma unroll 1
     for (int b = lane & 3; b * 16 < width; b += 4) {
       Block<Bf16> y;
@@ -111,12 +112,8 @@ struct HcSplitTailer : HcSplitPlaces<KIND> {
           uint4 c = *reinterpret_cast<const uint4*>(row + column * 2);
           if (a.norm_weight != nullptr) {
             float g[8];
-            float v[8];
             load_norm_weights(a, first + column, g);
-            unpack<Bf16>(c, v);
-#pragma unroll
-            for (int i = 0; i < 8; ++i) v[i] = __fmul_rn(__fmul_rn(g[i], v[i]), norm);
-            c = pack<Bf16>(v);
+            c = normalise_packet(c, g, norm);
           }
           if (a.collapsed != nullptr) {
             *reinterpret_cast<uint4*>(a.collapsed + token * a.collapsed_token +
@@ -128,24 +125,8 @@ struct HcSplitTailer : HcSplitPlaces<KIND> {
           y.w[4 * h + 3] = c.w;
         }
       }
-      if (a.quantize) {
-        const auto block = static_cast<std::uint32_t>(first / 16 + b);
-        const float magnitude = Bf16::to_f32(amax);
-        const std::uint64_t at =
-            static_cast<std::uint64_t>(token) * a.quantized.row_blocks.divisor + block;
-        const auto place = [&] { return BlockPlace{token, block}; };
-        float gs;
-        if (a.recipe == NVFP4J_RECIPE_EXACT) {
-          const GlobalScale g = dynamic_global_scale<NVFP4J_RECIPE_EXACT>(magnitude);
-          encode_and_store<Bf16, NVFP4J_RECIPE_EXACT>(y, g, a.quantized, at, place);
-          gs = g.gs;
-        } else {
-          const GlobalScale g = dynamic_global_scale<NVFP4J_RECIPE_TE_EXACT>(magnitude);
-          encode_and_store<Bf16, NVFP4J_RECIPE_TE_EXACT>(y, g, a.quantized, at, place);
-          gs = g.gs;
-        }
-        if (block == 0) a.quantized.global_scales[token] = gs;
-      }
+      if (a.quantize)
+        quantise_block(a, token, static_cast<std::uint32_t>(first / 16 + b), y, largest);
     }
   }
 };

@@ -75,6 +75,20 @@ struct HcSplitWorker : HcSplitPlaces<KIND> {
     }
   }
 
+  // To L2, whoever may still write it.
+  __device__ __forceinline__ void prefetch_fn() const {
+    const int column = warp * 16 + (lane & 3) * 4;
+    const float* from = a.fn + (lane >> 2) * a.fn_row + first + column;
+    if (column >= width || (lane & 1) != 0) return;
+#pragma unroll
+    for (int i = 0; i < kHcStreams; ++i) {
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n) {
+        if (n * 8 + (lane >> 2) < kMixes) prefetch_l2(from + n * 8 * a.fn_row + i * a.columns);
+      }
+    }
+  }
+
   // A lane's smallest parts of a step and a tile of rows: an offset.
   __device__ __forceinline__ int parked(int warp, int lane, int step, int tile) const {
     return a.layout.parked + ((warp * kParked + step) * kTiles + tile) * 256 + lane * 8;
@@ -329,9 +343,7 @@ struct HcSplitWorker : HcSplitPlaces<KIND> {
       }
     }
     if constexpr (kTail) {
-      float sum = 0.0f;
-#pragma unroll
-      for (int i = 0; i < 8; ++i) sum = __fmaf_rn(y[i], y[i], sum);
+      float sum = squares_of(y);
       if (a.norm_weight != nullptr && at.mine) {
         float g[8];
         load_norm_weights(a, first + at.offset / 2, g);

@@ -1,23 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// hc_pre_split's service warp: it fetches what its thread block waits for, and makes comb. It never waits itself.
+// hc_pre_split's fetcher, a warp: what its thread block waits for.
 #pragma once
-#include "common/math.hpp"
 #include "ops/hc_pre/hc_pre_split_places.cuh"
-#include "ops/sinkhorn/sinkhorn_math.cuh"
 
 namespace nvfp4j::device {
 
 template <HcKind KIND>
-struct HcSplitService : HcSplitPlaces<KIND> {
+struct HcSplitFetcher : HcSplitPlaces<KIND> {
   using Base = HcSplitPlaces<KIND>;
   using Base::a;
-  using Base::advance;
-  using Base::first;
-  using Base::first_finished;
   using Base::first_tag;
   using Base::first_token;
-  using Base::is_one;
-  using Base::kHead;
   using Base::kPost;
   using Base::kStages;
   using Base::lane;
@@ -25,18 +18,13 @@ struct HcSplitService : HcSplitPlaces<KIND> {
   using Base::pre;
   using Base::pre_there;
   using Base::pre_word;
-  using Base::queue_empty;
-  using Base::queue_full;
   using Base::shared_tag;
-  using Base::smem;
   using Base::stage;
-  using Base::sums;
   using Base::tag_there;
   using Base::tokens_of;
   using Base::waves;
   using Base::weights_before;
   using Base::weights_there;
-  using typename Base::Finished;
 
   // What other thread blocks make of a tile: asked for now, looked at later.
   struct PreWords {
@@ -76,8 +64,7 @@ struct HcSplitService : HcSplitPlaces<KIND> {
             __uint_as_float(static_cast<std::uint32_t>(p.v[i]));
       }
     }
-    __syncwarp();
-    if (lane == 0) mbarrier_arrive(pre_there(wave % kHcRing));
+    mbarrier_arrive(pre_there(wave % kHcRing));
     return true;
   }
 
@@ -97,7 +84,6 @@ struct HcSplitService : HcSplitPlaces<KIND> {
     mbarrier_arrive_after_copies(weights_there(wave % kHcRing));
   }
 
-  // Nothing here waits: Sinkhorn takes longer than a tile, so it goes on by some iterations at a time.
   __device__ __forceinline__ void run() const {
     int weighted = 0;  // waves of which the weights before have been asked for
     if constexpr (kPost) ask_for_weights(weighted++);
@@ -106,15 +92,7 @@ struct HcSplitService : HcSplitPlaces<KIND> {
       *shared_tag() = tag;
       mbarrier_arrive(tag_there());
     }
-    int fetched = 0;  // waves of which pre came
-    Finished next = first_finished();
-    bool left = !kHead && is_one(next);
-    int n = 0;      // tokens that have been taken from the queue
-    int taken = 0;  // that are worked on, a token in two lanes
-    int iterations = 0;
-    std::int64_t token = 0;
-    SinkhornPair m;
-    while (fetched < waves || left || taken > 0) {
+    for (int fetched = 0; fetched < waves;) {
       PreWords words[2];
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
@@ -123,51 +101,6 @@ struct HcSplitService : HcSplitPlaces<KIND> {
       if constexpr (kPost) {
         if (weighted < waves && __all_sync(0xffffffffu, is_free(weighted)))
           ask_for_weights(weighted++);
-      }
-      if constexpr (!kHead) {
-        if (taken == 0) {
-          while (left && taken < kHcQueue) {
-            const int at = n + taken;
-            if (!mbarrier_test(queue_full(at % kHcQueue),
-                               static_cast<std::uint32_t>(at / kHcQueue) & 1u))
-              break;
-            if (lane >> 1 == taken) token = first_token(next.wave) + next.token;
-            ++taken;
-            advance(next);
-            left = is_one(next);
-          }
-          if (taken > 0) {
-            // Lanes without a token go along on the first one's logits.
-            const int place = (n + (lane >> 1 < taken ? lane >> 1 : 0)) % kHcQueue;
-            const float* logits =
-                reinterpret_cast<const float*>(smem + a.layout.queue) + place * 16 + (lane & 1) * 4;
-#pragma unroll
-            for (int j = 0; j < 2; ++j) {
-              const float4 v = *reinterpret_cast<const float4*>(logits + 8 * j);
-              m.c[j][0] = v.x;
-              m.c[j][1] = v.y;
-              m.c[j][2] = v.z;
-              m.c[j][3] = v.w;
-            }
-            __syncwarp();
-            if (lane >> 1 < taken && (lane & 1) == 0) mbarrier_arrive(queue_empty(place));
-            m.begin(a.hc_eps);
-            iterations = a.iterations - 1;
-          }
-        } else {
-          constexpr int kAtOnce = 6;
-          m.iterate(a.hc_eps, fetched < waves ? kAtOnce : iterations, iterations);
-          if (iterations == 0) {
-            if (lane >> 1 < taken) {
-              float* out = a.comb + token * a.comb_token + (lane & 1) * 4;
-#pragma unroll
-              for (int i = 0; i < 8; ++i)
-                out[i / 4 * 8 + i % 4] = math::canonical_nan(m.c[i / 4][i % 4]);
-            }
-            n += taken;
-            taken = 0;
-          }
-        }
       }
 #pragma unroll
       for (int i = 0; i < 2; ++i) {

@@ -33,8 +33,8 @@ int hc_pre_split(const CudaLaunch& launch, const HcPreArgs& args, const HcPrePla
   a.layout = plan.layout;
   a.exchange = static_cast<char*>(launch.workspace) + kWorkspaceGridBytes;
   void* arguments[] = {&a};
-  return launch_cooperative(kernel_of(plan.kind), launch, grid_of(plan.grid), plan.threads,
-                            plan.shared_bytes, arguments);
+  return launch_cooperative_programmatic(kernel_of(plan.kind), launch, grid_of(plan.grid),
+                                         plan.threads, plan.shared_bytes, arguments);
 }
 
 int hc_pre_split_warm_up(const CudaDeviceProperties& device) {

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// The warpgroup's matrix product with both operands in shared memory, BF16 with sums in F32 (sm_90a).
+#pragma once
+#include <cstdint>
+
+#include "device/ptx.cuh"
+
+namespace nvfp4j::device {
+
+// An operand that is contiguous along K, unswizzled: pieces of 8 rows x 16 bytes, each contiguous. Bytes from a piece to the next along K, and to that of the next eight rows.
+__device__ __forceinline__ std::uint64_t wgmma_operand(std::uint32_t smem, std::uint32_t along_k,
+                                                       std::uint32_t along_rows) {
+  return static_cast<std::uint64_t>((smem & 0x3FFFFu) >> 4) |
+         static_cast<std::uint64_t>(along_k >> 4) << 16 |
+         static_cast<std::uint64_t>(along_rows >> 4) << 32;
+}
+// The same with the 32-byte swizzle: rows of 32 bytes, 16 of K, contiguous in a block of memory at a multiple of 256.
+__device__ __forceinline__ std::uint64_t wgmma_operand_32(std::uint32_t smem,
+                                                          std::uint32_t along_rows) {
+  return static_cast<std::uint64_t>((smem & 0x3FFFFu) >> 4) | std::uint64_t{1} << 16 |
+         static_cast<std::uint64_t>(along_rows >> 4) << 32 | std::uint64_t{3} << 62;
+}
+// The same, so many bytes further on.
+__device__ __forceinline__ std::uint64_t wgmma_advance(std::uint64_t operand, std::uint32_t bytes) {
+  return operand + (bytes >> 4);
+}
+
+// Before the first product, and whenever registers of sums have been used otherwise since.
+__device__ __forceinline__ void wgmma_fence() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+// The products since the last one are a group.
+__device__ __forceinline__ void wgmma_commit() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+// Until no more than the last N groups are under way. Their sums' registers are then to be passed through wgmma_arrived().
+template <int N>
+__device__ __forceinline__ void wgmma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
+// So that no use of the sums moves before the wait.
+template <int N>
+__device__ __forceinline__ void wgmma_arrived(float (&d)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+
+// What threads wrote to shared memory becomes visible to products: each thread that wrote it calls this, or each that has waited for those.
+__device__ __forceinline__ void fence_for_wgmma() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// D = A B, 64 x 24, of A 64 x 16 and B 16 x 24. Of thread 32w + 4g + t: d[4n], d[4n + 1] are of row 16w + g, columns 8n + 2t and 8n + 2t + 1; d[4n + 2], d[4n + 3] of row 16w + g + 8.
+__device__ __forceinline__ void wgmma_64x24(float (&d)[12], std::uint64_t a, std::uint64_t b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n24k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, "
+      "%9, %10, %11}, %12, %13, 0, 1, 1, 0, 0;"
+      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3]), "=f"(d[4]), "=f"(d[5]), "=f"(d[6]),
+        "=f"(d[7]), "=f"(d[8]), "=f"(d[9]), "=f"(d[10]), "=f"(d[11])
+      : "l"(a), "l"(b));
+}
+// D += A B, 64 x 48, in the same order.
+__device__ __forceinline__ void wgmma_add_64x48(float (&d)[24], std::uint64_t a, std::uint64_t b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n48k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, "
+      "%9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23}, %24, %25, 1, 1, "
+      "1, 0, 0;"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
+        "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
+        "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]),
+        "+f"(d[21]), "+f"(d[22]), "+f"(d[23])
+      : "l"(a), "l"(b));
+}
+
+}  // namespace nvfp4j::device

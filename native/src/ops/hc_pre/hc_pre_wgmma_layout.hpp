@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where hc_pre_wgmma keeps what: in shared memory, and in the workspace that its thread blocks share. For host and device code.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "ops/hc_pre/hc_pre_layout.hpp"
+
+namespace nvfp4j {
+
+inline constexpr int kHcWgmmaTile = 64;  // tokens that a thread block works on at a time
+inline constexpr int kHcWgmmaRing = 3;   // tiles whose words are in flight
+inline constexpr int kHcWgmmaMaxSlice =
+    112;  // columns: beside fn's part there is room for about two tiles
+inline constexpr int kHcWgmmaMaxBlocks = 144;  // thread blocks of a grid
+inline constexpr int kHcWgmmaMaxSlots = 15;
+inline constexpr int kHcWgmmaPhases =
+    4;  // tiles that a thread block's own warps tell each other of
+inline constexpr int kHcWgmmaMixWords = 8;  // of a token's sums over a slice, three mixes each
+// What comes to shared memory at a time: a slice's columns of one stream of a tile, or of the results of the module before.
+constexpr int hc_wgmma_slots(HcKind kind) { return hc_has_post(kind) ? 5 : 4; }
+constexpr int hc_wgmma_threads(HcKind kind) { return kind == HcKind::kPostPreTail ? 640 : 512; }
+
+// Of a thread block's dynamic shared memory: offsets in bytes, behind its mbarriers. Slots and rows are in blocks of 16 columns, [token][32 bytes], with the 32-byte swizzle; fn is in pieces of eight columns, [row of its parts][16 bytes].
+struct HcWgmmaLayout {
+  // Full and empty slots; new residuals; sums; collapsed rows, full and empty; the queue. And the tag.
+  static constexpr int kBarriers = 2 * kHcWgmmaMaxSlots + 2 * kHcWgmmaPhases + 4 + 2 * kHcQueue + 1;
+  int slots;  // of the ring
+  int slot;   // bytes
+  int fn;
+  int ring;
+  int rows;          // collapsed rows of two tiles (norm, quantisation)
+  int norm_weights;  // F32, of the slice's columns
+  int pre;           // [token][kHcStreams] F32
+  int parts;         // F64 sums of a token, of the second gatherer, twice: mixes, then squares
+  int queue;
+  int total;
+
+  static constexpr int align(int bytes) { return (bytes + 255) / 256 * 256; }
+
+  // `available`: bytes of shared memory. No slots: too few.
+  static constexpr HcWgmmaLayout of(HcKind kind, int columns, int available) {
+    const bool tail = kind == HcKind::kPostPreTail;
+    HcWgmmaLayout l{};
+    l.slot = columns * kHcWgmmaTile * 2;
+    l.queue = align(8 * kBarriers);
+    l.norm_weights = l.queue + kHcQueue * 16 * 4;
+    l.pre = align(l.norm_weights + (tail ? columns * 4 : 0));
+    l.parts = l.pre + kHcWgmmaTile * kHcStreams * 4;
+    l.fn = align(l.parts + 2 * 32 * 8);
+    l.rows = l.fn + align(kHcStreams * columns / 8 * 3 * kHcMixes * 16);
+    l.ring = l.rows + (tail ? 2 * l.slot : 0);
+    // With slots for no more than kHcWgmmaRing tiles a thread block can send words of tile w + kHcWgmmaRing only when its mixers have freed those of w: when what was made of w's words has come, so that nobody reads them any more.
+    l.slots = std::min((available - l.ring) / l.slot, hc_wgmma_slots(kind) * kHcWgmmaRing);
+    if (l.slots <= hc_wgmma_slots(kind)) l.slots = 0;
+    l.total = l.ring + l.slots * l.slot;
+    return l;
+  }
+};
+static_assert(hc_wgmma_slots(HcKind::kPostPre) * kHcWgmmaRing <= kHcWgmmaMaxSlots);
+// Who finishes tokens has some in every so many tiles.
+static_assert(kHcWgmmaMaxBlocks <= kHcWgmmaPhases * kHcWgmmaTile);
+
+// In the workspace, beside the words of hc_pre_split and with the same tags. Words have 16 bytes where those of hc_pre_split are.
+struct HcWgmmaExchange {
+  static constexpr std::int64_t kPlaces =
+      std::int64_t{kHcWgmmaRing} * kHcWgmmaMaxBlocks * kHcWgmmaTile;  // [ring][group][token][slice]
+  // [kPlaces][kHcWgmmaMixWords]
+  static constexpr std::int64_t kMixes = HcExchange::kWords;
+  // [kPlaces]
+  static constexpr std::int64_t kNorms = kMixes + kPlaces * kHcWgmmaMixWords * 16;
+  // [ring][group][token][2]
+  static constexpr std::int64_t kPre = kNorms + kPlaces * 16;
+  // [ring][group][token]
+  static constexpr std::int64_t kRowNorms = kPre + kPlaces * 2 * 16;
+  // [kPlaces], of 8 bytes.
+  static constexpr std::int64_t kSquares = kRowNorms + kPlaces * 16;
+  static_assert(kSquares >= HcExchange::kBytes);
+  static constexpr std::int64_t kBytes = kSquares + kPlaces * 8;
+};
+
+}  // namespace nvfp4j
