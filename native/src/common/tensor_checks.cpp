@@ -162,12 +162,17 @@ Matrix check_matrix(const Place& place, const char* name, const nvfp4j_tensor* t
       fail_too_large(op, name, *tensor);
     }
   }
-  const Buffer buffer =
+  // (Made where it stays: a copy of what has just been written piece by piece takes as long as all checks.)
+  return Matrix{
+      tensor->data,
+      tensor->dtype,
+      rows,
+      columns,
+      stride,
       make_buffer(op, name, tensor->data, static_cast<std::uint64_t>(bytes),
                   static_cast<std::uint64_t>(stride) * static_cast<std::uint64_t>(element),
                   static_cast<std::uint64_t>(columns) * static_cast<std::uint64_t>(element),
-                  static_cast<std::uint64_t>(element));
-  return Matrix{tensor->data, tensor->dtype, rows, columns, stride, buffer};
+                  static_cast<std::uint64_t>(element))};
 }
 
 Tokens check_tokens(const Place& place, const char* name, const nvfp4j_tensor* tensor,
@@ -222,13 +227,18 @@ Tokens check_tokens(const Place& place, const char* name, const nvfp4j_tensor* t
       }
     }
   }
-  const Buffer buffer =
+  return Tokens{
+      tensor->data,
+      tensor->dtype,
+      tokens,
+      streams,
+      columns,
+      token_stride,
+      stream_stride,
       make_buffer(op, name, tensor->data, static_cast<std::uint64_t>(bytes),
                   static_cast<std::uint64_t>(token_stride) * static_cast<std::uint64_t>(element),
                   static_cast<std::uint64_t>(token) * static_cast<std::uint64_t>(element),
-                  static_cast<std::uint64_t>(element));
-  return Tokens{tensor->data, tensor->dtype, tokens,        streams,
-                columns,      token_stride,  stream_stride, buffer};
+                  static_cast<std::uint64_t>(element))};
 }
 
 Vector check_vector(const Place& place, const char* name, const nvfp4j_tensor* tensor,

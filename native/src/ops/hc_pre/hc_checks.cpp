@@ -98,16 +98,18 @@ CheckedModule check_module(const Place& place, const HcModuleTensors& tensors, c
           scale.buffer};
 }
 
+using Buffers = std::initializer_list<const Buffer*>;  // nullptr: there is none
+
 /// The first and the last address of buffers, without those that have none.
 struct Ranges {
   std::uint64_t begin[16];
   std::uint64_t end[16];
   int count = 0;
-  explicit Ranges(std::initializer_list<Buffer> buffers) {
-    for (const Buffer& b : buffers) {
-      if (b.bytes == 0) continue;
-      begin[count] = b.begin;
-      end[count++] = b.begin + b.bytes;
+  explicit Ranges(Buffers buffers) {
+    for (const Buffer* b : buffers) {
+      if (b == nullptr || b->bytes == 0) continue;
+      begin[count] = b->begin;
+      end[count++] = b->begin + b->bytes;
     }
   }
   /// Whether one from `first` on has an address between.
@@ -119,8 +121,7 @@ struct Ranges {
 };
 
 /// Every output against every input, and against the outputs behind it.
-void check_apart(const char* op, std::initializer_list<Buffer> outputs,
-                 std::initializer_list<Buffer> inputs) {
+void check_apart(const char* op, Buffers outputs, Buffers inputs) {
   // There are many pairs, and a call is to be cheap: which of them it is, is asked only when there is one.
   const Ranges written(outputs);
   const Ranges read(inputs);
@@ -131,9 +132,12 @@ void check_apart(const char* op, std::initializer_list<Buffer> outputs,
   }
   if (!any) [[likely]]
     return;
-  for (const Buffer* a = outputs.begin(); a != outputs.end(); ++a) {
-    for (const Buffer& input : inputs) check_disjoint(op, *a, input);
-    for (const Buffer* b = a + 1; b != outputs.end(); ++b) check_disjoint(op, *a, *b);
+  const auto check = [op](const Buffer* a, const Buffer* b) {
+    if (a != nullptr && b != nullptr) check_disjoint(op, *a, *b);
+  };
+  for (auto a = outputs.begin(); a != outputs.end(); ++a) {
+    for (const Buffer* input : inputs) check(*a, input);
+    for (auto b = a + 1; b != outputs.end(); ++b) check(*a, *b);
   }
 }
 
@@ -156,7 +160,7 @@ CheckedPost check_post_step(const Place& place, const HcPostTensors& tensors) {
   const Tokens out = check_tokens(place, "out", tensors.out, dtype_set({x.shape.dtype}));
   check_shape(op, "out", out, x.shape.tokens, x.shape.n, x.shape.columns, "the shape of x");
   check_disjoint_or_in_place(op, out, x.tokens);
-  check_apart(op, {out.buffer}, {sub.buffer, post.buffer, comb.buffer});
+  check_apart(op, {&out.buffer}, {&sub.buffer, &post.buffer, &comb.buffer});
   return {{x.shape, streams_of(x.tokens), rows_of(sub), weights_of(post), weights_of(comb),
            streams_of(out)},
           x.tokens,
@@ -180,7 +184,8 @@ HcPreArgs check_hc_pre(const Place& place, const nvfp4j_tensor* x, const HcModul
   const Matrix y = check_rows(place, "collapsed", collapsed, in.shape);
   const Matrix p = check_post(place, "post", post, in.shape);
   const Tokens c = check_comb(place, "comb", comb, in.shape);
-  check_apart(place.op, {y.buffer, p.buffer, c.buffer}, {in.tokens.buffer, m.fn, m.base, m.scale});
+  check_apart(place.op, {&y.buffer, &p.buffer, &c.buffer},
+              {&in.tokens.buffer, &m.fn, &m.base, &m.scale});
   HcPreArgs args{};
   args.op = NVFP4J_OP_HC_PRE;
   args.shape = in.shape;
@@ -197,7 +202,7 @@ HcPreArgs check_hc_head(const Place& place, const nvfp4j_tensor* x, const HcModu
   const Residual in = check_residual(place, x);
   const CheckedModule m = check_module(place, module, in.shape, true);
   const Matrix y = check_rows(place, "collapsed", collapsed, in.shape);
-  check_apart(place.op, {y.buffer}, {in.tokens.buffer, m.fn, m.base, m.scale});
+  check_apart(place.op, {&y.buffer}, {&in.tokens.buffer, &m.fn, &m.base, &m.scale});
   HcPreArgs args{};
   args.op = NVFP4J_OP_HC_HEAD;
   args.shape = in.shape;
@@ -222,28 +227,26 @@ HcPreArgs check_hc_post_pre(const Place& place, const HcPostTensors& before,
   args.before = step.args;
   args.x = step.args.out;
   args.module = m.module;
-  Buffer weight{};
+  Vector weight;
   if (norm_weight != nullptr) {
-    const Vector w = check_vector(place, "norm_weight", norm_weight,
-                                  dtype_set({NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F32}));
-    check_count(op, "norm_weight", w, shape.columns, "one per column of x");
-    args.norm_weight = w.data;
+    weight = check_vector(place, "norm_weight", norm_weight,
+                          dtype_set({NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F32}));
+    check_count(op, "norm_weight", weight, shape.columns, "one per column of x");
+    args.norm_weight = weight.data;
     args.norm_dtype = norm_weight->dtype;
-    weight = w.buffer;
   }
   if ((quantized != nullptr) != (quantize_options != nullptr)) [[unlikely]] {
     fail(kInvalid, "%s: %s is NULL, expected quantized and quantize_options both or neither", op,
          quantized == nullptr ? "quantized" : "quantize_options");
   }
-  Buffer y{};
+  Matrix y;
   if (collapsed != nullptr) {
-    const Matrix c = check_rows(place, "collapsed", collapsed, shape);
-    args.collapsed = rows_of(c);
-    y = c.buffer;
+    y = check_rows(place, "collapsed", collapsed, shape);
+    args.collapsed = rows_of(y);
   } else if (quantized == nullptr) [[unlikely]] {
     fail(kInvalid, "%s: collapsed is NULL, expected a tensor where quantized is NULL too", op);
   }
-  Nvfp4Buffers q{};
+  Nvfp4Buffers q;
   if (quantized != nullptr) {
     args.quantize = true;
     args.recipe = check_recipe(op, "quantize_options", quantize_options);
@@ -263,9 +266,20 @@ HcPreArgs check_hc_post_pre(const Place& place, const HcPostTensors& before,
   }
   const Matrix p = check_post(place, "next_post", next_post, shape);
   const Tokens c = check_comb(place, "next_comb", next_comb, shape);
-  check_apart(op, {step.out.buffer, y, p.buffer, c.buffer, q.codes, q.scales, q.global_scales},
-              {step.sub.buffer, step.post.buffer, step.comb.buffer, m.fn, m.base, m.scale, weight});
-  check_apart(op, {y, p.buffer, c.buffer, q.codes, q.scales, q.global_scales}, {step.x.buffer});
+  const auto there = [](const void* tensor, const Buffer& buffer) {
+    return tensor != nullptr ? &buffer : nullptr;
+  };
+  const Buffer* const made[] = {there(collapsed, y.buffer),
+                                &p.buffer,
+                                &c.buffer,
+                                there(quantized, q.codes),
+                                there(quantized, q.scales),
+                                there(quantized, q.global_scales)};
+  check_apart(op, {&step.out.buffer, made[0], made[1], made[2], made[3], made[4], made[5]},
+              {&step.sub.buffer, &step.post.buffer, &step.comb.buffer, &m.fn, &m.base, &m.scale,
+               there(norm_weight, weight.buffer)});
+  // `out` may be x.
+  check_apart(op, {made[0], made[1], made[2], made[3], made[4], made[5]}, {&step.x.buffer});
   args.post = weights_of(p);
   args.comb = weights_of(c);
   return args;
