@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hc_pre_wgmma: the warps that finish tokens. One adds up the slices' sums and makes mixing weights of them, and of hc_post_pre's tail one makes norms.
+// hc_pre_wgmma: the warps that finish tokens. Gatherers add up the slices' sums and make mixing weights of them; of hc_post_pre's tail one warp makes norms.
 #pragma once
 #include "common/math.hpp"
 #include "ops/hc_pre/hc_pre_math.cuh"
