@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hc_pre, hc_head and hc_post_pre for n = 4 and BF16, of few tokens: thread blocks share tokens. (Of many: hc_pre_wgmma.cuh.)
+// hc_pre, hc_head and hc_post_pre for n = 4 and BF16: thread blocks share tokens. (hc_pre_wgmma.cuh does so with many tokens, but for hc_head and columns that are no multiple of 16.)
 //
 // A group of thread blocks works through tiles of 16 tokens; each has a slice of the columns, of all four streams, and keeps its part of `fn` in registers for the whole launch. So the streams are read once from
 // memory and stay in shared memory until they are mixed, and `fn` is read once a group. Each warp has its work, and none waits for all others:

@@ -2,6 +2,7 @@
 // hc_pre_split: what is where in shared memory and in the words that thread blocks send each other, and who finishes which token.
 #pragma once
 #include "ops/hc_pre/hc_pre_exchange.cuh"
+#include "ops/hc_pre/hc_pre_group.cuh"
 #include "ops/hc_pre/hc_pre_math.cuh"
 #include "ops/hc_pre/hc_pre_plan.hpp"
 #include "ops/hc_pre/hc_pre_target.cuh"
@@ -17,7 +18,21 @@ struct HcSplitArgs : HcPreTarget {
 namespace device {
 
 template <HcKind KIND>
-struct HcSplitPlaces {
+struct HcSplitPlaces : HcGroup<HcSplitArgs, kHcTile> {
+  using Base = HcGroup<HcSplitArgs, kHcTile>;
+  using Base::a;
+  using Base::bar;
+  using Base::epoch;
+  using Base::first_tag;
+  using Base::first_token;
+  using Base::group;
+  using Base::lane;
+  using Base::part;
+  using Base::smem;
+  using Base::tokens_of;
+  using Base::waves;
+  using Base::width;
+  using typename Base::Finished;
   static constexpr bool kHead = KIND == HcKind::kHead;
   static constexpr bool kTail = KIND == HcKind::kPostPreTail;
   static constexpr bool kPost = kTail || KIND == HcKind::kPostPre;
@@ -34,37 +49,10 @@ struct HcSplitPlaces {
   static constexpr bool kDiagonalSquares = !kPost;
   static constexpr double kSquaresCut = kDiagonalSquares ? 2.5 * kHcCut : 0.0;
 
-  const HcSplitArgs& a;
-  char* const smem;
-  const int warp;
-  const int lane;
-  const int group;
-  const int part;   // of the columns
-  const int first;  // column
-  const int width;  // columns, a multiple of 8
-  const int waves;  // tiles of this group
-
-  __device__ __forceinline__ HcSplitPlaces(const HcSplitArgs& a, char* smem)
-      : a(a),
-        smem(smem),
-        warp(static_cast<int>(threadIdx.x) >> 5),
-        lane(static_cast<int>(threadIdx.x) & 31),
-        group(static_cast<int>(blockIdx.x) / a.slices),
-        part(static_cast<int>(blockIdx.x) - group * a.slices),
-        first(part * a.slice),
-        width(min(a.slice, a.columns - first)),
-        waves((tiles() - group + a.groups - 1) / a.groups) {}
-
-  // No device has memory for 2^31 of them.
-  __device__ __forceinline__ int tiles() const {
-    return static_cast<int>((a.tokens + kHcTile - 1) / kHcTile);
-  }
+  __device__ __forceinline__ HcSplitPlaces(const HcSplitArgs& a, char* smem) : Base(a, smem) {}
 
   // ---- what is where ---------------------------------------------------------------------------------------------------
 
-  __device__ __forceinline__ std::uint64_t* bar(int i) const {
-    return reinterpret_cast<std::uint64_t*>(smem) + i;
-  }
   __device__ __forceinline__ std::uint64_t* sums_full(int half) const { return bar(half); }
   __device__ __forceinline__ std::uint64_t* sums_empty(int half) const { return bar(2 + half); }
   static constexpr int kQueue = 4;
@@ -73,9 +61,6 @@ struct HcSplitPlaces {
   }
   __device__ __forceinline__ std::uint64_t* queue_empty(int n) const {
     return bar(kQueue + kHcQueue + n % kHcQueue);
-  }
-  __device__ __forceinline__ float* queue(int n) const {
-    return reinterpret_cast<float*>(smem + a.layout.queue) + n % kHcQueue * 16;
   }
   static constexpr int kPre = kQueue + 2 * kHcQueue;
   __device__ __forceinline__ std::uint64_t* pre_there(int i) const { return bar(kPre + i); }
@@ -117,13 +102,6 @@ struct HcSplitPlaces {
                                     (wave % kHcRing * kHcTile + token) * HcSplitLayout::kWeights);
   }
 
-  __device__ __forceinline__ std::int64_t first_token(int wave) const {
-    return static_cast<std::int64_t>(wave * a.groups + group) * kHcTile;
-  }
-  __device__ __forceinline__ int tokens_of(int wave) const {
-    return static_cast<int>(min(static_cast<std::int64_t>(kHcTile), a.tokens - first_token(wave)));
-  }
-
   __device__ __forceinline__ int slot(int wave, int token) const {
     return (wave % kHcRing * a.groups + group) * kHcTile + token;
   }
@@ -138,14 +116,7 @@ struct HcSplitPlaces {
   __device__ __forceinline__ char* norm_word(int wave, int token, int slice) const {
     return a.exchange + HcExchange::kNorms + (slot(wave, token) * a.slices + slice) * 16;
   }
-  __device__ __forceinline__ std::uint64_t* epoch(int g) const {
-    return reinterpret_cast<std::uint64_t*>(a.exchange + HcExchange::kEpochs) + g;
-  }
-  // Of this launch's first tile.
-  __device__ __forceinline__ std::uint32_t first_tag() const {
-    return static_cast<std::uint32_t>(load_shared_word(epoch(group))) + 1u;
-  }
-  // The same for workers, who have no register for it while fn comes: the fetcher has it.
+  // first_tag() for workers, who have no register for it while fn comes: the fetcher has it.
   __device__ __forceinline__ std::uint32_t fetched_tag() const {
     mbarrier_wait(tag_there(), 0u);
     return *shared_tag();
@@ -184,12 +155,6 @@ struct HcSplitPlaces {
 
   // ---- who finishes a token ------------------------------------------------------------------------------------------
 
-  // The tokens that this thread block finishes, in turn: they go round among the group's.
-  struct Finished {
-    int wave;
-    int token;  // of the tile
-  };
-  __device__ __forceinline__ bool is_one(const Finished& f) const { return f.wave < waves; }
   __device__ __forceinline__ void skip_to_one(Finished& f) const {
     while (f.wave < waves && f.token >= tokens_of(f.wave)) {
       ++f.wave;

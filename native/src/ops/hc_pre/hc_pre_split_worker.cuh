@@ -16,11 +16,10 @@ struct HcSplitWorker : HcSplitPlaces<KIND> {
   using Base = HcSplitPlaces<KIND>;
   using Base::a;
   using Base::empty;
-  using Base::epoch;
+  using Base::end_epoch;
   using Base::fetched_tag;
   using Base::first;
   using Base::first_token;
-  using Base::group;
   using Base::kAhead;
   using Base::kLag;
   using Base::kMixes;
@@ -42,7 +41,6 @@ struct HcSplitWorker : HcSplitPlaces<KIND> {
   using Base::sums_empty;
   using Base::sums_full;
   using Base::sums_word;
-  using Base::tiles;
   using Base::tokens_of;
   using Base::warp;
   using Base::waves;
@@ -412,14 +410,7 @@ struct HcSplitWorker : HcSplitPlaces<KIND> {
       }
     }
     // All thread blocks of the group have read its epoch: their sums came.
-    if (part == 0 && warp == 0) {
-      const std::uint32_t last =
-          fetched_tag() - 1u + static_cast<std::uint32_t>((tiles() + a.groups - 1) / a.groups);
-      if (lane == 0) store_shared_word(epoch(group), last);
-      if (group == 0) {
-        for (int g = a.groups + lane; g < kHcMaxBlocks; g += 32) store_shared_word(epoch(g), last);
-      }
-    }
+    if (part == 0 && warp == 0) end_epoch(fetched_tag());
   }
 };
 

@@ -13,11 +13,10 @@ struct HcWgmmaMixer : HcWgmmaPlaces<KIND> {
   using Base::a;
   using Base::await_own_sums;
   using Base::empty;
-  using Base::epoch;
+  using Base::end_epoch;
   using Base::first;
   using Base::first_token;
   using Base::full;
-  using Base::group;
   using Base::kBlock;
   using Base::kPost;
   using Base::kTail;
@@ -34,7 +33,6 @@ struct HcWgmmaMixer : HcWgmmaPlaces<KIND> {
   using Base::rows_full;
   using Base::slot;
   using Base::tag;
-  using Base::tiles;
   using Base::tokens_of;
   using Base::waves;
   using Base::width;
@@ -91,7 +89,8 @@ struct HcWgmmaMixer : HcWgmmaPlaces<KIND> {
         for (int j = 0; j < kHcStreams; ++j) mbarrier_arrive(empty(tile.slots[j]));
       }
     }
-    if (part == 0 && quarter == 0) end_epoch();
+    // All thread blocks of the group have read its epoch: their sums came.
+    if (part == 0 && quarter == 0) end_epoch(tag(0));
   }
 
   // Eight columns of all streams.
@@ -186,16 +185,6 @@ struct HcWgmmaMixer : HcWgmmaPlaces<KIND> {
     for (int i = 0; i < 8; ++i) {
       const std::uint32_t magnitude = __float_as_uint(y[i]) & 0x7FFFFFFFu;
       if (magnitude < 0x7F800000u) largest = max(largest, magnitude);
-    }
-  }
-
-  // All thread blocks of the group have read its epoch: their sums came.
-  __device__ __forceinline__ void end_epoch() const {
-    const std::uint32_t last =
-        tag(0) - 1u + static_cast<std::uint32_t>((tiles() + a.groups - 1) / a.groups);
-    if (lane == 0) store_shared_word(epoch(group), last);
-    if (group == 0) {
-      for (int g = a.groups + lane; g < kHcMaxBlocks; g += 32) store_shared_word(epoch(g), last);
     }
   }
 };

@@ -6,6 +6,7 @@
 #include "device/cluster.cuh"
 #include "device/wgmma.cuh"
 #include "ops/hc_pre/hc_pre_exchange.cuh"
+#include "ops/hc_pre/hc_pre_group.cuh"
 #include "ops/hc_pre/hc_pre_target.cuh"
 #include "ops/hc_pre/hc_pre_wgmma_layout.hpp"
 
@@ -25,55 +26,34 @@ struct HcWgmmaMaps {
 namespace device {
 
 template <HcKind KIND>
-struct HcWgmmaPlaces {
+struct HcWgmmaPlaces : HcGroup<HcWgmmaArgs, kHcWgmmaTile> {
+  using Base = HcGroup<HcWgmmaArgs, kHcWgmmaTile>;
+  using Base::a;
+  using Base::bar;
+  using Base::epoch;
+  using Base::first_token;
+  using Base::group;
+  using Base::lane;
+  using Base::part;
+  using Base::smem;
+  using Base::tokens_of;
+  using Base::waves;
+  using typename Base::Finished;
   static constexpr bool kTail = KIND == HcKind::kPostPreTail;
   static constexpr bool kPost = kTail || KIND == HcKind::kPostPre;
-  static constexpr int kSlotsOfTile = hc_wgmma_slots(KIND);
   static constexpr int kGatherers = kTail ? 1 : 2;  // warps
   static constexpr int kTile = kHcWgmmaTile;
   static constexpr int kBlock = kTile * 32;           // bytes: 16 columns of a slot
   static constexpr int kFnPiece = 3 * kHcMixes * 16;  // bytes: eight columns of fn
 
-  const HcWgmmaArgs& a;
   const HcWgmmaMaps& maps;
-  char* const smem;
-  const int warp;
-  const int lane;
-  const int group;
-  const int part;   // of the columns
-  const int first;  // column
-  const int width;  // columns, a multiple of 16
-  const int waves;  // tiles of this group
 
   __device__ __forceinline__ HcWgmmaPlaces(const HcWgmmaArgs& a, const HcWgmmaMaps& maps,
                                            char* smem)
-      : a(a),
-        maps(maps),
-        smem(smem),
-        warp(static_cast<int>(threadIdx.x) >> 5),
-        lane(static_cast<int>(threadIdx.x) & 31),
-        group(static_cast<int>(blockIdx.x) / a.slices),
-        part(static_cast<int>(blockIdx.x) - group * a.slices),
-        first(part * a.slice),
-        width(min(a.slice, a.columns - first)),
-        waves((tiles() - group + a.groups - 1) / a.groups) {}
-
-  // No device has memory for 2^31 of them.
-  __device__ __forceinline__ int tiles() const {
-    return static_cast<int>((a.tokens + kTile - 1) / kTile);
-  }
-  __device__ __forceinline__ std::int64_t first_token(int wave) const {
-    return static_cast<std::int64_t>(wave * a.groups + group) * kTile;
-  }
-  __device__ __forceinline__ int tokens_of(int wave) const {
-    return static_cast<int>(min(static_cast<std::int64_t>(kTile), a.tokens - first_token(wave)));
-  }
+      : Base(a, smem), maps(maps) {}
 
   // ---- shared memory -----------------------------------------------------------------------------------------------------
 
-  __device__ __forceinline__ std::uint64_t* bar(int i) const {
-    return reinterpret_cast<std::uint64_t*>(smem) + i;
-  }
   __device__ __forceinline__ std::uint64_t* full(int slot) const { return bar(slot); }
   __device__ __forceinline__ std::uint64_t* empty(int slot) const {
     return bar(kHcWgmmaMaxSlots + slot);
@@ -141,10 +121,6 @@ struct HcWgmmaPlaces {
   __device__ __forceinline__ double* parts(int n) const {
     return reinterpret_cast<double*>(smem + a.layout.parts) + (n & 1) * 32;
   }
-  __device__ __forceinline__ float* queue(int n) const {
-    return reinterpret_cast<float*>(smem + a.layout.queue) + n % kHcQueue * 16;
-  }
-
   // A place in the ring of slots, and the parity of its barriers' current phase.
   struct Slot {
     int index = 0;
@@ -194,9 +170,6 @@ struct HcWgmmaPlaces {
   __device__ __forceinline__ char* row_norm_word(int wave, int token) const {
     return words(HcWgmmaExchange::kRowNorms, place(wave, token));
   }
-  __device__ __forceinline__ std::uint64_t* epoch(int g) const {
-    return reinterpret_cast<std::uint64_t*>(a.exchange + HcExchange::kEpochs) + g;
-  }
   // Of a tile's words. The first is there once all threads of the thread block have met.
   __device__ __forceinline__ std::uint32_t tag(int wave) const {
     return *shared_tag() + static_cast<std::uint32_t>(wave);
@@ -204,12 +177,6 @@ struct HcWgmmaPlaces {
 
   // ---- who finishes a token ----------------------------------------------------------------------------------------------
 
-  // The tokens that this thread block finishes, in turn: they go round among the group's.
-  struct Finished {
-    int wave;
-    int token;  // of the tile
-  };
-  __device__ __forceinline__ bool is_one(const Finished& f) const { return f.wave < waves; }
   __device__ __forceinline__ void skip_to_one(Finished& f) const {
     f.wave += f.token / kTile;
     f.token %= kTile;
