@@ -8,7 +8,7 @@ namespace nvfp4j {
 // The beginning is of grid exchanges (device/grid_barrier_layout.hpp: at most grid_exchange_bytes() of as many thread blocks as a device has multiprocessors, so up to a thousand), which expect it as the last one left it: nothing else is written there.
 inline constexpr std::int64_t kWorkspaceGridBytes = 64 << 10;
 
-// Behind it, under the same rule: the exchanges of hyper-connections (ops/hc_pre/hc_pre_layout.hpp).
+// Behind it, under the same rule: the exchanges of hyper-connections (ops/hc_pre/hc_pre_layout.hpp and hc_pre_wgmma_layout.hpp).
 inline constexpr std::int64_t kWorkspaceHcBytes = 6 << 20;
 
 // What follows both is anybody's for the length of a call.

@@ -68,6 +68,23 @@ __device__ __forceinline__ void unpack(const std::uint32_t (&w)[WORDS],
   }
 }
 
+// Of packed 16-bit values: whether the largest of their magnitudes (T::max_magnitude) is that of a NaN, and NaNs made 0x7FC0.
+template <typename T>
+__device__ __forceinline__ bool has_nan(std::uint32_t largest) {
+  largest &= 0x7FFF7FFFu;
+  return max(largest & 0xFFFFu, largest >> 16) > T::kInfinity;
+}
+template <typename T>
+__device__ __forceinline__ std::uint32_t canonical(std::uint32_t w) {
+  if ((w & 0x7FFFu) > T::kInfinity) w = (w & 0xFFFF0000u) | 0x7FC0u;
+  if ((w >> 16 & 0x7FFFu) > T::kInfinity) w = (w & 0xFFFFu) | 0x7FC00000u;
+  return w;
+}
+template <typename T>
+__device__ __forceinline__ uint4 canonical(uint4 v) {
+  return make_uint4(canonical<T>(v.x), canonical<T>(v.y), canonical<T>(v.z), canonical<T>(v.w));
+}
+
 // Rounded to T; a NaN is 0x7FC0 or 0x7FC00000.
 template <typename T, int WORDS>
 __device__ __forceinline__ void pack(const float (&x)[WORDS * 4 / T::kBytes],
@@ -79,13 +96,9 @@ __device__ __forceinline__ void pack(const float (&x)[WORDS * 4 / T::kBytes],
       w[i] = T::pack(x[2 * i], x[2 * i + 1]);
       largest = i == 0 ? w[0] : T::max_magnitude(largest, w[i]);
     }
-    largest &= 0x7FFF7FFFu;
-    if (max(largest & 0xFFFFu, largest >> 16) > T::kInfinity) {
+    if (has_nan<T>(largest)) {
 #pragma unroll
-      for (int i = 0; i < WORDS; ++i) {
-        if ((w[i] & 0x7FFFu) > T::kInfinity) w[i] = (w[i] & 0xFFFF0000u) | 0x7FC0u;
-        if ((w[i] >> 16 & 0x7FFFu) > T::kInfinity) w[i] = (w[i] & 0xFFFFu) | 0x7FC00000u;
-      }
+      for (int i = 0; i < WORDS; ++i) w[i] = canonical<T>(w[i]);
     }
   } else {
 #pragma unroll
@@ -93,27 +106,16 @@ __device__ __forceinline__ void pack(const float (&x)[WORDS * 4 / T::kBytes],
   }
 }
 
-// The same in two steps, where NaNs are rare and there is much to pack: what is packed may have NaNs of other bits, which largest_packed says afterwards, and canonical() makes of them what they must be.
-__device__ __forceinline__ uint4 pack_any(const float (&x)[8], std::uint32_t& largest_packed) {
+// The same in two steps, where NaNs are rare and there is much to pack: NaNs may have other bits until canonical(), for which `largest` is to be asked when all are packed.
+template <typename T>
+__device__ __forceinline__ uint4 pack_any(const float (&x)[8], std::uint32_t& largest) {
   std::uint32_t w[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    w[i] = Bf16::pack(x[2 * i], x[2 * i + 1]);
-    largest_packed = Bf16::max_magnitude(largest_packed, w[i]);
+    w[i] = T::pack(x[2 * i], x[2 * i + 1]);
+    largest = T::max_magnitude(largest, w[i]);
   }
   return make_uint4(w[0], w[1], w[2], w[3]);
-}
-__device__ __forceinline__ bool has_nan(std::uint32_t largest_packed) {
-  const std::uint32_t m = largest_packed & 0x7FFF7FFFu;
-  return max(m & 0xFFFFu, m >> 16) > Bf16::kInfinity;
-}
-__device__ __forceinline__ std::uint32_t canonical(std::uint32_t w) {
-  if ((w & 0x7FFFu) > Bf16::kInfinity) w = (w & 0xFFFF0000u) | 0x7FC0u;
-  if ((w >> 16 & 0x7FFFu) > Bf16::kInfinity) w = (w & 0xFFFFu) | 0x7FC00000u;
-  return w;
-}
-__device__ __forceinline__ uint4 canonical(uint4 v) {
-  return make_uint4(canonical(v.x), canonical(v.y), canonical(v.z), canonical(v.w));
 }
 
 template <typename T>

@@ -120,14 +120,14 @@ struct HcWgmmaMaker : HcWgmmaPlaces<KIND> {
           for (int k = 0; k < kHcStreams; ++k) {
             float y[8];
             post_values<Bf16, kHcStreams, 4>(x, f, k, kHcStreams, weights, y);
-            const uint4 packet = pack_any(y, largest);
+            const uint4 packet = pack_any<Bf16>(y, largest);
             *reinterpret_cast<uint4*>(out + k * a.out_stream + block * 32) = packet;
             store_shared_16(from[1 + k] + far, packet);
             unpack<Bf16>(packet, y);
             squares += static_cast<double>(squares_of(y));
           }
         }
-        if (has_nan(largest)) make_canonical(from, out);
+        if (has_nan<Bf16>(largest)) make_canonical(from, out);
       }
       fence_for_wgmma();
       mbarrier_arrive(made(wave));
@@ -144,7 +144,7 @@ struct HcWgmmaMaker : HcWgmmaPlaces<KIND> {
 #pragma unroll
       for (int k = 0; k < kHcStreams; ++k) {
         const std::uint32_t at = from[1 + k] + static_cast<std::uint32_t>(block * kBlock);
-        const uint4 packet = canonical(load_shared_16(at));
+        const uint4 packet = canonical<Bf16>(load_shared_16(at));
         *reinterpret_cast<uint4*>(out + k * a.out_stream + block * 32) = packet;
         store_shared_16(at, packet);
       }

@@ -131,17 +131,17 @@ struct HcWgmmaMixer : HcWgmmaPlaces<KIND> {
           next = load_columns(tile, at.offset + static_cast<std::uint32_t>((i + 1) * kBlock));
         float y[8];
         collapse(c, weights, y);
-        *reinterpret_cast<uint4*>(out + i * 32) = pack_any(y, largest);
+        *reinterpret_cast<uint4*>(out + i * 32) = pack_any<Bf16>(y, largest);
       }
     }
-    if (has_nan(largest)) make_canonical(out);
+    if (has_nan<Bf16>(largest)) make_canonical(out);
   }
   // What this thread has just written.
   __device__ __forceinline__ void make_canonical(char* out) const {
 #pragma unroll 1
     for (int i = 0; i * 16 < width; ++i) {
       auto* const packet = reinterpret_cast<uint4*>(out + i * 32);
-      *packet = canonical(*packet);
+      *packet = canonical<Bf16>(*packet);
     }
   }
 
