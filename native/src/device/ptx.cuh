@@ -197,6 +197,7 @@ __device__ __forceinline__ void mbarrier_expect(std::uint64_t* bar, std::uint32_
                "r"(bytes)
                : "memory");
 }
+// It does not wait for loads from shared memory: what has only been asked for may be overtaken by a bulk or tensor copy that this arrival lets begin. So what is loaded is used before, or fence.proxy.async.shared::cta stands between (each thread that loads).
 __device__ __forceinline__ void mbarrier_arrive(std::uint64_t* bar) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(smem_address(bar)) : "memory");
 }
