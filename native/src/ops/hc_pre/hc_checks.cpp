@@ -151,6 +151,7 @@ struct CheckedPost {
   Tokens out;
 };
 
+/// Its `out` may be x; that it is apart from all else is left to the caller, who has more to compare.
 CheckedPost check_post_step(const Place& place, const HcPostTensors& tensors) {
   const char* op = place.op;
   const Residual x = check_residual(place, tensors.x);
@@ -160,7 +161,6 @@ CheckedPost check_post_step(const Place& place, const HcPostTensors& tensors) {
   const Tokens out = check_tokens(place, "out", tensors.out, dtype_set({x.shape.dtype}));
   check_shape(op, "out", out, x.shape.tokens, x.shape.n, x.shape.columns, "the shape of x");
   check_disjoint_or_in_place(op, out, x.tokens);
-  check_apart(op, {&out.buffer}, {&sub.buffer, &post.buffer, &comb.buffer});
   return {{x.shape, streams_of(x.tokens), rows_of(sub), weights_of(post), weights_of(comb),
            streams_of(out)},
           x.tokens,
@@ -173,7 +173,10 @@ CheckedPost check_post_step(const Place& place, const HcPostTensors& tensors) {
 }  // namespace
 
 HcPostArgs check_hc_post(const Place& place, const HcPostTensors& tensors) {
-  return check_post_step(place, tensors).args;
+  const CheckedPost step = check_post_step(place, tensors);
+  check_apart(place.op, {&step.out.buffer},
+              {&step.sub.buffer, &step.post.buffer, &step.comb.buffer});
+  return step.args;
 }
 
 HcPreArgs check_hc_pre(const Place& place, const nvfp4j_tensor* x, const HcModuleTensors& module,
