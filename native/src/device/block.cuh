@@ -157,6 +157,15 @@ struct Block<F32> {
   __device__ __forceinline__ std::uint32_t sign_bit(int i) const { return w[i] >> 31; }
 };
 
+// The i-th 16 bytes of a block.
+template <typename T>
+__device__ __forceinline__ void set_packet(Block<T>& x, int i, uint4 v) {
+  x.w[4 * i] = v.x;
+  x.w[4 * i + 1] = v.y;
+  x.w[4 * i + 2] = v.z;
+  x.w[4 * i + 3] = v.w;
+}
+
 // Largest magnitude among the finite elements of a block that has others: as bits of T. Reports the first of those. Cold.
 template <typename T>
 __device__ __noinline__ std::uint32_t finite_amax_bits(Block<T> x, DeviceStatus* status, int op,

@@ -16,10 +16,7 @@ __device__ __forceinline__ Block<T> load_block(const char* p) {
 #pragma unroll
     for (int i = 0; i < T::kBytes; ++i) {
       const uint4 v = load(reinterpret_cast<const uint4*>(p) + i);
-      x.w[4 * i] = v.x;
-      x.w[4 * i + 1] = v.y;
-      x.w[4 * i + 2] = v.z;
-      x.w[4 * i + 3] = v.w;
+      set_packet(x, i, v);
     }
   } else if constexpr (T::kBytes == 2) {
     const auto* q = reinterpret_cast<const std::uint16_t*>(p);
@@ -56,10 +53,7 @@ __device__ __forceinline__ Block<T> load_block_shared(const char* p, bool second
 #pragma unroll
     for (int i = 0; i < T::kBytes; ++i) {
       const uint4 v = *reinterpret_cast<const uint4*>(p + 16 * i);
-      x.w[4 * i] = v.x;
-      x.w[4 * i + 1] = v.y;
-      x.w[4 * i + 2] = v.z;
-      x.w[4 * i + 3] = v.w;
+      set_packet(x, i, v);
     }
   }
   return x;

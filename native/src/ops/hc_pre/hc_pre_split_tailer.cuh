@@ -119,10 +119,7 @@ struct HcSplitTailer : HcSplitPlaces<KIND> {
             *reinterpret_cast<uint4*>(a.collapsed + token * a.collapsed_token +
                                       (first + column) * 2) = c;
           }
-          y.w[4 * h] = c.x;
-          y.w[4 * h + 1] = c.y;
-          y.w[4 * h + 2] = c.z;
-          y.w[4 * h + 3] = c.w;
+          set_packet(y, h, c);
         }
       }
       if (a.quantize)

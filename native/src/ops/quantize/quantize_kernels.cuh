@@ -363,10 +363,7 @@ __device__ __forceinline__ Block<T> unpark(const uint4* shared, int slot) {
 #pragma unroll
   for (int i = 0; i < T::kBytes; ++i) {
     const uint4 v = shared[(slot * T::kBytes + i) * THREADS + threadIdx.x];
-    x.w[4 * i] = v.x;
-    x.w[4 * i + 1] = v.y;
-    x.w[4 * i + 2] = v.z;
-    x.w[4 * i + 3] = v.w;
+    set_packet(x, i, v);
   }
   return x;
 }

@@ -42,10 +42,7 @@ __device__ __forceinline__ Block<T> load_stage(const char* stage, std::uint32_t 
 #pragma unroll
   for (int i = 0; i < T::kBytes; ++i) {
     const uint4 v = p[i];
-    x.w[4 * i] = v.x;
-    x.w[4 * i + 1] = v.y;
-    x.w[4 * i + 2] = v.z;
-    x.w[4 * i + 3] = v.w;
+    set_packet(x, i, v);
   }
   return x;
 }
