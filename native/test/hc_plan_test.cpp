@@ -59,10 +59,14 @@ void check_plan(const CudaDeviceProperties& device, const HcPreArgs& a) {
     CHECK(a.shape.tokens >= kHcWgmmaTokens);
     CHECK(p.grid <= kHcWgmmaMaxBlocks);
     CHECK(p.slice <= kHcWgmmaMaxSlice);
-    CHECK_EQ(p.threads, hc_wgmma_threads(p.kind));
-    // A tile and more, and no more tiles than have words.
+    CHECK_EQ(p.slice % kHcGranule, 0);
+    CHECK_EQ(p.threads, kHcWgmmaThreads);
+    // A tile and more, and fewer tiles than have words.
     CHECK(p.wgmma.slots > hc_wgmma_slots(p.kind));
-    CHECK(p.wgmma.slots <= hc_wgmma_slots(p.kind) * kHcWgmmaRing);
+    CHECK(p.wgmma.slots < hc_wgmma_slots(p.kind) * kHcWgmmaRing);
+    // Boxes of the 128-byte swizzle.
+    CHECK_EQ(p.wgmma.ring % 1024, 0);
+    CHECK_EQ(p.wgmma.rows % 1024, 0);
     CHECK(p.wgmma.slots <= kHcWgmmaMaxSlots);
     return;
   }
@@ -140,12 +144,14 @@ TEST(many_tokens_are_multiplied_by_warpgroups) {
     return plan_hc_pre(kH100, call(op, tokens, columns)).kernel;
   };
   for (const int op : {NVFP4J_OP_HC_PRE, NVFP4J_OP_HC_POST_PRE}) {
-    for (const std::int64_t columns : {64, 4096, 7168}) {
+    for (const std::int64_t columns : {4096, 4104, 7168, 16384, 132 * 128}) {
       CHECK(kernel(op, kHcWgmmaTokens - 1, columns) == HcPreKernel::kSplit);
       CHECK(kernel(op, kHcWgmmaTokens, columns) == HcPreKernel::kWgmma);
     }
-    CHECK(kernel(op, 8192, 4104) == HcPreKernel::kSplit);   // no whole steps of 16 columns
-    CHECK(kernel(op, 8192, 16384) == HcPreKernel::kSplit);  // a slice is narrower there
+    CHECK(kernel(op, 8192, 132 * 128 + 8) != HcPreKernel::kWgmma);  // slices have at most 128
+    // Few columns take more tokens.
+    CHECK(kernel(op, 2045, 128) == HcPreKernel::kSplit);
+    CHECK(kernel(op, 2048, 128) == HcPreKernel::kWgmma);
   }
   // Strides that a tensor map cannot say.
   HcPreArgs far = call(NVFP4J_OP_HC_PRE, 8192, 7168);
@@ -156,9 +162,9 @@ TEST(many_tokens_are_multiplied_by_warpgroups) {
   CHECK(plan_hc_pre(kH100, far).kernel == HcPreKernel::kSplit);
   CHECK(kernel(NVFP4J_OP_HC_HEAD, 8192, 7168) == HcPreKernel::kSplit);
   const HcPrePlan p = plan_hc_pre(kH100, call(NVFP4J_OP_HC_PRE, 8192, 7168));
-  CHECK_EQ(p.slice, 112);
+  CHECK_EQ(p.slice, 128);
   CHECK_EQ(p.groups, 2);
-  CHECK_EQ(p.wgmma.slots, 11);
+  CHECK_EQ(p.wgmma.slots, 9);
 }
 
 TEST(few_tokens_have_a_thread_block_each) {

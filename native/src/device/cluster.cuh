@@ -74,21 +74,15 @@ __device__ __forceinline__ void tensor_load_3d(void* smem, const void* map, int 
       : "memory");
 }
 __device__ __forceinline__ void tensor_load_3d(std::uint32_t smem, const void* map, int x, int y,
-                                               int z, std::uint64_t* bar, std::uint64_t policy) {
+                                               int z, std::uint32_t bar, std::uint64_t policy) {
   asm volatile(
       "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
       "[%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(smem),
-      "l"(map), "r"(x), "r"(y), "r"(z), "r"(smem_address(bar)), "l"(policy)
+      "l"(map), "r"(x), "r"(y), "r"(z), "r"(bar), "l"(policy)
       : "memory");
 }
-// Of a four-dimensional one.
-__device__ __forceinline__ void tensor_load_4d(std::uint32_t smem, const void* map, int x, int y,
-                                               int z, int w, std::uint64_t* bar,
-                                               std::uint64_t policy) {
-  asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
-      "[%0], [%1, {%2, %3, %4, %5}], [%6], %7;" ::"r"(smem),
-      "l"(map), "r"(x), "r"(y), "r"(z), "r"(w), "r"(smem_address(bar)), "l"(policy)
-      : "memory");
+__device__ __forceinline__ void tensor_load_3d(std::uint32_t smem, const void* map, int x, int y,
+                                               int z, std::uint64_t* bar, std::uint64_t policy) {
+  tensor_load_3d(smem, map, x, y, z, smem_address(bar), policy);
 }
 }  // namespace nvfp4j::device

@@ -138,12 +138,16 @@ __device__ __forceinline__ void start_successor() {
 #endif
 }
 
-// ---- asynchronous copies of 16 bytes, of the thread that asks for them -----------------------------------------------------
+// ---- asynchronous copies of the thread that asks for them -----------------------------------------------------
 
 // Global to shared memory; what lies around the 16 bytes comes to L2 with them.
 __device__ __forceinline__ void copy_async_16(std::uint32_t smem, const void* global) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(smem), "l"(global)
                : "memory");
+}
+// Of 4 bytes, through L1.
+__device__ __forceinline__ void copy_async_4(std::uint32_t smem, const void* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(smem), "l"(global) : "memory");
 }
 // Those since the last one are a group.
 __device__ __forceinline__ void copy_async_commit() {
@@ -185,23 +189,31 @@ __device__ __forceinline__ bool elect_one() {
 
 // ---- mbarriers and bulk copies ------------------------------------------------------------------------------------------
 
+__device__ __forceinline__ void mbarrier_init(std::uint32_t bar, std::uint32_t count) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count) : "memory");
+}
 __device__ __forceinline__ void mbarrier_init(std::uint64_t* bar, std::uint32_t count) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(smem_address(bar)), "r"(count)
-               : "memory");
+  mbarrier_init(smem_address(bar), count);
 }
 __device__ __forceinline__ void mbarrier_init_fence() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
-__device__ __forceinline__ void mbarrier_expect(std::uint64_t* bar, std::uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_address(bar)),
-               "r"(bytes)
+// The same functions for a pointer and for its address in shared memory.
+__device__ __forceinline__ void mbarrier_expect(std::uint32_t bar, std::uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes)
                : "memory");
 }
-// It does not wait for loads from shared memory: what has only been asked for may be overtaken by a bulk or tensor copy that this arrival lets begin. So what is loaded is used before, or fence.proxy.async.shared::cta stands between (each thread that loads).
-__device__ __forceinline__ void mbarrier_arrive(std::uint64_t* bar) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(smem_address(bar)) : "memory");
+__device__ __forceinline__ void mbarrier_expect(std::uint64_t* bar, std::uint32_t bytes) {
+  mbarrier_expect(smem_address(bar), bytes);
 }
-__device__ __forceinline__ void mbarrier_wait(std::uint64_t* bar, std::uint32_t parity) {
+// It does not wait for loads from shared memory: what has only been asked for may be overtaken by a bulk or tensor copy that this arrival lets begin. So what is loaded is used before, or fence.proxy.async.shared::cta stands between (each thread that loads).
+__device__ __forceinline__ void mbarrier_arrive(std::uint32_t bar) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
+}
+__device__ __forceinline__ void mbarrier_arrive(std::uint64_t* bar) {
+  mbarrier_arrive(smem_address(bar));
+}
+__device__ __forceinline__ void mbarrier_wait(std::uint32_t bar, std::uint32_t parity) {
   asm volatile(
       "{\n\t"
       ".reg .pred done;\n\t"
@@ -210,20 +222,26 @@ __device__ __forceinline__ void mbarrier_wait(std::uint64_t* bar, std::uint32_t 
       "@done bra.uni finished;\n\t"
       "bra.uni again;\n\t"
       "finished:\n\t"
-      "}" ::"r"(smem_address(bar)),
+      "}" ::"r"(bar),
       "r"(parity)
       : "memory");
 }
+__device__ __forceinline__ void mbarrier_wait(std::uint64_t* bar, std::uint32_t parity) {
+  mbarrier_wait(smem_address(bar), parity);
+}
 // Whether that wait would end at once.
-__device__ __forceinline__ bool mbarrier_test(std::uint64_t* bar, std::uint32_t parity) {
+__device__ __forceinline__ bool mbarrier_test(std::uint32_t bar, std::uint32_t parity) {
   std::uint32_t done;
   asm volatile(
       "{\n\t.reg .pred p;\n\tmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n\tselp.b32 "
       "%0, 1, 0, p;\n\t}"
       : "=r"(done)
-      : "r"(smem_address(bar)), "r"(parity)
+      : "r"(bar), "r"(parity)
       : "memory");
   return done != 0;
+}
+__device__ __forceinline__ bool mbarrier_test(std::uint64_t* bar, std::uint32_t parity) {
+  return mbarrier_test(smem_address(bar), parity);
 }
 // One arrival, when all asynchronous copies of this thread so far are there.
 __device__ __forceinline__ void mbarrier_arrive_after_copies(std::uint64_t* bar) {

@@ -14,11 +14,10 @@ __device__ __forceinline__ std::uint64_t wgmma_operand(std::uint32_t smem, std::
          static_cast<std::uint64_t>(along_k >> 4) << 16 |
          static_cast<std::uint64_t>(along_rows >> 4) << 32;
 }
-// The same with the 32-byte swizzle: rows of 32 bytes, 16 of K, contiguous in a block of memory at a multiple of 256.
-__device__ __forceinline__ std::uint64_t wgmma_operand_32(std::uint32_t smem,
-                                                          std::uint32_t along_rows) {
+// The same with the 128-byte swizzle: rows of 128 bytes, 64 of K, eight of them a block of memory at a multiple of 1024. Along K it is advanced within such a row.
+__device__ __forceinline__ std::uint64_t wgmma_operand_128(std::uint32_t smem) {
   return static_cast<std::uint64_t>((smem & 0x3FFFFu) >> 4) | std::uint64_t{1} << 16 |
-         static_cast<std::uint64_t>(along_rows >> 4) << 32 | std::uint64_t{3} << 62;
+         std::uint64_t{1024 >> 4} << 32 | std::uint64_t{1} << 62;
 }
 // The same, so many bytes further on.
 __device__ __forceinline__ std::uint64_t wgmma_advance(std::uint64_t operand, std::uint32_t bytes) {
@@ -51,6 +50,7 @@ __device__ __forceinline__ void fence_for_wgmma() {
 }
 
 // D = A B, 64 x 24, of A 64 x 16 and B 16 x 24. Of thread 32w + 4g + t: d[4n], d[4n + 1] are of row 16w + g, columns 8n + 2t and 8n + 2t + 1; d[4n + 2], d[4n + 3] of row 16w + g + 8.
+// Where sums are not added to, asm names them as results alone ("=f"): with "+f" ptxas 13.0 took two products into the same registers for one, and the additions behind them too.
 __device__ __forceinline__ void wgmma_64x24(float (&d)[12], std::uint64_t a, std::uint64_t b) {
   asm volatile(
       "wgmma.mma_async.sync.aligned.m64n24k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, "

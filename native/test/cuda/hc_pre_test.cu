@@ -399,7 +399,7 @@ void test_few_multiprocessors(Gpu& gpu, Disturbance& other, std::mt19937& g, boo
     }
     run_case(gpu, other, g, {NVFP4J_OP_HC_POST_PRE, kBf16, quick ? 35 : 200, 4, 352}, true);
     for (const int op : kOps)
-      run_case(gpu, other, g, varied(g, {op, kBf16, quick ? 132 : 1500, 4, 48}), true);
+      run_case(gpu, other, g, varied(g, {op, kBf16, quick ? 260 : 1500, 4, 48}), true);
     if (quick) break;
     // A slice for each.
     for (const Values values : kAllValues) {
@@ -487,6 +487,28 @@ void test_sequences(Gpu& gpu, Disturbance& other, std::mt19937& g, int rounds) {
   }
 }
 
+// Slots are used many times: what is in one is used before the next tile comes to it.
+void test_slots(Gpu& gpu, std::mt19937& g, int runs) {
+  const int multiprocessors = gpu.properties.sm_count;
+  for (const int few : {multiprocessors, 2, 1}) {
+    gpu.properties.sm_count = few;
+    for (const int op : {NVFP4J_OP_HC_PRE, NVFP4J_OP_HC_POST_PRE}) {
+      HcPreProblem p(g, {op, kBf16, few > 2 ? 8192 : 2048, 4, few > 2 ? 1024 : 128});
+      for (const bool quantize : {false, true}) {
+        if (quantize && op == NVFP4J_OP_HC_PRE) continue;
+        Tail tail;
+        tail.quantize = quantize;
+        const HcPreResult first = p.launch(gpu, tail);
+        int others = 0;
+        for (int run = 1; run < runs; ++run) others += !(p.launch(gpu, tail) == first);
+        check(others == 0,
+              p.c.name() + tail.name() + ": " + std::to_string(others) + " runs have other bits");
+      }
+    }
+  }
+  gpu.properties.sm_count = multiprocessors;
+}
+
 // Few calls that reach what the other tests reach with many.
 void test_quickly(Gpu& gpu, Disturbance& other, std::mt19937& g) {
   for (const int op : kOps) {
@@ -512,6 +534,7 @@ void test_all(Gpu& gpu, Disturbance& other, std::mt19937& g, bool quick) {
   test_bounds(gpu, other, g, quick);
   test_spoiled(gpu, other, g, quick);
   test_sequences(gpu, other, g, quick ? 7 : 200);
+  if (!quick) test_slots(gpu, g, 25);
 }
 
 // What cards without sm_90a code get where this one has a kernel of its own.

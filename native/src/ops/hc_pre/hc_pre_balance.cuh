@@ -8,7 +8,7 @@
 
 namespace nvfp4j::device {
 
-// As many tokens at a time as wait for it, two lanes each.
+// As many tokens at a time as wait for it, two lanes each. Where Places::kPatient is set, as many as the queue has: nobody waits for comb, and other warps can use the scheduler.
 template <typename Places>
 struct HcBalancer : Places {
   using typename Places::Finished;
@@ -26,8 +26,9 @@ struct HcBalancer : Places {
         ++taken;
         this->advance(next);
       } while (taken < kHcQueue && this->is_one(next) &&
-               mbarrier_test(this->queue_full(n + taken),
-                             static_cast<std::uint32_t>(n + taken) / kHcQueue & 1u));
+               (Places::kPatient ||
+                mbarrier_test(this->queue_full(n + taken),
+                              static_cast<std::uint32_t>(n + taken) / kHcQueue & 1u)));
       // Lanes without a token go along on the first one's logits.
       const bool mine = this->lane >> 1 < taken;
       const int at = n + (mine ? this->lane >> 1 : 0);

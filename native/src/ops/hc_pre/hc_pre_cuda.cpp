@@ -27,7 +27,7 @@ int hc_pre_cuda(const CudaLaunch& launch, const HcPreArgs& args) {
 
 const char* hc_pre_cuda_path(const CudaDeviceProperties& device) {
   if (hc_has_sm90(device)) {
-    return "sm_90: hc_pre_split, from 64 tokens on hc_pre_wgmma, where n is 4 and x is BF16 at "
+    return "sm_90: hc_pre_split, of many tokens hc_pre_wgmma, where n is 4 and x is BF16 at "
            "multiples of 16 bytes, else hc_pre_generic; compute capability 9.0";
   }
   return device.major < 8 ? nullptr : "generic: hc_pre_generic, compute capability 8.0 or newer";

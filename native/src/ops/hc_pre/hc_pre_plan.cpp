@@ -47,13 +47,14 @@ bool fits_slices(const CudaDeviceProperties& device, const HcPreArgs& args) {
 }
 
 // The columns, dealt out to groups of at most `blocks` thread blocks in all, as many groups as have tiles of tokens. False: too many columns for slices of `most`.
-bool deal_out(HcPrePlan& plan, const HcPreArgs& args, int tile, int most, std::int64_t blocks) {
+bool deal_out(HcPrePlan& plan, const HcPreArgs& args, int tile, int granule, int most,
+              std::int64_t blocks) {
   const std::int64_t columns = args.shape.columns;
   if (divide_up(columns, most) > blocks) return false;
   // Few tokens take narrow slices, so that many multiprocessors read fn; many tokens take the widest, so that few share a token.
   const std::int64_t groups =
       std::min(divide_up(args.shape.tokens, tile), blocks / divide_up(columns, most));
-  plan.slice = static_cast<int>(divide_up(divide_up(columns, blocks / groups), 16) * 16);
+  plan.slice = static_cast<int>(divide_up(divide_up(columns, blocks / groups), granule) * granule);
   plan.slices = static_cast<int>(divide_up(columns, plan.slice));
   plan.groups = static_cast<int>(groups);
   plan.grid = std::int64_t{plan.slices} * plan.groups;
@@ -63,7 +64,8 @@ bool deal_out(HcPrePlan& plan, const HcPreArgs& args, int tile, int most, std::i
 bool plan_split(const CudaDeviceProperties& device, const HcPreArgs& args, HcPrePlan& plan) {
   plan.kernel = HcPreKernel::kSplit;
   plan.kind = kind_of(args);
-  if (!deal_out(plan, args, kHcTile, max_slice(plan.kind), std::min(device.sm_count, kHcMaxBlocks)))
+  if (!deal_out(plan, args, kHcTile, 16, max_slice(plan.kind),
+                std::min(device.sm_count, kHcMaxBlocks)))
     return false;
   plan.workers = plan.slice / 16;
   const int others = hc_split_others(plan.kind);
@@ -88,11 +90,11 @@ bool has_maps(const HcPreArgs& args) {
 bool plan_wgmma(const CudaDeviceProperties& device, const HcPreArgs& args, HcPrePlan& plan) {
   plan.kernel = HcPreKernel::kWgmma;
   plan.kind = kind_of(args);
-  if (plan.kind == HcKind::kHead || args.shape.columns % 16 != 0 || !has_maps(args)) return false;
-  if (!deal_out(plan, args, kHcWgmmaTile, kHcWgmmaMaxSlice,
+  if (plan.kind == HcKind::kHead || !has_maps(args)) return false;
+  if (!deal_out(plan, args, kHcWgmmaTile, kHcGranule, kHcWgmmaMaxSlice,
                 std::min(device.sm_count, kHcWgmmaMaxBlocks)))
     return false;
-  plan.threads = hc_wgmma_threads(plan.kind);
+  plan.threads = kHcWgmmaThreads;
   plan.wgmma = HcWgmmaLayout::of(plan.kind, plan.slice, device.shared_memory_per_block_optin);
   plan.shared_bytes = plan.wgmma.total;
   return plan.wgmma.slots > 0;
@@ -119,7 +121,9 @@ bool hc_has_sm90(const CudaDeviceProperties& device) {
 HcPrePlan plan_hc_pre(const CudaDeviceProperties& device, const HcPreArgs& args) {
   if (!fits_slices(device, args)) return generic_plan(device, args);
   HcPrePlan plan{};
-  if (args.shape.tokens >= kHcWgmmaTokens && plan_wgmma(device, args, plan)) return plan;
+  const std::int64_t many =
+      std::max(kHcWgmmaTokens, divide_up(kHcWgmmaElements * device.sm_count, args.shape.columns));
+  if (args.shape.tokens >= many && plan_wgmma(device, args, plan)) return plan;
   plan = {};
   return plan_split(device, args, plan) ? plan : generic_plan(device, args);
 }

@@ -25,7 +25,7 @@ struct HcPrePlan {
   int tokens;    // of a thread block: 1 or kHcGenericTokens
   bool aligned;  // rows are read and written 16 bytes at a time
   // kSplit and kWgmma
-  int slice;   // columns of a thread block, a multiple of 16
+  int slice;   // columns of a thread block, a multiple of 16; of kWgmma one of kHcGranule
   int slices;  // thread blocks that share a tile of tokens: a group
   int groups;
   HcKind kind;
@@ -42,8 +42,9 @@ inline constexpr int kHcGenericTokens = 4;
 // Threads of kSplit at most: four warps a scheduler, with 128 registers each.
 inline constexpr int kHcSplitThreads = 512;
 
-// From here on kWgmma is faster; with the four mixes of the head kSplit always is.
+// From here on kWgmma is faster: so many tokens, and tokens times columns for each multiprocessor. With the four mixes of the head kSplit always is.
 inline constexpr std::int64_t kHcWgmmaTokens = 64;
+inline constexpr std::int64_t kHcWgmmaElements = 1984;
 
 // Of kSplit: warps that normalise and quantise, and all that are neither workers nor gatherers.
 constexpr int hc_tailers(HcKind kind) { return kind == HcKind::kPostPreTail ? 2 : 0; }

@@ -19,6 +19,7 @@ namespace device {
 
 template <HcKind KIND>
 struct HcSplitPlaces : HcGroup<HcSplitArgs, kHcTile> {
+  static constexpr bool kPatient = false;  // HcBalancer
   using Base = HcGroup<HcSplitArgs, kHcTile>;
   using Base::a;
   using Base::bar;

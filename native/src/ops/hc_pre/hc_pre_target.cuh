@@ -27,7 +27,8 @@ struct HcPreTarget {
   const float* scale;
   double inverse_count;    // 1 / (n D)
   double inverse_columns;  // 1 / D
-  float hc_eps, rms_eps;
+  double rms_eps;
+  float hc_eps;
   int iterations;   // 0: the head
   char* collapsed;  // nullptr: not wanted
   std::int64_t collapsed_token;

@@ -7,9 +7,9 @@
 
 namespace nvfp4j::device {
 
-template <HcKind KIND>
-struct HcWgmmaGatherer : HcWgmmaPlaces<KIND> {
-  using Base = HcWgmmaPlaces<KIND>;
+template <HcKind KIND, int GRANULES>
+struct HcWgmmaGatherer : HcWgmmaPlaces<KIND, GRANULES> {
+  using Base = HcWgmmaPlaces<KIND, GRANULES>;
   using Base::a;
   using Base::advance;
   using Base::await_own_sums;
@@ -19,7 +19,6 @@ struct HcWgmmaGatherer : HcWgmmaPlaces<KIND> {
   using Base::kGatherers;
   using Base::lane;
   using Base::mix_words;
-  using Base::parts;
   using Base::pre_words;
   using Base::queue;
   using Base::queue_empty;
@@ -28,49 +27,44 @@ struct HcWgmmaGatherer : HcWgmmaPlaces<KIND> {
   using Base::tag;
   using typename Base::Finished;
 
-  // Each gatherer has its part of the slices; the first finishes tokens.
+  // Gatherers take turns.
   __device__ __forceinline__ void run(int gatherer) const {
     const int kind = lane < kHcStreams ? 0 : lane < 2 * kHcStreams ? 1 : 2;
     const float scale = lane < kHcMixes ? load(a.scale + kind) : 0.0f;
     const float base = lane < kHcMixes ? load(a.base + lane) : 0.0f;
-    const int half = (a.slices + kGatherers - 1) / kGatherers;
-    const int begin = gatherer * half;
-    const int end = min(begin + half, a.slices);
-    int n = 0;
-    for (Finished f = first_finished(); is_one(f); advance(f), ++n) {
+    Finished f = first_finished();
+    for (int n = 0; n < gatherer && is_one(f); ++n) advance(f);
+    for (int n = gatherer; is_one(f); n += kGatherers) {
       await_own_sums(f.wave);
       const std::uint32_t expected = tag(f.wave);
       double squares = 0.0;
       double sum[3] = {};
-      for (int i = begin; i < end; i += kSlicesAtOnce)
-        add_slices(f.wave, f.token, i, end, expected, squares, sum);
+      for (int i = 0; i < a.slices; i += kSlicesAtOnce)
+        add_slices(f.wave, f.token, i, expected, squares, sum);
 #pragma unroll
       for (int h = 16; h > 0; h /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, h);
-      double mix = mix_of_lane(sum);
-      if constexpr (kGatherers == 2) {
-        if (gatherer == 1 && lane <= kHcMixes) parts(n)[lane] = lane < kHcMixes ? mix : squares;
-        named_barrier(1, 64);
-        if (gatherer == 1) continue;
-        if (lane < kHcMixes) mix += parts(n)[lane];
-        squares += parts(n)[kHcMixes];
-      }
+      const double mix = mix_of_lane(sum);
       finish_token(f.wave, f.token, n, mix, squares, scale, base, expected);
+#pragma unroll
+      for (int g = 0; g < kGatherers; ++g) {
+        if (is_one(f)) advance(f);
+      }
     }
   }
 
   // Words that a lane has under way: registers.
-  static constexpr int kLoads = Base::kTail ? 6 : 8;
+  static constexpr int kLoads = Base::kPost && GRANULES == 2 ? 7 : 14;
   static constexpr int kLanes = 32 / kHcWgmmaMixWords;  // that have a slice each
   static constexpr int kSlicesAtOnce = kLanes * kLoads;
   static constexpr int kSquares = (kSlicesAtOnce + 31) / 32;
 
-  __device__ __forceinline__ void add_slices(int wave, int token, int first_slice, int end_slice,
+  __device__ __forceinline__ void add_slices(int wave, int token, int first_slice,
                                              std::uint32_t expected, double& squares,
                                              double (&sum)[3]) const {
     const int slice = first_slice + lane / kHcWgmmaMixWords;
     const char* const mixes = mix_words(wave, token, slice) + lane % kHcWgmmaMixWords * 16;
     const std::uint64_t* const of_squares = square_words(wave, token, first_slice + lane);
-    const int end = min(first_slice + kSlicesAtOnce, end_slice);
+    const int end = min(first_slice + kSlicesAtOnce, a.slices);
     // Asked for again are those that were not there.
     Word16 v[kLoads];
     std::uint64_t s[kSquares];
@@ -104,12 +98,14 @@ struct HcWgmmaGatherer : HcWgmmaPlaces<KIND> {
     for (int k = 0; k < kSquares; ++k)
       squares += static_cast<double>(__uint_as_float(static_cast<std::uint32_t>(s[k])));
     // In pairs, so that fewer additions follow each other.
-    static_assert(kLoads % 2 == 0);
 #pragma unroll
     for (int k = 0; k < kLoads; k += 2) {
 #pragma unroll
-      for (int e = 0; e < 3; ++e)
-        sum[e] += static_cast<double>(v[k].v[e]) + static_cast<double>(v[k + 1].v[e]);
+      for (int e = 0; e < 3; ++e) {
+        double pair = static_cast<double>(v[k].v[e]);
+        if (k + 1 < kLoads) pair += static_cast<double>(v[k + 1].v[e]);
+        sum[e] += pair;
+      }
     }
   }
 
@@ -155,9 +151,9 @@ struct HcWgmmaGatherer : HcWgmmaPlaces<KIND> {
 };
 
 // Sums of squares and largest magnitudes of collapsed rows, over the slices: what the rows are multiplied by, and their largest magnitude then.
-template <HcKind KIND>
-struct HcWgmmaNormer : HcWgmmaPlaces<KIND> {
-  using Base = HcWgmmaPlaces<KIND>;
+template <HcKind KIND, int GRANULES>
+struct HcWgmmaNormer : HcWgmmaPlaces<KIND, GRANULES> {
+  using Base = HcWgmmaPlaces<KIND, GRANULES>;
   using Base::a;
   using Base::advance;
   using Base::await_own_sums;

@@ -10,54 +10,55 @@ namespace nvfp4j {
 
 inline constexpr int kHcWgmmaTile = 64;  // tokens that a thread block works on at a time
 inline constexpr int kHcWgmmaRing = 3;   // tiles whose words are in flight
-inline constexpr int kHcWgmmaMaxSlice =
-    112;  // columns: beside fn's part there is room for about two tiles
-inline constexpr int kHcWgmmaMaxBlocks = 144;  // thread blocks of a grid
-inline constexpr int kHcWgmmaMaxSlots = 15;
+// A granule: columns that are a line of L2. Where two multiprocessors write parts of one line, memory takes half as long again.
+inline constexpr int kHcGranule = 64;
+inline constexpr int kHcWgmmaMaxSlice = 2 * kHcGranule;  // columns
+inline constexpr int kHcWgmmaMaxBlocks = 144;            // thread blocks of a grid
+inline constexpr int kHcWgmmaMaxSlots = 14;
 inline constexpr int kHcWgmmaPhases =
     4;  // tiles that a thread block's own warps tell each other of
 inline constexpr int kHcWgmmaMixWords = 8;  // of a token's sums over a slice, three mixes each
+inline constexpr int kHcWgmmaThreads = 512;
 // What comes to shared memory at a time: a slice's columns of one stream of a tile, or of the results of the module before.
 constexpr int hc_wgmma_slots(HcKind kind) { return hc_has_post(kind) ? 5 : 4; }
-constexpr int hc_wgmma_threads(HcKind kind) { return kind == HcKind::kPostPreTail ? 640 : 512; }
 
-// Of a thread block's dynamic shared memory: offsets in bytes, behind its mbarriers. Slots and rows are in blocks of 16 columns, [token][32 bytes], with the 32-byte swizzle; fn is in pieces of eight columns, [row of its parts][16 bytes].
+// Of a thread block's dynamic shared memory: offsets in bytes, behind its mbarriers. Slots and rows are in granules, [token][128 bytes], with the 128-byte swizzle; fn is in pieces of eight columns, [row of its parts][16 bytes].
 struct HcWgmmaLayout {
-  // Full and empty slots; new residuals; sums; collapsed rows, full and empty; the queue. And the tag.
-  static constexpr int kBarriers = 2 * kHcWgmmaMaxSlots + 2 * kHcWgmmaPhases + 4 + 2 * kHcQueue + 1;
-  int slots;  // of the ring
-  int slot;   // bytes
+  // Full and empty slots; new residuals, of two granules; sums; collapsed rows, full and empty; the queue. And the tag.
+  static constexpr int kBarriers = 2 * kHcWgmmaMaxSlots + 3 * kHcWgmmaPhases + 4 + 2 * kHcQueue + 1;
+  static constexpr int kWeights = 80;                             // bytes of a token
+  static constexpr int kGranule = kHcWgmmaTile * kHcGranule * 2;  // bytes
+  int slots;                                                      // of the ring
+  int slot;                                                       // bytes
   int fn;
   int ring;
   int rows;          // collapsed rows of two tiles (norm, quantisation)
   int norm_weights;  // F32, of the slice's columns
-  int pre;           // [token][kHcStreams] F32
-  int parts;         // F64 sums of a token, of the second gatherer, twice: mixes, then squares
+  int weights;       // hc_post_pre: of each token comb and post of the module before
   int queue;
   int total;
 
-  static constexpr int align(int bytes) { return (bytes + 255) / 256 * 256; }
+  static constexpr int align(int bytes) { return (bytes + 1023) / 1024 * 1024; }
 
   // `available`: bytes of shared memory. No slots: too few.
   static constexpr HcWgmmaLayout of(HcKind kind, int columns, int available) {
     const bool tail = kind == HcKind::kPostPreTail;
     HcWgmmaLayout l{};
-    l.slot = columns * kHcWgmmaTile * 2;
-    l.queue = align(8 * kBarriers);
+    l.slot = columns / kHcGranule * kGranule;
+    l.queue = (8 * kBarriers + 15) / 16 * 16;
     l.norm_weights = l.queue + kHcQueue * 16 * 4;
-    l.pre = align(l.norm_weights + (tail ? columns * 4 : 0));
-    l.parts = l.pre + kHcWgmmaTile * kHcStreams * 4;
-    l.fn = align(l.parts + 2 * 32 * 8);
+    l.weights = l.norm_weights + (tail ? columns * 4 : 0);
+    l.fn = align(l.weights + (hc_has_post(kind) ? kHcWgmmaTile * kWeights : 0));
     l.rows = l.fn + align(kHcStreams * columns / 8 * 3 * kHcMixes * 16);
     l.ring = l.rows + (tail ? 2 * l.slot : 0);
-    // With slots for no more than kHcWgmmaRing tiles a thread block can send words of tile w + kHcWgmmaRing only when its mixers have freed those of w: when what was made of w's words has come, so that nobody reads them any more.
-    l.slots = std::min((available - l.ring) / l.slot, hc_wgmma_slots(kind) * kHcWgmmaRing);
+    // Fewer than for kHcWgmmaRing tiles: all sums of tile w + kHcWgmmaRing are there only when mixers have freed a slot of w + 1, so when they are done with w: what was made of w's words has come to this thread block, and nobody reads those words any more.
+    l.slots = std::min((available - l.ring) / l.slot, hc_wgmma_slots(kind) * kHcWgmmaRing - 1);
     if (l.slots <= hc_wgmma_slots(kind)) l.slots = 0;
     l.total = l.ring + l.slots * l.slot;
     return l;
   }
 };
-static_assert(hc_wgmma_slots(HcKind::kPostPre) * kHcWgmmaRing <= kHcWgmmaMaxSlots);
+static_assert(hc_wgmma_slots(HcKind::kPostPre) * kHcWgmmaRing - 1 <= kHcWgmmaMaxSlots);
 // Who finishes tokens has some in every so many tiles.
 static_assert(kHcWgmmaMaxBlocks <= kHcWgmmaPhases * kHcWgmmaTile);
 

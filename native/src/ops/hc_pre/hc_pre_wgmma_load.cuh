@@ -8,25 +8,26 @@
 namespace nvfp4j::device {
 
 // Before the roles part, by all threads.
-template <HcKind KIND>
-struct HcWgmmaSetUp : HcWgmmaPlaces<KIND> {
-  using Base = HcWgmmaPlaces<KIND>;
+template <HcKind KIND, int GRANULES>
+struct HcWgmmaSetUp : HcWgmmaPlaces<KIND, GRANULES> {
+  using Base = HcWgmmaPlaces<KIND, GRANULES>;
   using Base::a;
   using Base::first;
   using Base::fn;
   using Base::kFnPiece;
+  using Base::kSlice;
   using Base::norm_weights;
   using Base::width;
 
   // Each number is the sum of three in BF16, h + m + l, to 2^-27 of it: rows of h, then of m, then of l. Zeros where the slice has no columns.
+  // Eight lanes next to each other write a piece's rows, 128 bytes; four such read 128 bytes of a row.
   __device__ __forceinline__ void load_fn() const {
-    const int pieces = a.slice / 8;
-    for (int i = static_cast<int>(threadIdx.x); i < kHcStreams * pieces * kHcMixes;
-         i += static_cast<int>(blockDim.x)) {
-      const int row = i % kHcMixes;
-      const int piece = i / kHcMixes;
-      const int stream = piece / pieces;
-      const int column = (piece - stream * pieces) * 8;
+    const int pieces = kHcStreams * kSlice / 8;
+    for (int i = static_cast<int>(threadIdx.x); i < pieces * kHcMixes; i += kHcWgmmaThreads) {
+      const int row = i / (8 * pieces) * 8 + (i & 7);
+      const int piece = i / 8 % pieces;
+      const int stream = piece / (kSlice / 8);
+      const int column = piece * 8 - stream * kSlice;
       float f[8] = {};
       if (column < width) {
         const auto* from = reinterpret_cast<const uint4*>(
@@ -52,7 +53,7 @@ struct HcWgmmaSetUp : HcWgmmaPlaces<KIND> {
   }
 
   __device__ __forceinline__ void load_norm() const {
-    for (int i = static_cast<int>(threadIdx.x); i < width / 8; i += static_cast<int>(blockDim.x)) {
+    for (int i = static_cast<int>(threadIdx.x); i < width / 8; i += kHcWgmmaThreads) {
       float g[8];
       load_norm_weights(a, first + i * 8, g);
 #pragma unroll
@@ -62,37 +63,48 @@ struct HcWgmmaSetUp : HcWgmmaPlaces<KIND> {
 };
 
 // Fetches the slots of a tile: of hc_post_pre the module's results, then the streams. What is beyond the tensor's columns or tokens comes as zeros.
-template <HcKind KIND>
-struct HcWgmmaLoader : HcWgmmaPlaces<KIND> {
-  using Base = HcWgmmaPlaces<KIND>;
+template <HcKind KIND, int GRANULES>
+struct HcWgmmaLoader : HcWgmmaPlaces<KIND, GRANULES> {
+  using Base = HcWgmmaPlaces<KIND, GRANULES>;
   using Base::a;
   using Base::empty;
   using Base::first;
   using Base::first_token;
   using Base::full;
+  using Base::kGranule;
   using Base::kPost;
+  using Base::kSlot;
   using Base::maps;
   using Base::slot;
   using Base::waves;
   using typename Base::Slot;
 
-  // One thread.
+  // One thread, behind await_predecessor(). First what there are slots for; then, when all else is under way too, the rest.
+  __device__ __forceinline__ void begin() const {
+    for (int n = 0; n < min(a.layout.slots, kSlots * waves); ++n) fetch(n, n);
+  }
   __device__ __forceinline__ void run() const {
+    Slot s;
+    for (int n = a.layout.slots; n < kSlots * waves; ++n) {
+      mbarrier_wait(empty(s.index), s.parity);
+      fetch(n, s.index);
+      s.advance(a.layout.slots);
+    }
+  }
+
+  static constexpr int kSlots = hc_wgmma_slots(KIND);
+  // The n-th slot's content.
+  __device__ __forceinline__ void fetch(int n, int to) const {
     // What is read once leaves L2 first: the words that thread blocks send each other stay.
     const std::uint64_t policy = policy_evict_first();
-    Slot s;
-    const auto fetch = [&](const CUtensorMap& map, int token, int stream) {
-      mbarrier_wait(empty(s.index), s.parity ^ 1u);
-      mbarrier_expect(full(s.index), static_cast<std::uint32_t>(a.layout.slot));
-      tensor_load_4d(slot(s.index), &map, 0, token, first / 16, stream, full(s.index), policy);
-      s.advance(a.layout.slots);
-    };
-    for (int wave = 0; wave < waves; ++wave) {
-      const int token = static_cast<int>(first_token(wave));
-      if constexpr (kPost) fetch(maps.sub, token, 0);
-#pragma unroll 1
-      for (int j = 0; j < kHcStreams; ++j) fetch(maps.x, token, j);
-    }
+    const int wave = n / kSlots;
+    const int i = n - wave * kSlots - (kPost ? 1 : 0);
+    const int token = static_cast<int>(first_token(wave));
+    const CUtensorMap& map = kPost && i < 0 ? maps.sub : maps.x;
+    mbarrier_expect(full(to), static_cast<std::uint32_t>(kSlot));
+    for (int at = 0; at < kSlot; at += kGranule)
+      tensor_load_3d(slot(to) + static_cast<std::uint32_t>(at), &map,
+                     first + at / kGranule * kHcGranule, token, max(i, 0), full(to), policy);
   }
 };
 

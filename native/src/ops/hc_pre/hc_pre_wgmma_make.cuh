@@ -1,153 +1,177 @@
 // SPDX-License-Identifier: Apache-2.0
-// hc_pre_wgmma's makers, a warpgroup: sums of squares, and of hc_post_pre the new residual, in place of the one before. Two lanes have a token.
+// hc_pre_wgmma's mixers, before they take a tile: they add up its squares; of hc_post_pre they make the new residual first, in place of the one before.
 #pragma once
 #include "ops/hc_post/hc_post_math.cuh"
-#include "ops/hc_pre/hc_pre_math.cuh"
-#include "ops/hc_pre/hc_pre_wgmma_places.cuh"
+#include "ops/hc_pre/hc_pre_wgmma_tile.cuh"
 
 namespace nvfp4j::device {
 
-template <HcKind KIND>
-struct HcWgmmaMaker : HcWgmmaPlaces<KIND> {
-  using Base = HcWgmmaPlaces<KIND>;
+template <HcKind KIND, int GRANULES>
+struct HcWgmmaMaker : HcWgmmaTiles<KIND, GRANULES> {
+  using Base = HcWgmmaTiles<KIND, GRANULES>;
   using Base::a;
   using Base::empty;
   using Base::first;
   using Base::first_token;
   using Base::full;
-  using Base::kBlock;
-  using Base::kPost;
+  using Base::kGranule;
+  using Base::kGranules;
+  using Base::kTokens;
   using Base::lane;
-  using Base::lane_of;
   using Base::made;
-  using Base::part;
-  using Base::slot;
-  using Base::square_words;
-  using Base::tag;
+  using Base::offset;
   using Base::tokens_of;
   using Base::waves;
+  using Base::weights_of;
   using Base::width;
   using typename Base::Lane;
   using typename Base::Slot;
 
-  __device__ __forceinline__ void send_squares(int wave, const Lane& at, double sum) const {
-    sum += __shfl_xor_sync(0xffffffffu, sum, 16);
-    if (at.half == 0 && at.token < tokens_of(wave))
-      send_one(square_words(wave, at.token, part), static_cast<float>(sum), tag(wave));
-  }
-
-  __device__ __forceinline__ void run(int quarter) const {
-    const Lane at = lane_of(quarter);
-    Slot s;
-    if constexpr (kPost) {
-      make_residuals(at);
-    } else {
-      for (int wave = 0; wave < waves; ++wave) {
-        double sum = 0.0;
-#pragma unroll 1
-        for (int j = 0; j < kHcStreams; ++j) {
-          mbarrier_wait(full(s.index), s.parity);
-          const std::uint32_t from = slot(s.index) + at.offset;
+  // Comb and post of the module before, of a warp's tokens: they come to shared memory, for itself, while it is busy with the tile before. Of each stream that is made its row of comb's transpose, then all of post.
+  __device__ __forceinline__ void fetch_weights(int mixer, int wave) const {
+    constexpr int kWords = HcWgmmaLayout::kWeights / 4;
+    const std::int64_t token = first_token(wave);
+    const int count = wave < waves ? tokens_of(wave) : 0;
 #pragma unroll
-          for (int i = 0; i < kHcWgmmaMaxSlice / 16; ++i) {
-            if (i * 16 >= width) continue;
-            float x[8];
-            unpack<Bf16>(load_shared_16(from + i * kBlock), x);
-            sum += static_cast<double>(squares_of(x));
-          }
-          s.advance(a.layout.slots);
-        }
-        send_squares(wave, at, sum);
-      }
+    for (int i = 0; i < 8 * kWords / 32; ++i) {
+      const int word = lane + 32 * i;
+      const int t = mixer * 8 + word / kWords;
+      const int w = word % kWords;
+      if (t >= count) continue;
+      const float* const from =
+          w < 16 ? a.comb_before + (token + t) * a.comb_before_token + w % 4 * 4 + w / 4
+                 : a.post_before + (token + t) * a.post_before_token + w - 16;
+      copy_async_4(weights_of(t) + static_cast<std::uint32_t>(4 * w), from);
     }
+    copy_async_commit();
   }
-
-  // A token's comb and post, of the module before.
+  // Those of one stream.
   struct Weights {
-    float4 v[5];
-    __device__ __forceinline__ float comb(int j, int k) const { return element(v[j], k); }
-    __device__ __forceinline__ float post(int k) const { return element(v[4], k); }
+    float4 of_stream;
+    float of_sub;
+    __device__ __forceinline__ float comb(int j, int) const { return element(of_stream, j); }
+    __device__ __forceinline__ float post(int) const { return of_sub; }
     static __device__ __forceinline__ float element(const float4& f, int k) {
       return k == 0 ? f.x : k == 1 ? f.y : k == 2 ? f.z : f.w;
     }
   };
-  __device__ __forceinline__ Weights load_weights(int wave, int t) const {
-    Weights w = {};
-    if (wave < waves && t < tokens_of(wave)) {
-      const std::int64_t token = first_token(wave) + t;
-      const float* comb = a.comb_before + token * a.comb_before_token;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) w.v[i] = load_float4(comb + 4 * i);
-      w.v[4] = load_float4(a.post_before + token * a.post_before_token);
-    }
-    return w;
-  }
-  static __device__ __forceinline__ float4 load_float4(const float* p) {
-    const uint4 v = load(reinterpret_cast<const uint4*>(p));
+  __device__ __forceinline__ float4 load_weights(int t, int row) const {
+    const uint4 v = load_shared_16(weights_of(t) + static_cast<std::uint32_t>(16 * row));
     return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z),
                        __uint_as_float(v.w));
   }
 
-  __device__ __forceinline__ void make_residuals(const Lane& at) const {
-    Slot s;
-    Weights weights = load_weights(0, at.token);
-    for (int wave = 0; wave < waves; ++wave) {
-      const Weights next = load_weights(wave + 1, at.token);
-      const bool mine = at.token < tokens_of(wave);
-      int slots[5];
-      std::uint32_t from[5];
+  // hc_pre. `s`: the tile's first slot; goes on to the next tile's.
+  __device__ __forceinline__ void look(const Lane& l, int wave, Slot& s) const {
+    double squares[kTokens] = {};
 #pragma unroll
-      for (int i = 0; i < 5; ++i) {
-        mbarrier_wait(full(s.index), s.parity);
-        slots[i] = s.index;
-        from[i] = slot(s.index) + at.offset;
-        s.advance(a.layout.slots);
+    for (int j = 0; j < kHcStreams; ++j) {
+      mbarrier_wait(full(s.index), s.parity);
+      const std::uint32_t from = offset(s);
+#pragma unroll
+      for (int h = 0; h < kTokens; ++h) {
+        float of_columns = 0.0f;
+#pragma unroll
+        for (int g = 0; g < kGranules; ++g)
+          of_columns = __fadd_rn(
+              of_columns, squares_in(load_shared_16(from + l.at[h] +
+                                                    static_cast<std::uint32_t>(g * kGranule))));
+        squares[h] += static_cast<double>(of_columns);
       }
-      double squares = 0.0;
-      std::uint32_t largest = 0u;
-      char* const out =
-          a.out + (first_token(wave) + at.token) * a.out_token + first * 2 + at.half * 16;
-      if (mine) {
-#pragma unroll 1
-        for (int block = 0; block * 16 < width; ++block) {
-          const auto far = static_cast<std::uint32_t>(block * kBlock);
-          std::uint32_t x[kHcStreams][4];
-          std::uint32_t f[4];
-          words(load_shared_16(from[0] + far), f);
-#pragma unroll
-          for (int j = 0; j < kHcStreams; ++j) words(load_shared_16(from[1 + j] + far), x[j]);
-#pragma unroll
-          for (int k = 0; k < kHcStreams; ++k) {
-            float y[8];
-            post_values<Bf16, kHcStreams, 4>(x, f, k, kHcStreams, weights, y);
-            const uint4 packet = pack_any<Bf16>(y, largest);
-            *reinterpret_cast<uint4*>(out + k * a.out_stream + block * 32) = packet;
-            store_shared_16(from[1 + k] + far, packet);
-            unpack<Bf16>(packet, y);
-            squares += static_cast<double>(squares_of(y));
-          }
-        }
-        if (has_nan<Bf16>(largest)) make_canonical(from, out);
-      }
-      fence_for_wgmma();
-      mbarrier_arrive(made(wave));
-      __syncwarp();
-      if (lane == 0) mbarrier_arrive(empty(slots[0]));
-      send_squares(wave, at, squares);
-      weights = next;
+      s.advance(a.layout.slots);
     }
+#pragma unroll
+    for (int h = 0; h < kTokens; ++h) this->send_squares(l, wave, h, squares[h]);
   }
-  // A token's new residual, in both places.
-  __device__ __forceinline__ void make_canonical(const std::uint32_t (&from)[5], char* out) const {
+  static __device__ __forceinline__ float squares_in(uint4 v) {
+    float x[8];
+    unpack<Bf16>(v, x);
+    return squares_of(x);
+  }
+
+  // hc_post_pre, behind fetch_weights().
+  __device__ __forceinline__ void make(const Lane& l, int mixer, int wave, Slot& s) const {
+    const int count = tokens_of(wave);
+    std::uint32_t from[5];
+    const int sub = s.index;
+#pragma unroll
+    for (int i = 0; i < 5; ++i) {
+      mbarrier_wait(full(s.index), s.parity);
+      from[i] = offset(s);
+      s.advance(a.layout.slots);
+    }
+    copy_async_wait<0>();
+    __syncwarp();
+    char* const out = a.out + (first_token(wave) + l.first) * a.out_token + (first + l.column) * 2;
+    double squares[kTokens] = {};
+    // One at a time: registers, and the instructions' cache.
 #pragma unroll 1
-    for (int block = 0; block * 16 < width; ++block) {
+    for (int i = 0; i < kTokens * kGranules; ++i) {
+      const int h = i % kTokens;
+      const int g = i / kTokens;
+      const int t = l.token(h);
+      const std::uint32_t at =
+          (h == 0 ? l.at[0] : l.at[1]) + static_cast<std::uint32_t>(g * kGranule);
+      const float4 post = load_weights(t, kHcStreams);
+      std::uint32_t x[kHcStreams][4];
+      std::uint32_t f[4];
+      words(load_shared_16(from[0] + at), f);
+#pragma unroll
+      for (int j = 0; j < kHcStreams; ++j) words(load_shared_16(from[1 + j] + at), x[j]);
+      std::uint32_t y[kHcStreams][4];
+      mix_half<0>(x, f, t, post, y);
+      mix_half<1>(x, f, t, post, y);
+      const bool here = l.has(h, count) && g * kHcGranule + l.column < width;
+      char* const to = out + 4 * h * a.out_token + g * kHcGranule * 2;
+      float of_columns = 0.0f;
 #pragma unroll
       for (int k = 0; k < kHcStreams; ++k) {
-        const std::uint32_t at = from[1 + k] + static_cast<std::uint32_t>(block * kBlock);
-        const uint4 packet = canonical<Bf16>(load_shared_16(at));
-        *reinterpret_cast<uint4*>(out + k * a.out_stream + block * 32) = packet;
-        store_shared_16(at, packet);
+        const uint4 packet = make_uint4(y[k][0], y[k][1], y[k][2], y[k][3]);
+        if (here) *reinterpret_cast<uint4*>(to + k * a.out_stream) = packet;
+        store_shared_16(from[1 + k] + at, packet);
+        of_columns = __fadd_rn(of_columns, squares_in(packet));
       }
+      // A NaN's square is one as well. Seldom.
+      if (of_columns != of_columns) {
+#pragma unroll
+        for (int k = 0; k < kHcStreams; ++k) {
+          const uint4 packet = canonical<Bf16>(load_shared_16(from[1 + k] + at));
+          if (here) *reinterpret_cast<uint4*>(to + k * a.out_stream) = packet;
+          store_shared_16(from[1 + k] + at, packet);
+        }
+      }
+      squares[0] += static_cast<double>(h == 0 ? of_columns : 0.0f);
+      squares[1] += static_cast<double>(h == 0 ? 0.0f : of_columns);
+      if (h == kTokens - 1) {
+        fence_for_wgmma();
+        __syncwarp();
+        if (lane == 0) mbarrier_arrive(made(wave, g));
+      }
+    }
+    if (lane == 1) mbarrier_arrive(empty(sub));
+#pragma unroll
+    for (int h = 0; h < kTokens; ++h) this->send_squares(l, wave, h, squares[h]);
+    fetch_weights(mixer, wave + 1);
+  }
+  // Half of eight columns, of all streams: what they were is unpacked once.
+  template <int HALF>
+  __device__ __forceinline__ void mix_half(const std::uint32_t (&x)[kHcStreams][4],
+                                           const std::uint32_t (&f)[4], int t, const float4& post,
+                                           std::uint32_t (&y)[kHcStreams][4]) const {
+    std::uint32_t half[kHcStreams][2];
+#pragma unroll
+    for (int j = 0; j < kHcStreams; ++j) {
+      half[j][0] = x[j][2 * HALF];
+      half[j][1] = x[j][2 * HALF + 1];
+    }
+#pragma unroll
+    for (int k = 0; k < kHcStreams; ++k) {
+      const Weights weights = {load_weights(t, k), Weights::element(post, k)};
+      float v[4];
+      post_values<Bf16, kHcStreams, 2>(half, {f[2 * HALF], f[2 * HALF + 1]}, k, kHcStreams, weights,
+                                       v);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) y[k][2 * HALF + i] = Bf16::pack(v[2 * i], v[2 * i + 1]);
     }
   }
   static __device__ __forceinline__ void words(uint4 v, std::uint32_t (&w)[4]) {

@@ -18,14 +18,14 @@ struct HcWgmmaArgs : HcPreTarget {
   char* exchange;
 };
 
-// Of slots: [stream][block of 16 columns][token][16 columns].
+// [stream][token][column]
 struct HcWgmmaMaps {
   CUtensorMap x, sub;
 };
 
 namespace device {
 
-template <HcKind KIND>
+template <HcKind KIND, int GRANULES>
 struct HcWgmmaPlaces : HcGroup<HcWgmmaArgs, kHcWgmmaTile> {
   using Base = HcGroup<HcWgmmaArgs, kHcWgmmaTile>;
   using Base::a;
@@ -43,46 +43,61 @@ struct HcWgmmaPlaces : HcGroup<HcWgmmaArgs, kHcWgmmaTile> {
   static constexpr bool kPost = kTail || KIND == HcKind::kPostPre;
   static constexpr int kGatherers = kTail ? 1 : 2;  // warps
   static constexpr int kTile = kHcWgmmaTile;
-  static constexpr int kBlock = kTile * 32;           // bytes: 16 columns of a slot
+  static constexpr int kMixers = 8;           // warps
+  static constexpr int kMultipliers = 4;      // warps
+  static constexpr bool kPatient = true;      // HcBalancer
+  static constexpr int kGranules = GRANULES;  // of a slice
+  static constexpr int kSlice = GRANULES * kHcGranule;
+  static constexpr int kGranule = HcWgmmaLayout::kGranule;
+  static constexpr int kSlot = GRANULES * kGranule;
   static constexpr int kFnPiece = 3 * kHcMixes * 16;  // bytes: eight columns of fn
 
   const HcWgmmaMaps& maps;
+  std::uint32_t base;  // of the shared memory
 
   __device__ __forceinline__ HcWgmmaPlaces(const HcWgmmaArgs& a, const HcWgmmaMaps& maps,
                                            char* smem)
-      : Base(a, smem), maps(maps) {}
+      : Base(a, smem), maps(maps), base(smem_address(smem)) {
+    // Or the compiler asks a special register for it each time, which takes as long as a load.
+    asm volatile("" : "+r"(base));
+  }
 
   // ---- shared memory -----------------------------------------------------------------------------------------------------
 
-  __device__ __forceinline__ std::uint64_t* full(int slot) const { return bar(slot); }
-  __device__ __forceinline__ std::uint64_t* empty(int slot) const {
-    return bar(kHcWgmmaMaxSlots + slot);
+  // mbarriers
+  __device__ __forceinline__ std::uint32_t place_of(int i) const {
+    return base + static_cast<std::uint32_t>(8 * i);
   }
+  __device__ __forceinline__ std::uint32_t full(int slot) const { return place_of(slot); }
+  __device__ __forceinline__ std::uint32_t empty(int slot) const {
+    return place_of(kHcWgmmaMaxSlots + slot);
+  }
+  // A granule of all streams of a new residual.
   static constexpr int kMade = 2 * kHcWgmmaMaxSlots;
-  __device__ __forceinline__ std::uint64_t* made(int wave) const {
-    return bar(kMade + wave % kHcWgmmaPhases);
+  __device__ __forceinline__ std::uint32_t made(int wave, int granule) const {
+    return place_of(kMade + granule * kHcWgmmaPhases + wave % kHcWgmmaPhases);
   }
-  static constexpr int kSent = kMade + kHcWgmmaPhases;
-  __device__ __forceinline__ std::uint64_t* sent(int wave) const {
-    return bar(kSent + wave % kHcWgmmaPhases);
+  static constexpr int kSent = kMade + kHcWgmmaMaxSlice / kHcGranule * kHcWgmmaPhases;
+  __device__ __forceinline__ std::uint32_t sent(int wave) const {
+    return place_of(kSent + wave % kHcWgmmaPhases);
   }
   // Nobody asks other thread blocks for what a tile's sums become before it has sent its own: what cannot be there is not asked for again and again.
   __device__ __forceinline__ void await_own_sums(int wave) const {
     mbarrier_wait(sent(wave), static_cast<std::uint32_t>(wave) / kHcWgmmaPhases & 1u);
   }
   static constexpr int kRows = kSent + kHcWgmmaPhases;
-  __device__ __forceinline__ std::uint64_t* rows_full(int wave) const {
-    return bar(kRows + (wave & 1));
+  __device__ __forceinline__ std::uint32_t rows_full(int wave) const {
+    return place_of(kRows + (wave & 1));
   }
-  __device__ __forceinline__ std::uint64_t* rows_empty(int wave) const {
-    return bar(kRows + 2 + (wave & 1));
+  __device__ __forceinline__ std::uint32_t rows_empty(int wave) const {
+    return place_of(kRows + 2 + (wave & 1));
   }
   static constexpr int kQueue = kRows + 4;
-  __device__ __forceinline__ std::uint64_t* queue_full(int n) const {
-    return bar(kQueue + n % kHcQueue);
+  __device__ __forceinline__ std::uint32_t queue_full(int n) const {
+    return place_of(kQueue + n % kHcQueue);
   }
-  __device__ __forceinline__ std::uint64_t* queue_empty(int n) const {
-    return bar(kQueue + kHcQueue + n % kHcQueue);
+  __device__ __forceinline__ std::uint32_t queue_empty(int n) const {
+    return place_of(kQueue + kHcQueue + n % kHcQueue);
   }
   static constexpr int kTag = kQueue + 2 * kHcQueue;
   static_assert(kTag + 1 == HcWgmmaLayout::kBarriers);
@@ -93,34 +108,38 @@ struct HcWgmmaPlaces : HcGroup<HcWgmmaArgs, kHcWgmmaTile> {
   // By one warp.
   __device__ __forceinline__ void make_barriers() const {
     for (int i = lane; i < kTag; i += 32) {
-      std::uint32_t count = 4u;                                        // warps
-      if (i < kHcWgmmaMaxSlots || i >= kQueue + kHcQueue) count = 1u;  // full, queue_empty
-      if (i >= kQueue && i < kQueue + kHcQueue) count = 32u;           // queue_full
-      if ((i >= kMade && i < kSent) || (i >= kRows && i < kQueue)) count = 128u;  // made, rows
-      mbarrier_init(bar(i), count);
+      std::uint32_t count = 1u;                                                // full, queue_empty
+      if (i >= kHcWgmmaMaxSlots && i < kMade) count = kMixers + kMultipliers;  // empty
+      if (i >= kMade && i < kSent) count = kMixers;
+      if (i >= kSent && i < kRows) count = kMultipliers;
+      if (i >= kRows && i < kQueue) count = i < kRows + 2 ? kMixers : kMultipliers;
+      if (i >= kQueue && i < kQueue + kHcQueue) count = 32u;  // queue_full
+      mbarrier_init(place_of(i), count);
     }
     mbarrier_init_fence();
+    __syncwarp();
   }
 
   __device__ __forceinline__ std::uint32_t slot(int s) const {
-    return smem_address(smem) + static_cast<std::uint32_t>(a.layout.ring + s * a.layout.slot);
+    return base + static_cast<std::uint32_t>(a.layout.ring + s * kSlot);
+  }
+  __device__ __forceinline__ std::uint32_t rows_behind_ring(int wave) const {
+    return static_cast<std::uint32_t>(a.layout.rows - a.layout.ring + (wave & 1) * kSlot);
   }
   __device__ __forceinline__ std::uint32_t rows(int wave) const {
-    return smem_address(smem) +
-           static_cast<std::uint32_t>(a.layout.rows + (wave & 1) * a.layout.slot);
+    return slot(0) + rows_behind_ring(wave);
   }
   __device__ __forceinline__ std::uint32_t fn() const {
-    return smem_address(smem) + static_cast<std::uint32_t>(a.layout.fn);
+    return base + static_cast<std::uint32_t>(a.layout.fn);
   }
   __device__ __forceinline__ float* norm_weights() const {
     return reinterpret_cast<float*>(smem + a.layout.norm_weights);
   }
-  __device__ __forceinline__ float4* pre() const {
-    return reinterpret_cast<float4*>(smem + a.layout.pre);
+  // Of the module before, a token's.
+  __device__ __forceinline__ std::uint32_t weights_of(int token) const {
+    return base + static_cast<std::uint32_t>(a.layout.weights + token * HcWgmmaLayout::kWeights);
   }
-  __device__ __forceinline__ double* parts(int n) const {
-    return reinterpret_cast<double*>(smem + a.layout.parts) + (n & 1) * 32;
-  }
+
   // A place in the ring of slots, and the parity of its barriers' current phase.
   struct Slot {
     int index = 0;
@@ -131,18 +150,14 @@ struct HcWgmmaPlaces : HcGroup<HcWgmmaArgs, kHcWgmmaTile> {
         parity ^= 1u;
       }
     }
+    __device__ __forceinline__ Slot behind(int n, int slots) const {
+      const bool again = index + n >= slots;
+      return {index + n - (again ? slots : 0), parity ^ (again ? 1u : 0u)};
+    }
   };
-
-  // Sixteen tokens of a warp, in two halves of lanes: these have eight columns each of a block.
-  struct Lane {
-    int token;  // of the tile
-    int half;
-    std::uint32_t offset;  // in a block
-  };
-  __device__ __forceinline__ Lane lane_of(int quarter) const {
-    const int token = quarter * 16 + (lane & 15);
-    const int half = lane >> 4;
-    return {token, half, static_cast<std::uint32_t>(token * 32 + (half ^ (token >> 2 & 1)) * 16)};
+  // Where a slot, or rows, have eight columns of a token, the packet-th of a granule.
+  static __device__ __forceinline__ std::uint32_t packet_at(int token, int packet) {
+    return static_cast<std::uint32_t>(token * 128 + (packet ^ (token & 7)) * 16);
   }
 
   // ---- the exchange ------------------------------------------------------------------------------------------------------

@@ -8,42 +8,47 @@
 namespace nvfp4j {
 namespace {
 
-const void* kernel_of(HcKind kind) {
+template <HcKind KIND>
+const void* kernel_of_slice(int slice) {
+  return slice == kHcGranule ? reinterpret_cast<const void*>(&device::hc_pre_wgmma_kernel<KIND, 1>)
+                             : reinterpret_cast<const void*>(&device::hc_pre_wgmma_kernel<KIND, 2>);
+}
+const void* kernel_of(HcKind kind, int slice) {
   switch (kind) {
     case HcKind::kPre:
-      return reinterpret_cast<const void*>(&device::hc_pre_wgmma_kernel<HcKind::kPre>);
+      return kernel_of_slice<HcKind::kPre>(slice);
     case HcKind::kPostPre:
-      return reinterpret_cast<const void*>(&device::hc_pre_wgmma_kernel<HcKind::kPostPre>);
+      return kernel_of_slice<HcKind::kPostPre>(slice);
     default:
-      return reinterpret_cast<const void*>(&device::hc_pre_wgmma_kernel<HcKind::kPostPreTail>);
+      return kernel_of_slice<HcKind::kPostPreTail>(slice);
   }
 }
 
-// Streams, or rows of the module before. A slot is a box.
-bool map_slots(const void* data, const HcShape& shape, std::int64_t token_stride, int streams,
-               std::int64_t stream_stride, int slice, CUtensorMap* map) {
+// Streams, or rows of the module before.
+bool map_granules(const void* data, const HcShape& shape, std::int64_t token_stride, int streams,
+                  std::int64_t stream_stride, CUtensorMap* map) {
   return make_tensor_map(
       {CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
        data,
-       4u,
-       {16u, static_cast<cuuint64_t>(shape.tokens), static_cast<cuuint64_t>(shape.columns / 16),
+       3u,
+       {static_cast<cuuint64_t>(shape.columns), static_cast<cuuint64_t>(shape.tokens),
         static_cast<cuuint64_t>(streams)},
-       {static_cast<cuuint64_t>(token_stride * 2), 32u, static_cast<cuuint64_t>(stream_stride * 2)},
-       {16u, kHcWgmmaTile, static_cast<cuuint32_t>(slice / 16), 1u},
-       CU_TENSOR_MAP_SWIZZLE_32B,
+       {static_cast<cuuint64_t>(token_stride * 2), static_cast<cuuint64_t>(stream_stride * 2)},
+       {kHcGranule, kHcWgmmaTile, 1u},
+       CU_TENSOR_MAP_SWIZZLE_128B,
        CU_TENSOR_MAP_L2_PROMOTION_L2_128B},
       map);
 }
 
-bool map_streams(const HcStreams& s, const HcShape& shape, int slice, CUtensorMap* map) {
-  return map_slots(s.data, shape, s.token_stride, kHcStreams, s.stream_stride, slice, map);
+bool map_streams(const HcStreams& s, const HcShape& shape, CUtensorMap* map) {
+  return map_granules(s.data, shape, s.token_stride, kHcStreams, s.stream_stride, map);
 }
 
-bool map_all(const HcPreArgs& args, int slice, HcWgmmaMaps* maps) {
-  if (args.op != NVFP4J_OP_HC_POST_PRE) return map_streams(args.x, args.shape, slice, &maps->x);
+bool map_all(const HcPreArgs& args, HcWgmmaMaps* maps) {
+  if (args.op != NVFP4J_OP_HC_POST_PRE) return map_streams(args.x, args.shape, &maps->x);
   const HcRows& sub = args.before.sub;
-  return map_streams(args.before.x, args.shape, slice, &maps->x) &&
-         map_slots(sub.data, args.shape, sub.stride, 1, args.shape.columns, slice, &maps->sub);
+  return map_streams(args.before.x, args.shape, &maps->x) &&
+         map_granules(sub.data, args.shape, sub.stride, 1, args.shape.columns, &maps->sub);
 }
 
 }  // namespace
@@ -57,26 +62,30 @@ int hc_pre_wgmma(const CudaLaunch& launch, const HcPreArgs& args, const HcPrePla
   a.layout = plan.wgmma;
   a.exchange = static_cast<char*>(launch.workspace) + kWorkspaceGridBytes;
   HcWgmmaMaps maps = {};
-  if (!map_all(args, plan.slice, &maps)) return cudaErrorInvalidValue;
+  if (!map_all(args, &maps)) return cudaErrorInvalidValue;
   void* arguments[] = {&a, &maps};
-  return launch_cooperative_programmatic(kernel_of(plan.kind), launch, grid_of(plan.grid),
-                                         plan.threads, plan.shared_bytes, arguments);
+  return launch_cooperative_programmatic(kernel_of(plan.kind, plan.slice), launch,
+                                         grid_of(plan.grid), plan.threads, plan.shared_bytes,
+                                         arguments);
 }
 
 int hc_pre_wgmma_warm_up(const CudaDeviceProperties& device) {
   const int maps = load_tensor_maps();
   if (maps != cudaSuccess) return maps;
   for (const HcKind kind : {HcKind::kPre, HcKind::kPostPre, HcKind::kPostPreTail}) {
-    const cudaError_t status =
-        cudaFuncSetAttribute(kernel_of(kind), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             device.shared_memory_per_block_optin);
-    if (status != cudaSuccess) return status;
+    for (const int slice : {kHcGranule, kHcWgmmaMaxSlice}) {
+      const void* const kernel = kernel_of(kind, slice);
+      cudaError_t status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                device.shared_memory_per_block_optin);
+      if (status != cudaSuccess) return status;
+      // With another number at first, some would wait for registers that nobody gives.
+      cudaFuncAttributes attributes;
+      status = cudaFuncGetAttributes(&attributes, kernel);
+      if (status != cudaSuccess) return status;
+      if (attributes.numRegs != device::HcWgmmaRegisters::kAtFirst)
+        return cudaErrorInvalidKernelImage;
+    }
   }
-  // With another number at first, some would wait for registers that nobody gives.
-  cudaFuncAttributes tail;
-  const cudaError_t status = cudaFuncGetAttributes(&tail, kernel_of(HcKind::kPostPreTail));
-  if (status != cudaSuccess) return status;
-  if (tail.numRegs != device::HcTailRegisters::kAtFirst) return cudaErrorInvalidKernelImage;
   return cudaSuccess;
 }
 

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// hc_pre_wgmma: what a mixer's lane has of a tile, taken from its slots to registers. A warp has eight tokens, of which eight lanes have one at a time: a line of L2.
+#pragma once
+#include "ops/hc_pre/hc_pre_math.cuh"
+#include "ops/hc_pre/hc_pre_wgmma_places.cuh"
+
+namespace nvfp4j::device {
+
+template <HcKind KIND, int GRANULES>
+struct HcWgmmaTiles : HcWgmmaPlaces<KIND, GRANULES> {
+  using Base = HcWgmmaPlaces<KIND, GRANULES>;
+  using Base::a;
+  using Base::empty;
+  using Base::kGranule;
+  using Base::kGranules;
+  using Base::kSlot;
+  using Base::lane;
+  using Base::packet_at;
+  using Base::part;
+  using Base::slot;
+  using Base::square_words;
+  using Base::tag;
+  using Base::tokens_of;
+  using typename Base::Slot;
+
+  static constexpr int kTokens = 2;  // of a lane
+  using Tile = uint4[kTokens][kGranules][kHcStreams];
+
+  // A lane's part of each tile.
+  struct Lane {
+    int first;                  // token; the second is the fourth behind it
+    int column;                 // of the first granule, of the slice
+    std::uint32_t at[kTokens];  // in the first slot; of the second granule kGranule further on
+    __device__ __forceinline__ int token(int h) const { return first + 4 * h; }
+    // Of a tile of so many tokens.
+    __device__ __forceinline__ bool has(int h, int count) const { return first < count - 4 * h; }
+  };
+  __device__ __forceinline__ Lane lane_of(int mixer) const {
+    const int first = mixer * 8 + (lane >> 3);
+    const std::uint32_t ring = slot(0);
+    Lane l = {first,
+              (lane & 7) * 8,
+              {ring + packet_at(first, lane & 7), ring + packet_at(first + 4, lane & 7)}};
+    // Or they are computed again and again.
+    asm volatile("" : "+r"(l.at[0]), "+r"(l.at[1]));
+    return l;
+  }
+
+  // Of a slot, behind the first.
+  static __device__ __forceinline__ std::uint32_t offset(const Slot& s) {
+    return static_cast<std::uint32_t>(s.index * kSlot);
+  }
+
+  // The sum over the eight lanes that have a token.
+  __device__ __forceinline__ void send_squares(const Lane& l, int wave, int h, double sum) const {
+#pragma unroll
+    for (int i = 1; i < 8; i *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, i);
+    if ((lane & 7) == 0 && l.has(h, tokens_of(wave)))
+      send_one(square_words(wave, l.token(h), part), static_cast<float>(sum), tag(wave));
+  }
+
+  // From the slots of the tile's streams, which are free then. `s` goes on to those behind them.
+  __device__ __forceinline__ void take(const Lane& l, Slot& s, Tile& x) const {
+#pragma unroll
+    for (int j = 0; j < kHcStreams; ++j) {
+      const std::uint32_t from = offset(s.behind(j, a.layout.slots));
+#pragma unroll
+      for (int h = 0; h < kTokens; ++h) {
+#pragma unroll
+        for (int g = 0; g < kGranules; ++g)
+          x[h][g][j] = load_shared_16(from + l.at[h] + static_cast<std::uint32_t>(g * kGranule));
+      }
+    }
+    // Without it the tensor loads that an arrival lets begin may overtake the loads above.
+    fence_for_wgmma();
+    __syncwarp();
+    if (lane < kHcStreams) mbarrier_arrive(empty(s.behind(lane, a.layout.slots).index));
+    s = s.behind(kHcStreams, a.layout.slots);
+  }
+};
+
+}  // namespace nvfp4j::device
