@@ -6,7 +6,7 @@
 - It needs only the C library's parts and the CUDA runtime beside it, and finds that through RUNPATH $ORIGIN.
 - The newest glibc symbol version that it needs is at most the ceiling.
 - It is at most 30 MB, and asks for no executable stack.
-- No kernel spills registers or has a stack frame (the reports of ptxas_report.py, one per object).
+- No kernel spills registers or has a stack frame, or waits after each wgmma because registers are short (the reports of ptxas_report.py, one per object).
 
 Exit status 0 and a short report, or 1 and one sentence for each thing that is wrong.
 """
@@ -121,6 +121,9 @@ def check_kernels(list_file, problems, facts):
             continue
         function, in_object = "?", 0
         for line in report.read_text().splitlines():
+            match = re.search(r"wgmma\.mma_async instructions are serialized due to (.*?) (?:for|in) the function '([^']+)'", line)
+            if match:
+                problems.append(f"{match.group(2)} has its wgmma instructions one after the other: {match.group(1)} ({report.name})")
             match = re.search(r"Function properties for (\S+)", line)
             if match:
                 function = match.group(1)

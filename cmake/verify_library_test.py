@@ -116,6 +116,12 @@ class VerifyLibrary(unittest.TestCase):
         self.refused("k has a stack frame of 8 bytes, 16 bytes of spill stores and 24 of spill loads", *self.reports(
             CLEAN + CLEAN.replace("0 bytes stack frame, 0 bytes spill stores, 0", "8 bytes stack frame, 16 bytes spill stores, 24")))
 
+    def test_serialised_products(self):
+        self.build()
+        self.refused("k has its wgmma instructions one after the other: insufficient register resources", *self.reports(
+            "ptxas info    : (C7512) Potential Performance Loss: wgmma.mma_async instructions are serialized due to insufficient register "
+            "resources for the function 'k'\n" + CLEAN))
+
     def test_report_missing_or_empty(self):
         self.build()
         options = self.reports("")

@@ -62,8 +62,8 @@ void check_plan(const CudaDeviceProperties& device, const HcPreArgs& a) {
     CHECK_EQ(p.slice % kHcGranule, 0);
     CHECK_EQ(p.threads, kHcWgmmaThreads);
     // A tile and more, and fewer tiles than have words.
-    CHECK(p.wgmma.slots > hc_wgmma_slots(p.kind));
-    CHECK(p.wgmma.slots < hc_wgmma_slots(p.kind) * kHcWgmmaRing);
+    CHECK(p.wgmma.slots > hc_wgmma_slots_of_tile(p.kind));
+    CHECK(p.wgmma.slots < hc_wgmma_slots_of_tile(p.kind) * kHcWgmmaRing);
     // Boxes of the 128-byte swizzle.
     CHECK_EQ(p.wgmma.ring % 1024, 0);
     CHECK_EQ(p.wgmma.rows % 1024, 0);

@@ -13,9 +13,9 @@ struct TensorMapShape {
   CUtensorMapDataType type;
   const void* data;
   unsigned dimensions;
-  cuuint64_t sizes[4];
-  cuuint64_t strides[3];
-  cuuint32_t box[4];
+  cuuint64_t sizes[3];
+  cuuint64_t strides[2];
+  cuuint32_t box[3];
   CUtensorMapSwizzle swizzle;
   CUtensorMapL2promotion promotion;
 };

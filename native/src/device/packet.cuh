@@ -106,18 +106,6 @@ __device__ __forceinline__ void pack(const float (&x)[WORDS * 4 / T::kBytes],
   }
 }
 
-// The same in two steps, where NaNs are rare and there is much to pack: NaNs may have other bits until canonical(), for which `largest` is to be asked when all are packed.
-template <typename T>
-__device__ __forceinline__ uint4 pack_any(const float (&x)[8], std::uint32_t& largest) {
-  std::uint32_t w[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    w[i] = T::pack(x[2 * i], x[2 * i + 1]);
-    largest = T::max_magnitude(largest, w[i]);
-  }
-  return make_uint4(w[0], w[1], w[2], w[3]);
-}
-
 template <typename T>
 __device__ __forceinline__ void unpack(uint4 v, float (&x)[kPacketColumns<T>]) {
   unpack<T, 4>({v.x, v.y, v.z, v.w}, x);

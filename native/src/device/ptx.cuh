@@ -189,6 +189,7 @@ __device__ __forceinline__ bool elect_one() {
 
 // ---- mbarriers and bulk copies ------------------------------------------------------------------------------------------
 
+// Each function for a pointer and for its address in shared memory.
 __device__ __forceinline__ void mbarrier_init(std::uint32_t bar, std::uint32_t count) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count) : "memory");
 }
@@ -198,7 +199,6 @@ __device__ __forceinline__ void mbarrier_init(std::uint64_t* bar, std::uint32_t 
 __device__ __forceinline__ void mbarrier_init_fence() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
-// The same functions for a pointer and for its address in shared memory.
 __device__ __forceinline__ void mbarrier_expect(std::uint32_t bar, std::uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes)
                : "memory");
@@ -206,7 +206,7 @@ __device__ __forceinline__ void mbarrier_expect(std::uint32_t bar, std::uint32_t
 __device__ __forceinline__ void mbarrier_expect(std::uint64_t* bar, std::uint32_t bytes) {
   mbarrier_expect(smem_address(bar), bytes);
 }
-// It does not wait for loads from shared memory: what has only been asked for may be overtaken by a bulk or tensor copy that this arrival lets begin. So what is loaded is used before, or fence.proxy.async.shared::cta stands between (each thread that loads).
+// It does not wait for loads from shared memory: what has only been asked for may be overtaken by a bulk or tensor copy that this arrival lets begin. So what is loaded is used before, or fence_async_proxy() stands between.
 __device__ __forceinline__ void mbarrier_arrive(std::uint32_t bar) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
 }
@@ -247,6 +247,10 @@ __device__ __forceinline__ bool mbarrier_test(std::uint64_t* bar, std::uint32_t 
 __device__ __forceinline__ void mbarrier_arrive_after_copies(std::uint64_t* bar) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(smem_address(bar))
                : "memory");
+}
+// Between what threads did in shared memory and what copies and products of matrices do there on their own, behind an arrival or a barrier: what was written is visible to them, and what was loaded is not overtaken. Each thread that wrote or loaded calls it.
+__device__ __forceinline__ void fence_async_proxy() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 // Global to this thread block's shared memory; both 16-byte aligned, bytes a multiple of 16.
 __device__ __forceinline__ void bulk_load(std::uint32_t smem, const void* global,

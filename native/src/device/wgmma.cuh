@@ -44,11 +44,6 @@ __device__ __forceinline__ void wgmma_arrived(float (&d)[N]) {
   for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
-// What threads wrote to shared memory becomes visible to products: each thread that wrote it calls this, or each that has waited for those.
-__device__ __forceinline__ void fence_for_wgmma() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
 // D = A B, 64 x 24, of A 64 x 16 and B 16 x 24. Of thread 32w + 4g + t: d[4n], d[4n + 1] are of row 16w + g, columns 8n + 2t and 8n + 2t + 1; d[4n + 2], d[4n + 3] of row 16w + g + 8.
 // Where sums are not added to, asm names them as results alone ("=f"): with "+f" ptxas 13.0 took two products into the same registers for one, and the additions behind them too.
 __device__ __forceinline__ void wgmma_64x24(float (&d)[12], std::uint64_t a, std::uint64_t b) {

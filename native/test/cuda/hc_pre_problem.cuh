@@ -101,9 +101,10 @@ struct HcPreResult {
 inline std::set<std::string> reached;
 
 // Of a kernel whose thread blocks share tokens.
-inline std::string shared_name(HcPreKernel kernel, HcKind kind) {
-  return (kernel == HcPreKernel::kSplit ? "hc_pre_split, kind " : "hc_pre_wgmma, kind ") +
-         std::to_string(static_cast<int>(kind));
+inline std::string shared_name(HcPreKernel kernel, HcKind kind, int slice) {
+  const std::string of_kind = ", kind " + std::to_string(static_cast<int>(kind));
+  if (kernel == HcPreKernel::kSplit) return "hc_pre_split" + of_kind;
+  return "hc_pre_wgmma" + of_kind + ", slices of " + std::to_string(slice);
 }
 inline std::string generic_name(int dtype, bool four, bool several, bool aligned) {
   char text[80];
@@ -115,7 +116,7 @@ inline std::string generic_name(int dtype, bool four, bool several, bool aligned
 inline void note_kernel(const CudaDeviceProperties& device, const HcPreArgs& args) {
   const HcPrePlan plan = plan_hc_pre(device, args);
   if (plan.kernel != HcPreKernel::kGeneric) {
-    reached.insert(shared_name(plan.kernel, plan.kind));
+    reached.insert(shared_name(plan.kernel, plan.kind, plan.slice));
     return;
   }
   reached.insert(generic_name(args.shape.dtype, args.shape.n == 4, plan.tokens > 1, plan.aligned));
@@ -125,8 +126,10 @@ inline void check_all_reached(bool split) {
   std::set<std::string> all;
   for (const HcKind kind : {HcKind::kHead, HcKind::kPre, HcKind::kPostPre, HcKind::kPostPreTail}) {
     if (!split) continue;
-    all.insert(shared_name(HcPreKernel::kSplit, kind));
-    if (kind != HcKind::kHead) all.insert(shared_name(HcPreKernel::kWgmma, kind));
+    all.insert(shared_name(HcPreKernel::kSplit, kind, 0));
+    if (kind == HcKind::kHead) continue;
+    for (const int slice : {kHcGranule, kHcWgmmaMaxSlice})
+      all.insert(shared_name(HcPreKernel::kWgmma, kind, slice));
   }
   for (int i = 0; i < 16; ++i) {
     all.insert(generic_name(i & 1 ? NVFP4J_DTYPE_F32 : NVFP4J_DTYPE_BF16, (i & 2) != 0,

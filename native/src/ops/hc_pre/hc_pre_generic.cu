@@ -191,7 +191,7 @@ struct HcGeneric {
     const int t = static_cast<int>(threadIdx.x) >> 5;
     if (t < count) {
       const std::int64_t token = first + t;
-      const double mean = shared.squares[t] * a.inverse_count + static_cast<double>(a.rms_eps);
+      const double mean = shared.squares[t] * a.inverse_count + a.rms_eps;
       bool good = math::is_finite(static_cast<float>(shared.squares[t]));
       for (int r = lane; r < a.mixes; r += 32) {
         const int kind = r < n ? 0 : r < 2 * n ? 1 : 2;
@@ -291,8 +291,7 @@ struct HcGeneric {
     largest = block_max(largest, shared.maxima);
     sum = 0.0;
     for (int i = 0; i < kWarps; ++i) sum += shared.parts[i][0];
-    norm = static_cast<float>(
-        reciprocal_sqrt(sum * a.inverse_columns + static_cast<double>(a.rms_eps)));
+    norm = static_cast<float>(reciprocal_sqrt(sum * a.inverse_columns + a.rms_eps));
     amax = __uint_as_float(largest);
     if (a.norm_weight != nullptr) amax = normalised_maximum(amax, norm);
     if constexpr (T::kBytes == 2) amax = __uint_as_float(T::pack(amax, 0.0f) << 16);

@@ -97,7 +97,7 @@ struct HcSplitGatherer : HcSplitPlaces<KIND> {
     }
     double squares = __shfl_sync(0xffffffffu, sum, kMixes);
     squares += squares * kSquaresCut;
-    const double mean = squares * a.inverse_count + static_cast<double>(a.rms_eps);
+    const double mean = squares * a.inverse_count + a.rms_eps;
     const float logit = logit_of(sum + sum * kHcCut, mean, scale, base);
     const std::int64_t token = first_token(f.wave) + f.token;
     const bool good = math::is_finite(logit) && math::is_finite(static_cast<float>(squares));

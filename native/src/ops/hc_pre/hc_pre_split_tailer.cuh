@@ -83,8 +83,7 @@ struct HcSplitTailer : HcSplitPlaces<KIND> {
         largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, h));
       }
       if (mine) {
-        const float norm = static_cast<float>(
-            reciprocal_sqrt(sum * a.inverse_columns + static_cast<double>(a.rms_eps)));
+        const float norm = static_cast<float>(reciprocal_sqrt(sum * a.inverse_columns + a.rms_eps));
         write_row(first_token(wave) + t, stage(s) + t * a.layout.row, norm,
                   __uint_as_float(largest));
       }

@@ -27,7 +27,7 @@ struct HcPreTarget {
   const float* scale;
   double inverse_count;    // 1 / (n D)
   double inverse_columns;  // 1 / D
-  double rms_eps;
+  double rms_eps;          // what is added to F64 means: as a constant operand it needs no register
   float hc_eps;
   int iterations;   // 0: the head
   char* collapsed;  // nullptr: not wanted

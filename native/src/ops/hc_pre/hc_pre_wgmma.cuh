@@ -11,10 +11,10 @@
 //   normer      (norm, quantisation) the same way through the group for rows: squares and largest magnitudes of collapsed rows
 // All words go through global memory (hc_pre_exchange.cuh): the grid is cooperative.
 //
-// Products: a step is 16 columns. The products of a step with fn's first parts are a sum of their own, which is added to the others with rounding, as in hc_pre_split; those with the two smaller parts stay in the tensor core's sums.
+// Products: a step is 16 columns. The products of a step with fn's first parts are a sum of their own. Eight such sums are added as a tree, then to the others, and what is rounded off there is added up as well. Those with the two smaller parts stay in the tensor core's sums.
 //
-// What bounds it (H200, 8192 tokens of 7168 columns, clocks in the kernel): of hc_pre a tile's way, 26000 cycles from its first load until its rows are written: 5000 until its last slot has come, 2000 until that is multiplied and sent, 6500 until all
-// slices' sums have come to the thread blocks that finish its tokens, 1100 for mixing weights, 2500 until they are there in all thread blocks, 1800 to mix. Shared memory and registers hold three tiles and a quarter, so one is done in 7300. Of
+// What bounds it (H200, 8192 tokens of 7168 columns, clocks in the kernel): of hc_pre a tile's way, 19000 cycles from the load of its last slots until its rows are written: 5000 until they have come, 2000 until they are multiplied and sent, 6500 until all
+// slices' sums have come to the thread blocks that finish its tokens, 1100 for mixing weights, 2500 until they are there in all thread blocks, 1800 to mix. Meanwhile there is place for two tiles and a half, so that one is done in 7300. Of
 // hc_post_pre it is the issue of instructions: 2400 a tile and mixer. In both, thread blocks wait for each other twice a tile, for the slowest of 56.
 // Slices that share lines of L2 are worse: a kernel that only copies 940 MB takes 362 us in slices of 112 columns, 250 us in slices of 128. Tried without gain: squares by wgmma (registers; 80 cycles a step instead of the 33 that it takes alone) and by
 // mma.sync in mixers and in multipliers (it waits for wgmma); gatherers that share a token; slices of one line for many tokens (six tiles under way, but twice the words).
@@ -33,12 +33,14 @@ struct HcWgmmaRegisters {
   int multiplier, others, mixer;
 
   static constexpr HcWgmmaRegisters of(HcKind kind, int granules) {
-    if (granules == 1)
-      return kind == HcKind::kPre ? HcWgmmaRegisters{160, 128, 112}
-                                  : HcWgmmaRegisters{144, 128, 120};
-    return kind == HcKind::kPre       ? HcWgmmaRegisters{160, 128, 112}
-           : kind == HcKind::kPostPre ? HcWgmmaRegisters{144, 96, 136}
-                                      : HcWgmmaRegisters{144, 80, 144};
+    switch (kind) {
+      case HcKind::kPre:
+        return {160, 128, 112};
+      case HcKind::kPostPre:
+        return granules == 1 ? HcWgmmaRegisters{152, 136, 112} : HcWgmmaRegisters{152, 88, 136};
+      default:
+        return granules == 1 ? HcWgmmaRegisters{144, 128, 120} : HcWgmmaRegisters{144, 80, 144};
+    }
   }
 };
 template <HcKind KIND, int GRANULES>
@@ -79,7 +81,7 @@ __global__ void __launch_bounds__(kHcWgmmaThreads, 1)
     if (a.norm_weight != nullptr) set_up.load_norm();
     if (a.quantize) zero_padding_rows(a.quantized);
   }
-  fence_for_wgmma();
+  fence_async_proxy();
   __syncthreads();
   // The first warpgroup multiplies: a warp's tokens are those of its number.
   if (warpgroup == 0) {

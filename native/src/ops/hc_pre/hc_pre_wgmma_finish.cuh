@@ -128,7 +128,7 @@ struct HcWgmmaGatherer : HcWgmmaPlaces<KIND, GRANULES> {
   // Lane i has the sum of mix i.
   __device__ __forceinline__ void finish_token(int wave, int t, int n, double sum, double squares,
                                                float scale, float base, std::uint32_t tag) const {
-    const double mean = squares * a.inverse_count + static_cast<double>(a.rms_eps);
+    const double mean = squares * a.inverse_count + a.rms_eps;
     const float logit = logit_of(sum + sum * kHcCut, mean, scale, base);
     const std::int64_t token = first_token(wave) + t;
     const bool good = math::is_finite(logit) && math::is_finite(static_cast<float>(squares));
@@ -191,8 +191,7 @@ struct HcWgmmaNormer : HcWgmmaPlaces<KIND, GRANULES> {
         sum += __shfl_xor_sync(0xffffffffu, sum, h);
         largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, h));
       }
-      const float norm = static_cast<float>(
-          reciprocal_sqrt(sum * a.inverse_columns + static_cast<double>(a.rms_eps)));
+      const float norm = static_cast<float>(reciprocal_sqrt(sum * a.inverse_columns + a.rms_eps));
       float magnitude = __uint_as_float(largest);
       if (a.norm_weight != nullptr) magnitude = normalised_maximum(magnitude, norm);
       if (lane == 0) send_pair(row_norm_word(f.wave, f.token), norm, magnitude, expected);

@@ -15,21 +15,21 @@ inline constexpr int kHcGranule = 64;
 inline constexpr int kHcWgmmaMaxSlice = 2 * kHcGranule;  // columns
 inline constexpr int kHcWgmmaMaxBlocks = 144;            // thread blocks of a grid
 inline constexpr int kHcWgmmaMaxSlots = 14;
-inline constexpr int kHcWgmmaPhases =
-    4;  // tiles that a thread block's own warps tell each other of
+// Tiles that a thread block's own warps tell each other of.
+inline constexpr int kHcWgmmaPhases = 4;
 inline constexpr int kHcWgmmaMixWords = 8;  // of a token's sums over a slice, three mixes each
 inline constexpr int kHcWgmmaThreads = 512;
-// What comes to shared memory at a time: a slice's columns of one stream of a tile, or of the results of the module before.
-constexpr int hc_wgmma_slots(HcKind kind) { return hc_has_post(kind) ? 5 : 4; }
+// A slot has what comes to shared memory at a time: a slice's columns of one stream of a tile, or of the results of the module before.
+constexpr int hc_wgmma_slots_of_tile(HcKind kind) { return hc_has_post(kind) ? 5 : 4; }
 
 // Of a thread block's dynamic shared memory: offsets in bytes, behind its mbarriers. Slots and rows are in granules, [token][128 bytes], with the 128-byte swizzle; fn is in pieces of eight columns, [row of its parts][16 bytes].
 struct HcWgmmaLayout {
   // Full and empty slots; new residuals, of two granules; sums; collapsed rows, full and empty; the queue. And the tag.
   static constexpr int kBarriers = 2 * kHcWgmmaMaxSlots + 3 * kHcWgmmaPhases + 4 + 2 * kHcQueue + 1;
-  static constexpr int kWeights = 80;                             // bytes of a token
-  static constexpr int kGranule = kHcWgmmaTile * kHcGranule * 2;  // bytes
-  int slots;                                                      // of the ring
-  int slot;                                                       // bytes
+  static constexpr int kWeights = 80;                                  // bytes of a token
+  static constexpr int kGranuleBytes = kHcWgmmaTile * kHcGranule * 2;  // bytes
+  int slots;                                                           // of the ring
+  int slot;                                                            // bytes
   int fn;
   int ring;
   int rows;          // collapsed rows of two tiles (norm, quantisation)
@@ -44,25 +44,29 @@ struct HcWgmmaLayout {
   static constexpr HcWgmmaLayout of(HcKind kind, int columns, int available) {
     const bool tail = kind == HcKind::kPostPreTail;
     HcWgmmaLayout l{};
-    l.slot = columns / kHcGranule * kGranule;
+    const int slot = columns / kHcGranule * kGranuleBytes;
     l.queue = (8 * kBarriers + 15) / 16 * 16;
     l.norm_weights = l.queue + kHcQueue * 16 * 4;
     l.weights = l.norm_weights + (tail ? columns * 4 : 0);
     l.fn = align(l.weights + (hc_has_post(kind) ? kHcWgmmaTile * kWeights : 0));
     l.rows = l.fn + align(kHcStreams * columns / 8 * 3 * kHcMixes * 16);
-    l.ring = l.rows + (tail ? 2 * l.slot : 0);
-    // Fewer than for kHcWgmmaRing tiles: all sums of tile w + kHcWgmmaRing are there only when mixers have freed a slot of w + 1, so when they are done with w: what was made of w's words has come to this thread block, and nobody reads those words any more.
-    l.slots = std::min((available - l.ring) / l.slot, hc_wgmma_slots(kind) * kHcWgmmaRing - 1);
-    if (l.slots <= hc_wgmma_slots(kind)) l.slots = 0;
-    l.total = l.ring + l.slots * l.slot;
+    l.ring = l.rows + (tail ? 2 * slot : 0);
+    // Words of tile w + kHcWgmmaRing take the places of those of w, which nobody reads any more once mixers of each thread block have mixed w. That is so for
+    // - sums and `pre` of hc_pre: with fewer slots than kHcWgmmaRing tiles have, the last of w + kHcWgmmaRing comes only when mixers have taken w + 1
+    // - those of hc_post_pre: mixers make w + kHcWgmmaRing after that
+    // - words of rows' norms: mixers make rows w + kHcWgmmaRing only when those of w + 1 are written.
+    l.slots =
+        std::min((available - l.ring) / slot, hc_wgmma_slots_of_tile(kind) * kHcWgmmaRing - 1);
+    if (l.slots <= hc_wgmma_slots_of_tile(kind)) l.slots = 0;
+    l.total = l.ring + l.slots * slot;
     return l;
   }
 };
-static_assert(hc_wgmma_slots(HcKind::kPostPre) * kHcWgmmaRing - 1 <= kHcWgmmaMaxSlots);
-// Who finishes tokens has some in every so many tiles.
+static_assert(hc_wgmma_slots_of_tile(HcKind::kPostPre) * kHcWgmmaRing - 1 <= kHcWgmmaMaxSlots);
+// A thread block finishes tokens of one in so many tiles. (A gatherer that has every second of them may pass a phase by; then it asks for words that are not there yet.)
 static_assert(kHcWgmmaMaxBlocks <= kHcWgmmaPhases * kHcWgmmaTile);
 
-// In the workspace, beside the words of hc_pre_split and with the same tags. Words have 16 bytes where those of hc_pre_split are.
+// In the workspace, in the same places as the words of hc_pre_split and with the same tags. Words have 16 bytes where those of hc_pre_split are.
 struct HcWgmmaExchange {
   static constexpr std::int64_t kPlaces =
       std::int64_t{kHcWgmmaRing} * kHcWgmmaMaxBlocks * kHcWgmmaTile;  // [ring][group][token][slice]

@@ -71,7 +71,7 @@ struct HcWgmmaLoader : HcWgmmaPlaces<KIND, GRANULES> {
   using Base::first;
   using Base::first_token;
   using Base::full;
-  using Base::kGranule;
+  using Base::kGranuleBytes;
   using Base::kPost;
   using Base::kSlot;
   using Base::maps;
@@ -92,7 +92,7 @@ struct HcWgmmaLoader : HcWgmmaPlaces<KIND, GRANULES> {
     }
   }
 
-  static constexpr int kSlots = hc_wgmma_slots(KIND);
+  static constexpr int kSlots = hc_wgmma_slots_of_tile(KIND);
   // The n-th slot's content.
   __device__ __forceinline__ void fetch(int n, int to) const {
     // What is read once leaves L2 first: the words that thread blocks send each other stay.
@@ -102,9 +102,9 @@ struct HcWgmmaLoader : HcWgmmaPlaces<KIND, GRANULES> {
     const int token = static_cast<int>(first_token(wave));
     const CUtensorMap& map = kPost && i < 0 ? maps.sub : maps.x;
     mbarrier_expect(full(to), static_cast<std::uint32_t>(kSlot));
-    for (int at = 0; at < kSlot; at += kGranule)
+    for (int at = 0; at < kSlot; at += kGranuleBytes)
       tensor_load_3d(slot(to) + static_cast<std::uint32_t>(at), &map,
-                     first + at / kGranule * kHcGranule, token, max(i, 0), full(to), policy);
+                     first + at / kGranuleBytes * kHcGranule, token, max(i, 0), full(to), policy);
   }
 };
 

@@ -2,6 +2,7 @@
 // hc_pre_wgmma's mixers, before they take a tile: they add up its squares; of hc_post_pre they make the new residual first, in place of the one before.
 #pragma once
 #include "ops/hc_post/hc_post_math.cuh"
+#include "ops/hc_pre/hc_pre_math.cuh"
 #include "ops/hc_pre/hc_pre_wgmma_tile.cuh"
 
 namespace nvfp4j::device {
@@ -14,12 +15,15 @@ struct HcWgmmaMaker : HcWgmmaTiles<KIND, GRANULES> {
   using Base::first;
   using Base::first_token;
   using Base::full;
-  using Base::kGranule;
+  using Base::kGranuleBytes;
   using Base::kGranules;
   using Base::kTokens;
   using Base::lane;
   using Base::made;
   using Base::offset;
+  using Base::part;
+  using Base::square_words;
+  using Base::tag;
   using Base::tokens_of;
   using Base::waves;
   using Base::weights_of;
@@ -61,6 +65,14 @@ struct HcWgmmaMaker : HcWgmmaTiles<KIND, GRANULES> {
                        __uint_as_float(v.w));
   }
 
+  // The sum over the eight lanes that have a token.
+  __device__ __forceinline__ void send_squares(const Lane& l, int wave, int h, double sum) const {
+#pragma unroll
+    for (int i = 1; i < 8; i *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, i);
+    if ((lane & 7) == 0 && l.has(h, tokens_of(wave)))
+      send_one(square_words(wave, l.token(h), part), static_cast<float>(sum), tag(wave));
+  }
+
   // hc_pre. `s`: the tile's first slot; goes on to the next tile's.
   __device__ __forceinline__ void look(const Lane& l, int wave, Slot& s) const {
     double squares[kTokens] = {};
@@ -74,14 +86,14 @@ struct HcWgmmaMaker : HcWgmmaTiles<KIND, GRANULES> {
 #pragma unroll
         for (int g = 0; g < kGranules; ++g)
           of_columns = __fadd_rn(
-              of_columns, squares_in(load_shared_16(from + l.at[h] +
-                                                    static_cast<std::uint32_t>(g * kGranule))));
+              of_columns, squares_in(load_shared_16(
+                              from + l.at[h] + static_cast<std::uint32_t>(g * kGranuleBytes))));
         squares[h] += static_cast<double>(of_columns);
       }
       s.advance(a.layout.slots);
     }
 #pragma unroll
-    for (int h = 0; h < kTokens; ++h) this->send_squares(l, wave, h, squares[h]);
+    for (int h = 0; h < kTokens; ++h) send_squares(l, wave, h, squares[h]);
   }
   static __device__ __forceinline__ float squares_in(uint4 v) {
     float x[8];
@@ -111,7 +123,7 @@ struct HcWgmmaMaker : HcWgmmaTiles<KIND, GRANULES> {
       const int g = i / kTokens;
       const int t = l.token(h);
       const std::uint32_t at =
-          (h == 0 ? l.at[0] : l.at[1]) + static_cast<std::uint32_t>(g * kGranule);
+          (h == 0 ? l.at[0] : l.at[1]) + static_cast<std::uint32_t>(g * kGranuleBytes);
       const float4 post = load_weights(t, kHcStreams);
       std::uint32_t x[kHcStreams][4];
       std::uint32_t f[4];
@@ -143,14 +155,14 @@ struct HcWgmmaMaker : HcWgmmaTiles<KIND, GRANULES> {
       squares[0] += static_cast<double>(h == 0 ? of_columns : 0.0f);
       squares[1] += static_cast<double>(h == 0 ? 0.0f : of_columns);
       if (h == kTokens - 1) {
-        fence_for_wgmma();
+        fence_async_proxy();
         __syncwarp();
         if (lane == 0) mbarrier_arrive(made(wave, g));
       }
     }
     if (lane == 1) mbarrier_arrive(empty(sub));
 #pragma unroll
-    for (int h = 0; h < kTokens; ++h) this->send_squares(l, wave, h, squares[h]);
+    for (int h = 0; h < kTokens; ++h) send_squares(l, wave, h, squares[h]);
     fetch_weights(mixer, wave + 1);
   }
   // Half of eight columns, of all streams: what they were is unpacked once.

@@ -15,7 +15,7 @@ struct HcWgmmaMixer : HcWgmmaMaker<KIND, GRANULES> {
   using Base::end_epoch;
   using Base::first;
   using Base::first_token;
-  using Base::kGranule;
+  using Base::kGranuleBytes;
   using Base::kGranules;
   using Base::kPost;
   using Base::kTail;
@@ -136,8 +136,8 @@ struct HcWgmmaMixer : HcWgmmaMaker<KIND, GRANULES> {
         float y[8];
         collapse(x[h][g], weights[h], y);
         const uint4 c = pack<Bf16>(y);
-        store_shared_16(l.at[h] + rows_behind_ring(wave) + static_cast<std::uint32_t>(g * kGranule),
-                        c);
+        store_shared_16(
+            l.at[h] + rows_behind_ring(wave) + static_cast<std::uint32_t>(g * kGranuleBytes), c);
         measure(column, c, sum, largest);
       }
 #pragma unroll

@@ -13,7 +13,7 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
   using Base::empty;
   using Base::full;
   using Base::kFnPiece;
-  using Base::kGranule;
+  using Base::kGranuleBytes;
   using Base::kGranules;
   using Base::kPost;
   using Base::kTail;
@@ -29,11 +29,11 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
   using Base::waves;
   using typename Base::Slot;
 
-  static constexpr int kTiles = kHcMixes / 8;
+  static constexpr int kEights = kHcMixes / 8;
   static constexpr int kSteps = kHcGranule / 16;  // of a granule
-  // Tiles between a tile's sums and its rows: until their norms have come.
+  // Sums between a tile's sums and its rows: until their norms have come.
   static constexpr int kLag = 2;
-  using Tiles = float[4 * kTiles];
+  using Sums = float[4 * kEights];
 
   __device__ __forceinline__ void run() const {
     Slot s;
@@ -53,11 +53,12 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
       s.advance(a.layout.slots);
     }
     // Sums of products with fn's first parts, and what they are off by; and of those with the smaller parts, of which what is cut is less than 2^-4 of what is cut of the others.
-    Tiles sum = {};
-    Tiles off = {};
-    float smaller[8 * kTiles] = {};
+    Sums sum = {};
+    Sums off = {};
+    float smaller[8 * kEights] = {};
     // The last two granules' sum, which is added to the others while the next ones are multiplied; of hc_post_pre, where mixers need the registers, at once.
-    Tiles last = {};
+    Sums last = {};
+    // Not fn(): of this address the compiler knows that it is the warp's.
     const std::uint32_t fn_at = smem_address(this->smem) + static_cast<std::uint32_t>(a.layout.fn);
     constexpr int kPairs = kHcStreams * kGranules / 2;
     constexpr bool kAlong = kGranules == 2 && !kPost;  // a stream
@@ -76,7 +77,8 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
         if constexpr (!kAlong) mbarrier_wait(full(next.index), next.parity);
       }
       const auto x_of = [&](const Slot& in, int g) {
-        return wgmma_operand_128(same(slot(in.index) + static_cast<std::uint32_t>(g * kGranule)));
+        return wgmma_operand_128(
+            same(slot(in.index) + static_cast<std::uint32_t>(g * kGranuleBytes)));
       };
       const auto fn_of = [&](int j, int g) {
         return wgmma_operand(
@@ -88,7 +90,7 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
       const std::uint64_t f0 = fn_of(stream, granule);
       const std::uint64_t f1 = kAlong ? fn_of(stream, 1) : fn_of(stream + 1, granule);
       // Groups of two steps, two of them under way.
-      Tiles s0[2], s1[2], s2[2], s3[2], t, v, w;
+      Sums s0[2], s1[2], s2[2], s3[2], t, v, w;
       multiply_two(x0, f0, s0, smaller);
       multiply_two(wgmma_advance(x0, 64), wgmma_advance(f0, 4 * kFnPiece), s1, smaller);
       if constexpr (!kPost) add_exactly(last, sum, off);
@@ -116,8 +118,8 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
     s = s.behind(kHcStreams, a.layout.slots);
     if constexpr (!kPost) add_exactly(last, sum, off);
 #pragma unroll
-    for (int i = 0; i < 4 * kTiles; ++i) {
-      const float of_smaller = __fadd_rn(smaller[i], smaller[4 * kTiles + i]);
+    for (int i = 0; i < 4 * kEights; ++i) {
+      const float of_smaller = __fadd_rn(smaller[i], smaller[4 * kEights + i]);
       sum[i] = __fadd_rn(sum[i], __fadd_rn(off[i], of_smaller));
     }
     send_sums(wave, sum);
@@ -131,8 +133,8 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
   }
 
   static __device__ __forceinline__ void multiply_two(std::uint64_t x, std::uint64_t fn,
-                                                      Tiles (&step)[2],
-                                                      float (&smaller)[8 * kTiles]) {
+                                                      Sums (&step)[2],
+                                                      float (&smaller)[8 * kEights]) {
     wgmma_fence();
 #pragma unroll
     for (int u = 0; u < 2; ++u) {
@@ -144,19 +146,19 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
     wgmma_commit();
   }
   // Of steps, as a tree: steps that are alike are added without rounding.
-  static __device__ __forceinline__ void add_arrived(Tiles (&step)[2], Tiles& to) {
+  static __device__ __forceinline__ void add_arrived(Sums (&step)[2], Sums& to) {
     wgmma_arrived(step[0]);
     wgmma_arrived(step[1]);
     add(step[0], step[1], to);
   }
-  static __device__ __forceinline__ void add(const Tiles& x, const Tiles& y, Tiles& to) {
+  static __device__ __forceinline__ void add(const Sums& x, const Sums& y, Sums& to) {
 #pragma unroll
-    for (int i = 0; i < 4 * kTiles; ++i) to[i] = __fadd_rn(x[i], y[i]);
+    for (int i = 0; i < 4 * kEights; ++i) to[i] = __fadd_rn(x[i], y[i]);
   }
   // Granules may resemble each other, and then so do the roundings of their sums: what is rounded off is added up as well.
-  static __device__ __forceinline__ void add_exactly(const Tiles& from, Tiles& sum, Tiles& off) {
+  static __device__ __forceinline__ void add_exactly(const Sums& from, Sums& sum, Sums& off) {
 #pragma unroll
-    for (int i = 0; i < 4 * kTiles; ++i) {
+    for (int i = 0; i < 4 * kEights; ++i) {
       const float s = __fadd_rn(sum[i], from[i]);
       const float added = __fadd_rn(s, -sum[i]);
       const float lost =
@@ -167,7 +169,7 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
   }
 
   // A thread has rows 2q and 2q + 1 of each eight of fn, of two tokens: a word each, those of even rows first.
-  __device__ __forceinline__ void send_sums(int wave, const Tiles& sum) const {
+  __device__ __forceinline__ void send_sums(int wave, const Sums& sum) const {
     const int count = tokens_of(wave);
     // Asked for here, so that addresses do not occupy registers while products are under way.
     int thread;

@@ -30,8 +30,6 @@ struct HcWgmmaPlaces : HcGroup<HcWgmmaArgs, kHcWgmmaTile> {
   using Base = HcGroup<HcWgmmaArgs, kHcWgmmaTile>;
   using Base::a;
   using Base::bar;
-  using Base::epoch;
-  using Base::first_token;
   using Base::group;
   using Base::lane;
   using Base::part;
@@ -48,8 +46,8 @@ struct HcWgmmaPlaces : HcGroup<HcWgmmaArgs, kHcWgmmaTile> {
   static constexpr bool kPatient = true;      // HcBalancer
   static constexpr int kGranules = GRANULES;  // of a slice
   static constexpr int kSlice = GRANULES * kHcGranule;
-  static constexpr int kGranule = HcWgmmaLayout::kGranule;
-  static constexpr int kSlot = GRANULES * kGranule;
+  static constexpr int kGranuleBytes = HcWgmmaLayout::kGranuleBytes;
+  static constexpr int kSlot = GRANULES * kGranuleBytes;
   static constexpr int kFnPiece = 3 * kHcMixes * 16;  // bytes: eight columns of fn
 
   const HcWgmmaMaps& maps;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // hc_pre_wgmma: what a mixer's lane has of a tile, taken from its slots to registers. A warp has eight tokens, of which eight lanes have one at a time: a line of L2.
 #pragma once
-#include "ops/hc_pre/hc_pre_math.cuh"
 #include "ops/hc_pre/hc_pre_wgmma_places.cuh"
 
 namespace nvfp4j::device {
@@ -11,16 +10,12 @@ struct HcWgmmaTiles : HcWgmmaPlaces<KIND, GRANULES> {
   using Base = HcWgmmaPlaces<KIND, GRANULES>;
   using Base::a;
   using Base::empty;
-  using Base::kGranule;
+  using Base::kGranuleBytes;
   using Base::kGranules;
   using Base::kSlot;
   using Base::lane;
   using Base::packet_at;
-  using Base::part;
   using Base::slot;
-  using Base::square_words;
-  using Base::tag;
-  using Base::tokens_of;
   using typename Base::Slot;
 
   static constexpr int kTokens = 2;  // of a lane
@@ -30,7 +25,7 @@ struct HcWgmmaTiles : HcWgmmaPlaces<KIND, GRANULES> {
   struct Lane {
     int first;                  // token; the second is the fourth behind it
     int column;                 // of the first granule, of the slice
-    std::uint32_t at[kTokens];  // in the first slot; of the second granule kGranule further on
+    std::uint32_t at[kTokens];  // in the first slot; of the second granule kGranuleBytes further on
     __device__ __forceinline__ int token(int h) const { return first + 4 * h; }
     // Of a tile of so many tokens.
     __device__ __forceinline__ bool has(int h, int count) const { return first < count - 4 * h; }
@@ -51,14 +46,6 @@ struct HcWgmmaTiles : HcWgmmaPlaces<KIND, GRANULES> {
     return static_cast<std::uint32_t>(s.index * kSlot);
   }
 
-  // The sum over the eight lanes that have a token.
-  __device__ __forceinline__ void send_squares(const Lane& l, int wave, int h, double sum) const {
-#pragma unroll
-    for (int i = 1; i < 8; i *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, i);
-    if ((lane & 7) == 0 && l.has(h, tokens_of(wave)))
-      send_one(square_words(wave, l.token(h), part), static_cast<float>(sum), tag(wave));
-  }
-
   // From the slots of the tile's streams, which are free then. `s` goes on to those behind them.
   __device__ __forceinline__ void take(const Lane& l, Slot& s, Tile& x) const {
 #pragma unroll
@@ -68,11 +55,12 @@ struct HcWgmmaTiles : HcWgmmaPlaces<KIND, GRANULES> {
       for (int h = 0; h < kTokens; ++h) {
 #pragma unroll
         for (int g = 0; g < kGranules; ++g)
-          x[h][g][j] = load_shared_16(from + l.at[h] + static_cast<std::uint32_t>(g * kGranule));
+          x[h][g][j] =
+              load_shared_16(from + l.at[h] + static_cast<std::uint32_t>(g * kGranuleBytes));
       }
     }
     // Without it the tensor loads that an arrival lets begin may overtake the loads above.
-    fence_for_wgmma();
+    fence_async_proxy();
     __syncwarp();
     if (lane < kHcStreams) mbarrier_arrive(empty(s.behind(lane, a.layout.slots).index));
     s = s.behind(kHcStreams, a.layout.slots);

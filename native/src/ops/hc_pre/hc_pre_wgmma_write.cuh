@@ -12,7 +12,7 @@ struct HcWgmmaWriter : HcWgmmaPlaces<KIND, GRANULES> {
   using Base::a;
   using Base::first;
   using Base::first_token;
-  using Base::kGranule;
+  using Base::kGranuleBytes;
   using Base::lane;
   using Base::norm_weights;
   using Base::packet_at;
@@ -56,7 +56,7 @@ struct HcWgmmaWriter : HcWgmmaPlaces<KIND, GRANULES> {
     for (int h = 0; h < 2; ++h) {
       const int column = block * 16 + h * 8;
       if (column >= width) continue;
-      uint4 c = load_shared_16(tile + static_cast<std::uint32_t>(block / 4 * kGranule) +
+      uint4 c = load_shared_16(tile + static_cast<std::uint32_t>(block / 4 * kGranuleBytes) +
                                packet_at(t, (block & 3) * 2 + h));
       if (a.norm_weight != nullptr) {
         float g[8];
