@@ -6,7 +6,7 @@
 - It needs only the C library's parts and the CUDA runtime beside it, and finds that through RUNPATH $ORIGIN.
 - The newest glibc symbol version that it needs is at most the ceiling.
 - It is at most 30 MB, and asks for no executable stack.
-- No kernel spills registers or has a stack frame, or waits after each wgmma because registers are short (the reports of ptxas_report.py, one per object).
+- No kernel spills registers or has a stack frame, or has its wgmma instructions serialised by ptxas (the reports of ptxas_report.py, one per object).
 
 Exit status 0 and a short report, or 1 and one sentence for each thing that is wrong.
 """

@@ -15,7 +15,7 @@
 //
 // What bounds it (H200, 8192 tokens of 7168 columns, clocks in the kernel): of hc_pre a tile's way, 19000 cycles from the load of its last slots until its rows are written: 5000 until they have come, 2000 until they are multiplied and sent, 6500 until all
 // slices' sums have come to the thread blocks that finish its tokens, 1100 for mixing weights, 2500 until they are there in all thread blocks, 1800 to mix. Meanwhile there is place for two tiles and a half, so that one is done in 7300. Of
-// hc_post_pre it is the issue of instructions: 2400 a tile and mixer. In both, thread blocks wait for each other twice a tile, for the slowest of 56.
+// hc_post_pre it is mixers, which are at work nearly all of the time. In both, thread blocks wait for each other twice a tile, for the slowest of 56.
 // Slices that share lines of L2 are worse: a kernel that only copies 940 MB takes 362 us in slices of 112 columns, 250 us in slices of 128. Tried without gain: squares by wgmma (registers; 80 cycles a step instead of the 33 that it takes alone) and by
 // mma.sync in mixers and in multipliers (it waits for wgmma); gatherers that share a token; slices of one line for many tokens (six tiles under way, but twice the words).
 #pragma once

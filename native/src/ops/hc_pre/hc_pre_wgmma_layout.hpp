@@ -26,10 +26,10 @@ constexpr int hc_wgmma_slots_of_tile(HcKind kind) { return hc_has_post(kind) ? 5
 struct HcWgmmaLayout {
   // Full and empty slots; new residuals, of two granules; sums; collapsed rows, full and empty; the queue. And the tag.
   static constexpr int kBarriers = 2 * kHcWgmmaMaxSlots + 3 * kHcWgmmaPhases + 4 + 2 * kHcQueue + 1;
-  static constexpr int kWeights = 80;                                  // bytes of a token
-  static constexpr int kGranuleBytes = kHcWgmmaTile * kHcGranule * 2;  // bytes
-  int slots;                                                           // of the ring
-  int slot;                                                            // bytes
+  static constexpr int kWeights = 80;  // bytes of a token
+  static constexpr int kGranuleBytes = kHcWgmmaTile * kHcGranule * 2;
+  int slots;  // of the ring
+  int slot;   // bytes
   int fn;
   int ring;
   int rows;          // collapsed rows of two tiles (norm, quantisation)
@@ -44,21 +44,21 @@ struct HcWgmmaLayout {
   static constexpr HcWgmmaLayout of(HcKind kind, int columns, int available) {
     const bool tail = kind == HcKind::kPostPreTail;
     HcWgmmaLayout l{};
-    const int slot = columns / kHcGranule * kGranuleBytes;
+    l.slot = columns / kHcGranule * kGranuleBytes;
     l.queue = (8 * kBarriers + 15) / 16 * 16;
     l.norm_weights = l.queue + kHcQueue * 16 * 4;
     l.weights = l.norm_weights + (tail ? columns * 4 : 0);
     l.fn = align(l.weights + (hc_has_post(kind) ? kHcWgmmaTile * kWeights : 0));
     l.rows = l.fn + align(kHcStreams * columns / 8 * 3 * kHcMixes * 16);
-    l.ring = l.rows + (tail ? 2 * slot : 0);
+    l.ring = l.rows + (tail ? 2 * l.slot : 0);
     // Words of tile w + kHcWgmmaRing take the places of those of w, which nobody reads any more once mixers of each thread block have mixed w. That is so for
     // - sums and `pre` of hc_pre: with fewer slots than kHcWgmmaRing tiles have, the last of w + kHcWgmmaRing comes only when mixers have taken w + 1
     // - those of hc_post_pre: mixers make w + kHcWgmmaRing after that
     // - words of rows' norms: mixers make rows w + kHcWgmmaRing only when those of w + 1 are written.
     l.slots =
-        std::min((available - l.ring) / slot, hc_wgmma_slots_of_tile(kind) * kHcWgmmaRing - 1);
+        std::min((available - l.ring) / l.slot, hc_wgmma_slots_of_tile(kind) * kHcWgmmaRing - 1);
     if (l.slots <= hc_wgmma_slots_of_tile(kind)) l.slots = 0;
-    l.total = l.ring + l.slots * slot;
+    l.total = l.ring + l.slots * l.slot;
     return l;
   }
 };

@@ -31,8 +31,9 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
 
   static constexpr int kEights = kHcMixes / 8;
   static constexpr int kSteps = kHcGranule / 16;  // of a granule
-  // Sums between a tile's sums and its rows: until their norms have come.
+  // Tiles between a tile's sums and its rows: until their norms have come. There are two places for rows: mixers that wait for one make no further tile.
   static constexpr int kLag = 2;
+  static_assert(kLag <= 3);
   using Sums = float[4 * kEights];
 
   __device__ __forceinline__ void run() const {
