@@ -128,13 +128,46 @@ void check_memory(const Place& place, const char* name, std::int32_t memory) {
   }
 }
 
+namespace {
+
+/// Whether `tensor` has one of the dtypes, this rank and dimensions that are not negative, in memory that the device can reach. A call checks many tensors, and is to be cheap: one branch for all of it.
+template <int RANK>
+bool has_fields(const Place& place, const nvfp4j_tensor& tensor, DtypeSet dtypes) {
+  const std::uint32_t memories = place.device == NVFP4J_DEVICE_CPU
+                                     ? 1u << NVFP4J_MEMORY_HOST | 1u << NVFP4J_MEMORY_PINNED
+                                     : 1u << NVFP4J_MEMORY_DEVICE;
+  const auto dtype = static_cast<std::uint32_t>(tensor.dtype);
+  const auto memory = static_cast<std::uint32_t>(tensor.memory);
+  std::int64_t signs = 0;
+  for (int i = 0; i < RANK; ++i) signs |= tensor.shape[i];
+  return (tensor.struct_size == static_cast<std::int32_t>(sizeof tensor)) & (dtype < kDtypeCount) &
+         (dtypes >> (dtype & 31u) & 1u) & (memory <= NVFP4J_MEMORY_DEVICE) &
+         (memories >> (memory & 31u) & 1u) & (tensor.rank == RANK) & (signs >= 0);
+}
+
+/// Says which of it is wrong.
+[[gnu::cold, gnu::noinline]] void explain_fields(const Place& place, const char* name,
+                                                 const nvfp4j_tensor* tensor, DtypeSet dtypes,
+                                                 std::int32_t rank) {
+  check_tensor(place.op, name, tensor);
+  check_dtype(place.op, name, *tensor, dtypes);
+  check_rank(place.op, name, *tensor, rank);
+  check_memory(place, name, tensor->memory);
+}
+
+template <int RANK>
+void check_fields(const Place& place, const char* name, const nvfp4j_tensor* tensor,
+                  DtypeSet dtypes) {
+  if (tensor == nullptr || !has_fields<RANK>(place, *tensor, dtypes)) [[unlikely]]
+    explain_fields(place, name, tensor, dtypes, RANK);
+}
+
+}  // namespace
+
 Matrix check_matrix(const Place& place, const char* name, const nvfp4j_tensor* tensor,
                     DtypeSet dtypes) {
   const char* op = place.op;
-  check_tensor(op, name, tensor);
-  check_dtype(op, name, *tensor, dtypes);
-  check_rank(op, name, *tensor, 2);
-  check_memory(place, name, tensor->memory);
+  check_fields<2>(place, name, tensor, dtypes);
   const std::int64_t rows = tensor->shape[0];
   const std::int64_t columns = tensor->shape[1];
   if (columns > 1 && tensor->stride[1] != 1) [[unlikely]] {
@@ -178,10 +211,7 @@ Matrix check_matrix(const Place& place, const char* name, const nvfp4j_tensor* t
 Tokens check_tokens(const Place& place, const char* name, const nvfp4j_tensor* tensor,
                     DtypeSet dtypes) {
   const char* op = place.op;
-  check_tensor(op, name, tensor);
-  check_dtype(op, name, *tensor, dtypes);
-  check_rank(op, name, *tensor, 3);
-  check_memory(place, name, tensor->memory);
+  check_fields<3>(place, name, tensor, dtypes);
   const std::int64_t tokens = tensor->shape[0];
   const std::int64_t streams = tensor->shape[1];
   const std::int64_t columns = tensor->shape[2];
@@ -244,10 +274,7 @@ Tokens check_tokens(const Place& place, const char* name, const nvfp4j_tensor* t
 Vector check_vector(const Place& place, const char* name, const nvfp4j_tensor* tensor,
                     DtypeSet dtypes) {
   const char* op = place.op;
-  check_tensor(op, name, tensor);
-  check_dtype(op, name, *tensor, dtypes);
-  check_rank(op, name, *tensor, 1);
-  check_memory(place, name, tensor->memory);
+  check_fields<1>(place, name, tensor, dtypes);
   const std::int64_t count = tensor->shape[0];
   if (count > 1 && tensor->stride[0] != 1) [[unlikely]] {
     fail(kInvalid, "%s: %s has stride %lld (shape %s), expected 1: it must be contiguous", op, name,
