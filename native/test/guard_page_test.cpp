@@ -189,6 +189,37 @@ TEST(matrix_products_stay_inside) {
   }
 }
 
+// A caller built for a shorter structure says so in struct_size, and behind that nothing is read.
+TEST(structures_that_are_shorter_are_not_read_behind_their_size) {
+  constexpr std::int64_t kRows = 3;
+  constexpr std::int64_t kStreams = 4;
+  constexpr std::int64_t kColumns = 16;
+  const GuardedMemory memory(16);
+  auto* const shorter = reinterpret_cast<nvfp4j_tensor*>(memory.data());
+  shorter->struct_size = 16;
+  const Context context;
+  Bytes data{kRows * kStreams * kColumns * 4 * 24};
+  const nvfp4j_tensor x = tensor(data.data(), NVFP4J_DTYPE_F32, {kRows, kStreams, kColumns});
+  const nvfp4j_tensor fn = tensor(data.data(), NVFP4J_DTYPE_F32, {24, kStreams * kColumns});
+  const nvfp4j_hc_options options{sizeof options, 20, 1e-6f, 1e-6f};
+  const std::string expected = ".struct_size is 16, expected 88 (ABI version " NVFP4J_ABI_TEXT ")";
+  const auto refused = [&](const std::string& name, const Outcome& said) {
+    CHECK_EQ(said.status, NVFP4J_ERROR_INVALID_ARGUMENT);
+    CHECK_EQ(said.message, name + expected);
+  };
+  const auto post = [&](const nvfp4j_tensor* streams, const nvfp4j_tensor* rows) {
+    return outcome([&](nvfp4j_error* error) {
+      return nvfp4j_hc_post(context, streams, rows, nullptr, nullptr, nullptr, error);
+    });
+  };
+  refused("hc_post: x", post(shorter, nullptr));
+  refused("hc_post: sub", post(&x, shorter));
+  refused("hc_pre: base", outcome([&](nvfp4j_error* error) {
+            return nvfp4j_hc_pre(context, &x, &fn, shorter, nullptr, &options, nullptr, nullptr,
+                                 nullptr, error);
+          }));
+}
+
 namespace {
 
 /// [tokens, streams, columns] with gaps between streams and between tokens.

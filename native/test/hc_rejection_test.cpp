@@ -126,8 +126,22 @@ void tensor_argument(const std::string& op, Op run, const std::string& name,
               " is in DEVICE memory, expected HOST or PINNED (the context's "
               "device is cpu)",
           [&](Call& c) { (c.*argument).memory = NVFP4J_MEMORY_DEVICE; });
-  refused(op, run, name + ".shape[0] is -1, expected 0 or more",
-          [&](Call& c) { (c.*argument).shape[0] = -1; });
+  for (const std::int32_t dtype : {32, 64, -32}) {
+    refused(op, run,
+            name + ".dtype is " + std::to_string(dtype) +
+                ", expected 0 to 5 (F32, BF16, F16, U8, I32, I64)",
+            [&](Call& c) { (c.*argument).dtype = dtype; });
+  }
+  for (const std::int32_t memory : {32, -32}) {
+    refused(
+        op, run,
+        name + ".memory is " + std::to_string(memory) + ", expected 0 to 2 (HOST, PINNED, DEVICE)",
+        [&](Call& c) { (c.*argument).memory = memory; });
+  }
+  for (std::int32_t i = 0; i < (Call().*argument).rank; ++i) {
+    refused(op, run, name + ".shape[" + std::to_string(i) + "] is -1, expected 0 or more",
+            [&](Call& c) { (c.*argument).shape[i] = -1; });
+  }
   refused(run, [&](Call& c) { (c.*argument).rank = 4; });
   refused(run, [&](Call& c) { (c.*argument).data = nullptr; });
   refused(run, [&](Call& c) {

@@ -130,7 +130,7 @@ void check_memory(const Place& place, const char* name, std::int32_t memory) {
 
 namespace {
 
-/// Whether `tensor` has one of the dtypes, this rank and dimensions that are not negative, in memory that the device can reach. A call checks many tensors, and is to be cheap: one branch for all of it.
+/// Whether all that explain_fields() asks holds, without branches between: a call checks many tensors, and is to be cheap. NULL and struct_size have been asked before.
 template <int RANK>
 bool has_fields(const Place& place, const nvfp4j_tensor& tensor, DtypeSet dtypes) {
   const std::uint32_t memories = place.device == NVFP4J_DEVICE_CPU
@@ -140,25 +140,27 @@ bool has_fields(const Place& place, const nvfp4j_tensor& tensor, DtypeSet dtypes
   const auto memory = static_cast<std::uint32_t>(tensor.memory);
   std::int64_t signs = 0;
   for (int i = 0; i < RANK; ++i) signs |= tensor.shape[i];
-  return (tensor.struct_size == static_cast<std::int32_t>(sizeof tensor)) & (dtype < kDtypeCount) &
-         (dtypes >> (dtype & 31u) & 1u) & (memory <= NVFP4J_MEMORY_DEVICE) &
+  return (dtype < kDtypeCount) & (dtypes >> (dtype & 31u) & 1u) & (memory <= NVFP4J_MEMORY_DEVICE) &
          (memories >> (memory & 31u) & 1u) & (tensor.rank == RANK) & (signs >= 0);
 }
 
-/// Says which of it is wrong.
-[[gnu::cold, gnu::noinline]] void explain_fields(const Place& place, const char* name,
-                                                 const nvfp4j_tensor* tensor, DtypeSet dtypes,
-                                                 std::int32_t rank) {
+/// Throws the sentence of the first of these that does not hold.
+[[noreturn, gnu::cold, gnu::noinline]] void explain_fields(const Place& place, const char* name,
+                                                           const nvfp4j_tensor* tensor,
+                                                           DtypeSet dtypes, std::int32_t rank) {
   check_tensor(place.op, name, tensor);
   check_dtype(place.op, name, *tensor, dtypes);
   check_rank(place.op, name, *tensor, rank);
   check_memory(place, name, tensor->memory);
+  fail(NVFP4J_ERROR_INTERNAL, "%s: %s was refused, and nothing is wrong with it", place.op, name);
 }
 
 template <int RANK>
 void check_fields(const Place& place, const char* name, const nvfp4j_tensor* tensor,
                   DtypeSet dtypes) {
-  if (tensor == nullptr || !has_fields<RANK>(place, *tensor, dtypes)) [[unlikely]]
+  // Behind struct_size nothing is read of a structure that is shorter than ours.
+  if (tensor == nullptr || tensor->struct_size != static_cast<std::int32_t>(sizeof *tensor) ||
+      !has_fields<RANK>(place, *tensor, dtypes)) [[unlikely]]
     explain_fields(place, name, tensor, dtypes, RANK);
 }
 

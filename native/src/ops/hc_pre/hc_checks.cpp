@@ -14,7 +14,7 @@ constexpr std::int32_t kInvalid = NVFP4J_ERROR_INVALID_ARGUMENT;
 constexpr DtypeSet kF32 = dtype_set({NVFP4J_DTYPE_F32});
 constexpr std::int64_t kMaxColumns = std::int64_t{1} << 24;
 
-// What is checked is made where it stays, and arguments of it last: a copy of what has just been written piece by piece waits until all of it is in the cache.
+// Checked tensors are made in the structure that keeps them, and arguments of them when all is checked: a structure that has just been written field by field is copied in wider pieces, which wait for the fields.
 
 /// The residual that a call reads, which gives every other tensor its shape.
 struct Residual {
@@ -66,15 +66,16 @@ Tokens check_comb(const Place& place, const char* name, const nvfp4j_tensor* ten
 
 HcWeights weights_of(const Tokens& t) { return {static_cast<float*>(t.data), t.token_stride}; }
 
-Matrix check_fn(const Place& place, const nvfp4j_tensor* tensor, const HcShape& shape, bool head) {
+Matrix check_fn(const Place& place, const nvfp4j_tensor* tensor, const HcShape& shape,
+                std::int64_t rows, bool head) {
   const Matrix fn = check_matrix(place, "fn", tensor, kF32);
-  check_shape(place.op, "fn", fn, head ? shape.n : std::int64_t{shape.n} * (shape.n + 2),
-              shape.n * shape.columns, head ? "n and n*D of x" : "n*(n+2) and n*D of x");
+  check_shape(place.op, "fn", fn, rows, shape.n * shape.columns,
+              head ? "n and n*D of x" : "n*(n+2) and n*D of x");
   return fn;
 }
 
-Vector check_f32s(const Place& place, const char* name, const nvfp4j_tensor* tensor,
-                  std::int64_t count, const char* why) {
+Vector check_f32_vector(const Place& place, const char* name, const nvfp4j_tensor* tensor,
+                        std::int64_t count, const char* why) {
   const Vector v = check_vector(place, name, tensor, kF32);
   check_count(place.op, name, v, count, why);
   return v;
@@ -100,11 +101,12 @@ struct CheckedModule {
 CheckedModule check_module(const Place& place, const HcModuleTensors& tensors, const HcShape& shape,
                            bool head) {
   const char* op = place.op;
-  CheckedModule m{
-      check_fn(place, tensors.fn, shape, head),
-      check_f32s(place, "base", tensors.base, m.fn.rows, "one per row of fn"),
-      check_f32s(place, "scale", tensors.scale, head ? 1 : 3, head ? "of pre" : "pre, post, comb"),
-      tensors.options};
+  const std::int64_t rows = head ? shape.n : std::int64_t{shape.n} * (shape.n + 2);
+  CheckedModule m{check_fn(place, tensors.fn, shape, rows, head),
+                  check_f32_vector(place, "base", tensors.base, rows, "one per row of fn"),
+                  check_f32_vector(place, "scale", tensors.scale, head ? 1 : 3,
+                                   head ? "of pre" : "pre, post, comb"),
+                  tensors.options};
   const nvfp4j_hc_options* options = tensors.options;
   check_struct(op, "options", options);
   if (!head) {
@@ -184,7 +186,7 @@ Tokens check_out(const Place& place, const nvfp4j_tensor* tensor, const Residual
 
 /// `out` may be x; that it is apart from all else is left to the caller, who has more to compare.
 CheckedPost check_post_step(const Place& place, const HcPostTensors& tensors) {
-  // (Members are there as soon as they are initialised.)
+  // Members are initialised in order: later ones may read step.x.
   CheckedPost step{
       check_residual(place, tensors.x), check_rows(place, "sub", tensors.sub, step.x.shape),
       check_post(place, "post", tensors.post, step.x.shape),
