@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every buffer of every op against an inaccessible page, on either side: a byte too many faults
-// and ends the program.
+// Every buffer of every op against an inaccessible page, on either side, and descriptors that are
+// shorter than ours: a byte too many faults and ends the program.
 #include "fixture.hpp"
 
 using namespace fixture;

@@ -72,6 +72,40 @@ void check_dtype(const char* op, const char* name, const nvfp4j_tensor& tensor, 
        name, shape_text(tensor).chars, dtype_name(tensor.dtype));
 }
 
+/// Whether all that explain_fields() asks holds, without branches between: a call checks many tensors, and is to be cheap. NULL and struct_size have been asked before.
+template <int RANK>
+bool has_fields(const Place& place, const nvfp4j_tensor& tensor, DtypeSet dtypes) {
+  const std::uint32_t memories = place.device == NVFP4J_DEVICE_CPU
+                                     ? 1u << NVFP4J_MEMORY_HOST | 1u << NVFP4J_MEMORY_PINNED
+                                     : 1u << NVFP4J_MEMORY_DEVICE;
+  const auto dtype = static_cast<std::uint32_t>(tensor.dtype);
+  const auto memory = static_cast<std::uint32_t>(tensor.memory);
+  std::int64_t signs = 0;
+  for (int i = 0; i < RANK; ++i) signs |= tensor.shape[i];
+  return (dtype < kDtypeCount) & (dtypes >> (dtype & 31u) & 1u) & (memory <= NVFP4J_MEMORY_DEVICE) &
+         (memories >> (memory & 31u) & 1u) & (tensor.rank == RANK) & (signs >= 0);
+}
+
+/// Throws the sentence of the first of these that does not hold.
+[[noreturn, gnu::cold, gnu::noinline]] void explain_fields(const Place& place, const char* name,
+                                                           const nvfp4j_tensor* tensor,
+                                                           DtypeSet dtypes, std::int32_t rank) {
+  check_tensor(place.op, name, tensor);
+  check_dtype(place.op, name, *tensor, dtypes);
+  check_rank(place.op, name, *tensor, rank);
+  check_memory(place, name, tensor->memory);
+  fail(NVFP4J_ERROR_INTERNAL, "%s: %s was refused, and nothing is wrong with it", place.op, name);
+}
+
+template <int RANK>
+void check_fields(const Place& place, const char* name, const nvfp4j_tensor* tensor,
+                  DtypeSet dtypes) {
+  // Behind struct_size nothing is read of a structure that is shorter than ours.
+  if (tensor == nullptr || tensor->struct_size != static_cast<std::int32_t>(sizeof *tensor) ||
+      !has_fields<RANK>(place, *tensor, dtypes)) [[unlikely]]
+    explain_fields(place, name, tensor, dtypes, RANK);
+}
+
 }  // namespace
 
 void check_alignment(const char* op, const char* name, const void* data, std::uint64_t alignment) {
@@ -128,44 +162,6 @@ void check_memory(const Place& place, const char* name, std::int32_t memory) {
   }
 }
 
-namespace {
-
-/// Whether all that explain_fields() asks holds, without branches between: a call checks many tensors, and is to be cheap. NULL and struct_size have been asked before.
-template <int RANK>
-bool has_fields(const Place& place, const nvfp4j_tensor& tensor, DtypeSet dtypes) {
-  const std::uint32_t memories = place.device == NVFP4J_DEVICE_CPU
-                                     ? 1u << NVFP4J_MEMORY_HOST | 1u << NVFP4J_MEMORY_PINNED
-                                     : 1u << NVFP4J_MEMORY_DEVICE;
-  const auto dtype = static_cast<std::uint32_t>(tensor.dtype);
-  const auto memory = static_cast<std::uint32_t>(tensor.memory);
-  std::int64_t signs = 0;
-  for (int i = 0; i < RANK; ++i) signs |= tensor.shape[i];
-  return (dtype < kDtypeCount) & (dtypes >> (dtype & 31u) & 1u) & (memory <= NVFP4J_MEMORY_DEVICE) &
-         (memories >> (memory & 31u) & 1u) & (tensor.rank == RANK) & (signs >= 0);
-}
-
-/// Throws the sentence of the first of these that does not hold.
-[[noreturn, gnu::cold, gnu::noinline]] void explain_fields(const Place& place, const char* name,
-                                                           const nvfp4j_tensor* tensor,
-                                                           DtypeSet dtypes, std::int32_t rank) {
-  check_tensor(place.op, name, tensor);
-  check_dtype(place.op, name, *tensor, dtypes);
-  check_rank(place.op, name, *tensor, rank);
-  check_memory(place, name, tensor->memory);
-  fail(NVFP4J_ERROR_INTERNAL, "%s: %s was refused, and nothing is wrong with it", place.op, name);
-}
-
-template <int RANK>
-void check_fields(const Place& place, const char* name, const nvfp4j_tensor* tensor,
-                  DtypeSet dtypes) {
-  // Behind struct_size nothing is read of a structure that is shorter than ours.
-  if (tensor == nullptr || tensor->struct_size != static_cast<std::int32_t>(sizeof *tensor) ||
-      !has_fields<RANK>(place, *tensor, dtypes)) [[unlikely]]
-    explain_fields(place, name, tensor, dtypes, RANK);
-}
-
-}  // namespace
-
 Matrix check_matrix(const Place& place, const char* name, const nvfp4j_tensor* tensor,
                     DtypeSet dtypes) {
   const char* op = place.op;
@@ -197,7 +193,7 @@ Matrix check_matrix(const Place& place, const char* name, const nvfp4j_tensor* t
       fail_too_large(op, name, *tensor);
     }
   }
-  // (Made where it stays: a copy of what has just been written piece by piece takes as long as all checks.)
+  // (Made where it stays: a structure that has just been written field by field is copied in wider pieces, which wait for the fields. That takes as long as all checks.)
   return Matrix{
       tensor->data,
       tensor->dtype,

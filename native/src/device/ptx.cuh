@@ -206,7 +206,7 @@ __device__ __forceinline__ void mbarrier_expect(std::uint32_t bar, std::uint32_t
 __device__ __forceinline__ void mbarrier_expect(std::uint64_t* bar, std::uint32_t bytes) {
   mbarrier_expect(smem_address(bar), bytes);
 }
-// It does not wait for loads from shared memory: what has only been asked for may be overtaken by a bulk or tensor copy that this arrival lets begin. So what is loaded is used before, or fence_async_proxy() stands between.
+// It does not wait for loads from shared memory: what has only been asked for may be overtaken by a bulk or tensor copy that this arrival lets begin. So fence_async_proxy() stands between. A use of what is loaded that stands before it in the source does not do: ptxas may move it behind.
 __device__ __forceinline__ void mbarrier_arrive(std::uint32_t bar) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
 }

@@ -14,7 +14,7 @@ constexpr std::int32_t kInvalid = NVFP4J_ERROR_INVALID_ARGUMENT;
 constexpr DtypeSet kF32 = dtype_set({NVFP4J_DTYPE_F32});
 constexpr std::int64_t kMaxColumns = std::int64_t{1} << 24;
 
-// Checked tensors are made in the structure that keeps them, and arguments of them when all is checked: a structure that has just been written field by field is copied in wider pieces, which wait for the fields.
+// Checked tensors are made in the structure that keeps them, and arguments of them when all is checked: what has just been written is slow to copy (tensor_checks.cpp).
 
 /// The residual that a call reads, which gives every other tensor its shape.
 struct Residual {
