@@ -23,6 +23,8 @@ __global__ void compare_reciprocals(unsigned long long* wrong) {
       if (device::reciprocal_rn(s) != exact) atomicAdd(wrong, 1ull);
       if (fabsf(s - 1.0f) <= 0x1p-6f && device::reciprocal_rn_near_one(s) != exact)
         atomicAdd(wrong, 1ull);
+      if (fabsf(s - 1.0f) <= 0x1.6A09E6p-13f && device::reciprocal_rn_next_to_one(s) != exact)
+        atomicAdd(wrong, 1ull);
     }
   }
 }
@@ -246,12 +248,16 @@ void test_large(Gpu& gpu, std::mt19937& g, bool quick) {
   }
   if (quick) return;
   for (const int n : {1, 2, 3, 5, 8, 16}) run_case(gpu, g, {8192 + 5, n, n == 16 ? 3 : 20});
-  for (const Kind kind : {Kind::kUnit, Kind::kMixed}) {
+  for (const Kind kind : {Kind::kSmall, Kind::kUnit, Kind::kMixed}) {
     run_case(gpu, g, {8192 + 5, 4, 20, kind});
     run_case(gpu, g, {many, 4, 20, kind});
     run_case(gpu, g, {many, 4, 2, kind, 1e-6f, 1, 0, 0});
   }
-  run_case(gpu, g, {33, 4, 5000, Kind::kUnit});  // more than are trusted to stay settled
+  // More iterations than are trusted to stay settled.
+  for (const int iterations : {100, 5000}) {
+    for (const Kind kind : {Kind::kSmall, Kind::kUnit}) run_case(gpu, g, {33, 4, iterations, kind});
+  }
+  run_case(gpu, g, {many, 4, 100, Kind::kSmall});
   for (const float eps : {0x1p-100f, 1e-3f, 1.0f}) {
     for (const int n : {2, 4, 7, 16}) run_case(gpu, g, {127, n, 20, Kind::kMixed, eps});
   }

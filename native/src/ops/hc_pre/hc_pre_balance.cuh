@@ -45,9 +45,7 @@ struct HcBalancer : Places {
       __syncwarp();
       if (mine && (this->lane & 1) == 0) mbarrier_arrive(this->queue_empty(at));
       n += taken;
-      m.begin(this->a.hc_eps);
-      int left = this->a.iterations - 1;
-      m.iterate(this->a.hc_eps, left, left);
+      m.run(this->a.hc_eps, this->a.iterations);
       if (mine) {
         float* const out = this->a.comb + token * this->a.comb_token + (this->lane & 1) * 4;
 #pragma unroll

@@ -26,11 +26,18 @@ struct SinkhornTarget {
   bool vector;  // n = 4, and tokens begin at multiples of 16 bytes
 };
 
+// Logits that the kernels before did not write are on their way to L2 while these still run.
+__device__ __forceinline__ void prefetch(const SinkhornTarget& t, std::int64_t token) {
+  if (token < t.tokens) prefetch_l2(t.logits + token * t.logits_stride);
+}
+
 template <int P>
 __global__ void __launch_bounds__(kSinkhornThreads) sinkhorn_threads(SinkhornTarget t) {
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kSinkhornThreads + threadIdx.x;
+  prefetch(t, first);
   await_predecessor();
-  for (std::int64_t token = static_cast<std::int64_t>(blockIdx.x) * kSinkhornThreads + threadIdx.x;
-       token < t.tokens; token += static_cast<std::int64_t>(gridDim.x) * kSinkhornThreads) {
+  for (std::int64_t token = first; token < t.tokens;
+       token += static_cast<std::int64_t>(gridDim.x) * kSinkhornThreads) {
     const float* in = t.logits + token * t.logits_stride;
     float* out = t.comb + token * t.comb_stride;
     float c[P][P];
@@ -76,8 +83,9 @@ __global__ void __launch_bounds__(kSinkhornThreads) sinkhorn_threads(SinkhornTar
 }
 
 __global__ void __launch_bounds__(kSinkhornThreads) sinkhorn_pairs(SinkhornTarget t) {
-  await_predecessor();
   constexpr int kTokens = kSinkhornThreads / 2;  // of a thread block
+  prefetch(t, static_cast<std::int64_t>(blockIdx.x) * kTokens + threadIdx.x / 2);
+  await_predecessor();
   const int row = static_cast<int>(threadIdx.x) & 1;
   // Whole warps stay together: tokens behind the last are computed on zeros.
   for (std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kTokens; first < t.tokens;
@@ -105,9 +113,7 @@ __global__ void __launch_bounds__(kSinkhornThreads) sinkhorn_pairs(SinkhornTarge
     if (bad < 0 || (other >= 0 && other < bad)) bad = other;
     if (bad >= 0 && row == 0)
       report(t.status, NVFP4J_OP_SINKHORN, NVFP4J_CAUSE_NON_FINITE_INPUT, token, bad);
-    m.begin(t.eps);
-    int left = t.iterations - 1;
-    m.iterate(t.eps, left, left);
+    m.run(t.eps, t.iterations);
     if (mine) {
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
