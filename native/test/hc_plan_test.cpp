@@ -60,10 +60,13 @@ void check_plan(const CudaDeviceProperties& device, const HcPreArgs& a) {
     CHECK(p.grid <= kHcWgmmaMaxBlocks);
     CHECK(p.slice <= kHcWgmmaMaxSlice);
     CHECK_EQ(p.slice % kHcGranule, 0);
-    CHECK_EQ(p.threads, kHcWgmmaThreads);
-    // A tile and more, and fewer tiles than have words.
-    CHECK(p.wgmma.slots > hc_wgmma_slots_of_tile(p.kind));
-    CHECK(p.wgmma.slots < hc_wgmma_slots_of_tile(p.kind) * kHcWgmmaRing);
+    CHECK_EQ(p.threads, hc_wgmma_threads(p.kind));
+    // A tile and more, and fewer tiles than have words; of hc_pre one.
+    CHECK(p.wgmma.slots < hc_wgmma_slots_of_tile(p.kind) * hc_wgmma_ring(p.kind));
+    if (p.kind == HcKind::kPre)
+      CHECK_EQ(p.wgmma.slots, hc_wgmma_slots_of_tile(p.kind));
+    else
+      CHECK(p.wgmma.slots > hc_wgmma_slots_of_tile(p.kind));
     // Boxes of the 128-byte swizzle.
     CHECK_EQ(p.wgmma.ring % 1024, 0);
     CHECK_EQ(p.wgmma.rows % 1024, 0);
@@ -164,7 +167,7 @@ TEST(many_tokens_are_multiplied_by_warpgroups) {
   const HcPrePlan p = plan_hc_pre(kH100, call(NVFP4J_OP_HC_PRE, 8192, 7168));
   CHECK_EQ(p.slice, 128);
   CHECK_EQ(p.groups, 2);
-  CHECK_EQ(p.wgmma.slots, 9);
+  CHECK_EQ(p.wgmma.slots, hc_wgmma_slots_of_tile(p.kind));
 }
 
 TEST(few_tokens_have_a_thread_block_each) {

@@ -33,7 +33,7 @@ typedef struct nvfp4j_context_options {
   int32_t foreign_stream;
   /** The foreign cudaStream_t, or NULL. */
   void* cuda_stream;
-  /** Bytes of device workspace, 0 = the default (enough for every op of this version at any shape: 38 MiB and 64 KiB on compute capability 9.0, of which 32 MiB are for the activations of a matrix product; some KiB elsewhere). A call that needs more is refused by name; nvfp4j_workspace_bytes() tells beforehand. */
+  /** Bytes of device workspace, 0 = the default (enough for every op of this version at any shape: 42 MiB and 64 KiB on compute capability 9.0, of which 32 MiB are for the activations of a matrix product; some KiB elsewhere). A call that needs more is refused by name; nvfp4j_workspace_bytes() tells beforehand. */
   int64_t workspace_bytes;
 } nvfp4j_context_options;
 

@@ -9,7 +9,7 @@ namespace nvfp4j {
 inline constexpr std::int64_t kWorkspaceGridBytes = 64 << 10;
 
 // Behind it, under the same rule: the exchanges of hyper-connections (ops/hc_pre/hc_pre_layout.hpp and hc_pre_wgmma_layout.hpp).
-inline constexpr std::int64_t kWorkspaceHcBytes = 6 << 20;
+inline constexpr std::int64_t kWorkspaceHcBytes = 10 << 20;
 
 // What follows both is anybody's for the length of a call.
 inline constexpr std::int64_t kWorkspaceExchangeBytes = kWorkspaceGridBytes + kWorkspaceHcBytes;

@@ -51,6 +51,16 @@ __device__ __forceinline__ void prefetch_l2(const void* p) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
 }
 
+// What L2 has, and keeps as the policy says; L1 is left alone.
+__device__ __forceinline__ uint4 load_streaming(const void* p, std::uint64_t policy) {
+  uint4 v;
+  asm volatile("ld.global.L1::no_allocate.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p), "l"(policy)
+               : "memory");
+  return v;
+}
+
 // Output that nobody reads again in this launch: first to leave L2.
 __device__ __forceinline__ void store_streaming(void* p, uint2 v) {
   asm volatile("st.global.cs.v2.u32 [%0], {%1, %2};" ::"l"(p), "r"(v.x), "r"(v.y) : "memory");
@@ -206,7 +216,8 @@ __device__ __forceinline__ void mbarrier_expect(std::uint32_t bar, std::uint32_t
 __device__ __forceinline__ void mbarrier_expect(std::uint64_t* bar, std::uint32_t bytes) {
   mbarrier_expect(smem_address(bar), bytes);
 }
-// It does not wait for loads from shared memory: what has only been asked for may be overtaken by a bulk or tensor copy that this arrival lets begin. So fence_async_proxy() stands between. A use of what is loaded that stands before it in the source does not do: ptxas may move it behind.
+// It does not wait for loads from shared memory: what has only been asked for may be overtaken by a bulk or tensor copy that this arrival lets begin. So fence_async_proxy() stands between, or the arrival depends on what was loaded, by a condition that the compiler cannot see through. A use that only stands
+// before it in the source does not do: ptxas may move it behind.
 __device__ __forceinline__ void mbarrier_arrive(std::uint32_t bar) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
 }

@@ -26,6 +26,7 @@ enum class Values {
   // Sixteen products again and again, whose sum has many bits.
   kPattern,
   kCancellingPatterns,  // two of them, half of the columns each
+  kCancellingSteps,     // two of them, sixteen columns each in turn, of more magnitudes
 };
 
 enum class Spoiled { kNothing, kNan, kInfinity, kHuge, kBase };
@@ -264,19 +265,23 @@ class HcPreProblem {
  private:
   bool repeats() const { return c.values != Values::kRandom && c.values != Values::kPositive; }
   bool patterns() const {
-    return c.values == Values::kPattern || c.values == Values::kCancellingPatterns;
+    return c.values == Values::kPattern || c.values == Values::kCancellingPatterns ||
+           c.values == Values::kCancellingSteps;
   }
   struct Patterns {
     float of[2][16];
-    explicit Patterns(std::mt19937& g) {
+    // Of so many magnitudes.
+    Patterns(std::mt19937& g, unsigned magnitudes) {
       for (float (&p)[16] : of) {
-        for (float& v : p) v = std::ldexp(between_1_and_2(g), -static_cast<int>(g() % 4));
+        for (float& v : p) v = std::ldexp(between_1_and_2(g), -static_cast<int>(g() % magnitudes));
       }
     }
   };
+  unsigned magnitudes() const { return c.values == Values::kCancellingSteps ? 9u : 4u; }
   // Of a residual's column: which of two products it belongs to.
   bool second(std::int64_t stream, std::int64_t column) const {
     return c.values == Values::kCancelling          ? column % 16 >= 8
+           : c.values == Values::kCancellingSteps   ? column % 32 >= 16
            : c.values == Values::kCancellingStreams ? stream % 2 != 0
            : c.values == Values::kCancellingHalves || c.values == Values::kCancellingPatterns
                ? column >= c.columns / 2
@@ -318,7 +323,7 @@ class HcPreProblem {
     x.fill(random(g, c.dtype, c.tokens * c.n * c.columns));
     if (c.post()) sub.fill(random(g, c.dtype, c.tokens * c.columns));
     if (patterns()) {
-      const Patterns p(g);
+      const Patterns p(g, magnitudes());
       change(x, 0, [&](std::int64_t i, float) {
         const std::int64_t column = i % c.columns;
         return p.of[second(i / c.columns, column)][column % 16];
@@ -461,7 +466,7 @@ class HcPreProblem {
     std::vector<float> first(static_cast<std::size_t>(parameters.width));
     mixed().token(mixed_image(), 0, first.data());
     for (int row = 0; row < c.rows(); ++row) {
-      const Patterns p(g);
+      const Patterns p(g, magnitudes());
       double sums[2] = {};
       const auto at = [&](std::int64_t i) {
         const std::int64_t column = i % c.columns;

@@ -188,9 +188,10 @@ void test_other_streams(Gpu& gpu, Disturbance& other, std::mt19937& g) {
 }
 
 constexpr Values kAllValues[] = {
-    Values::kRandom,     Values::kPositive,          Values::kConstant,
-    Values::kCancelling, Values::kCancellingStreams, Values::kCancellingHalves,
-    Values::kOneColumn,  Values::kPattern,           Values::kCancellingPatterns};
+    Values::kRandom,         Values::kPositive,          Values::kConstant,
+    Values::kCancelling,     Values::kCancellingStreams, Values::kCancellingHalves,
+    Values::kOneColumn,      Values::kPattern,           Values::kCancellingPatterns,
+    Values::kCancellingSteps};
 
 // As if the card had few multiprocessors: many tiles a group, wide slices, several tokens a thread block. So all kernels are reached.
 void test_few_multiprocessors(Gpu& gpu, Disturbance& other, std::mt19937& g, bool quick) {
@@ -211,7 +212,7 @@ void test_few_multiprocessors(Gpu& gpu, Disturbance& other, std::mt19937& g, boo
         }
       }
       if (quick) continue;
-      for (const std::int64_t columns : {16, 208, 384, 840}) {
+      for (const std::int64_t columns : {16, 184, 200, 208, 248, 384, 840}) {
         for (const std::int64_t tokens : {100, 300})
           run_case(gpu, other, g, varied(g, {op, kBf16, tokens, 4, columns}), tokens == 100);
       }
@@ -241,10 +242,13 @@ void test_bounds(Gpu& gpu, Disturbance& other, std::mt19937& g, bool quick) {
       magnified(kBf16, 3, 4, quick ? 64 : 7168);
       if (quick) continue;
       magnified(kBf16, 40, 4, 1000);
-      magnified(kBf16, 258, 4, 7168);
       magnified(kBf16, 256, 4, 112);
       magnified(kBf16, 70, 4, 4096);
-      magnified(kBf16, 2, 4, 16384);
+      // Several draws: few are near the bound.
+      for (int draw = 0; draw < (values == Values::kRandom ? 1 : 4); ++draw) {
+        magnified(kBf16, 2, 4, 16384);
+        magnified(kBf16, 258, 4, 7168);
+      }
       magnified(kF32, 3, 4, 7168);
       for (const std::int64_t columns : {8, 504}) {
         magnified(kBf16, 1, 4, columns);
@@ -307,7 +311,8 @@ void test_sequences(Gpu& gpu, Disturbance& other, std::mt19937& g, int rounds) {
       {NVFP4J_OP_HC_HEAD, kBf16, 100, 4, 64},  {NVFP4J_OP_HC_POST_PRE, kBf16, 140, 4, 2000},
       {NVFP4J_OP_HC_PRE, kBf16, 1, 4, 7168},   {NVFP4J_OP_HC_PRE, kF32, 5, 4, 72},
       {NVFP4J_OP_HC_PRE, kBf16, 300, 4, 1000}, {NVFP4J_OP_HC_POST_PRE, kBf16, 400, 4, 1008},
-      {NVFP4J_OP_HC_HEAD, kBf16, 700, 4, 64},  {NVFP4J_OP_HC_POST_PRE, kBf16, 520, 4, 512}};
+      {NVFP4J_OP_HC_PRE, kBf16, 450, 4, 1008}, {NVFP4J_OP_HC_HEAD, kBf16, 700, 4, 64},
+      {NVFP4J_OP_HC_PRE, kBf16, 330, 4, 520},  {NVFP4J_OP_HC_POST_PRE, kBf16, 520, 4, 512}};
   const Tail tail = {kF32, true};
   std::vector<std::unique_ptr<HcPreProblem>> problems;
   std::vector<HcPreResult> first;

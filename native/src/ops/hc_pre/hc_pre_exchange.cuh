@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Words that thread blocks of one cooperative grid send each other through global memory. A word carries its tag: the data is its own flag, and nothing is fenced. A word is read and written at once (.b128, .b64).
+// Words that thread blocks of one cooperative grid send each other through global memory. A word carries its tag: the data is its own flag, and nothing is fenced. A word is read and written at once (.b128, .b64), and is the last to leave L2: where streams have pushed it out, the next that is written to its place waits for memory. (So some MiB of L2 stay taken behind a launch; what that is to the kernels behind has not been measured.)
 // Of a word with parts that nobody uses ptxas loads the others one by one: then the tag may be new and the data old. So who receives a word uses all of it.
 #pragma once
 #include <cstdint>
@@ -18,9 +18,9 @@ __device__ __forceinline__ void send(void* p, float a, float b, float c, std::ui
       static_cast<std::uint64_t>(__float_as_uint(b)) << 32 | __float_as_uint(a);
   const std::uint64_t high = static_cast<std::uint64_t>(tag) << 32 | __float_as_uint(c);
   asm volatile(
-      "{\n\t.reg .b128 w;\n\tmov.b128 w, {%1, %2};\n\tst.relaxed.gpu.global.b128 [%0], w;\n\t}" ::
-          "l"(p),
-      "l"(low), "l"(high)
+      "{\n\t.reg .b128 w;\n\tmov.b128 w, {%1, %2};\n\t"
+      "st.relaxed.gpu.global.L2::cache_hint.b128 [%0], w, %3;\n\t}" ::"l"(p),
+      "l"(low), "l"(high), "l"(policy_evict_last())
       : "memory");
 }
 
@@ -48,8 +48,10 @@ __device__ __forceinline__ bool is_pair(const Word16& w, std::uint32_t tag) {
 
 // Words of one number, 8 bytes.
 __device__ __forceinline__ void send_one(void* p, float a, std::uint32_t tag) {
-  store_shared_word(static_cast<std::uint64_t*>(p),
-                    static_cast<std::uint64_t>(tag) << 32 | __float_as_uint(a));
+  asm volatile("st.relaxed.gpu.global.L2::cache_hint.u64 [%0], %1, %2;" ::"l"(p),
+               "l"(static_cast<std::uint64_t>(tag) << 32 | __float_as_uint(a)),
+               "l"(policy_evict_last())
+               : "memory");
 }
 
 }  // namespace nvfp4j::device

@@ -94,7 +94,7 @@ bool plan_wgmma(const CudaDeviceProperties& device, const HcPreArgs& args, HcPre
   if (!deal_out(plan, args, kHcWgmmaTile, kHcGranule, kHcWgmmaMaxSlice,
                 std::min(device.sm_count, kHcWgmmaMaxBlocks)))
     return false;
-  plan.threads = kHcWgmmaThreads;
+  plan.threads = hc_wgmma_threads(plan.kind);
   plan.wgmma = HcWgmmaLayout::of(plan.kind, plan.slice, device.shared_memory_per_block_optin);
   plan.shared_bytes = plan.wgmma.total;
   return plan.wgmma.slots > 0;

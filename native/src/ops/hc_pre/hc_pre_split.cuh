@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hc_pre, hc_head and hc_post_pre for n = 4 and BF16: thread blocks share tokens. (hc_pre_wgmma.cuh does so with many tokens, but for hc_head and columns that are no multiple of 16.)
+// hc_pre, hc_head and hc_post_pre for n = 4 and BF16: thread blocks share tokens. (hc_pre_wgmma.cuh does so with many tokens, but for hc_head.)
 //
 // A group of thread blocks works through tiles of 16 tokens; each has a slice of the columns, of all four streams, and keeps its part of `fn` in registers for the whole launch. So the streams are read once from
 // memory and stay in shared memory until they are mixed, and `fn` is read once a group. Each warp has its work, and none waits for all others:
@@ -11,8 +11,8 @@
 //   tailers    (norm, quantisation) a further way through the group: sums of squares and maxima of the rows, then the normalised row and its codes
 // All words go through global memory (hc_pre_exchange.cuh): the grid is cooperative.
 //
-// Products: x is BF16; a number of fn is the sum of three, h + m + l, to 2^-27 of it. A tensor core adds 16 products and what it is given, and cuts what does not fit F32: so l, m and h of one step of 16 columns go
-// into a sum of their own, smallest first, and that is added to the others with rounding; across slices sums are in F64. What is cut is on average kHcCut of a step's sum, and given back on average.
+// Products: x is BF16; a number of fn is the sum of three, h + m + l, to 2^-27 of it. A tensor core adds 16 products and what it is given, and cuts what does not fit F32: so those with h of one step of 16 columns are a sum of their own, to which the smaller ones are not added,
+// and a worker's four such sums are added as a tree, so that what is alike is added without rounding; across slices sums are in F64. What is cut is on average kHcCut of a step's sum, and given back on average.
 //
 // Bound by the chain: fn, sums, a way through another thread block, Sinkhorn. So fn is on its way to L2 before the kernel before this one has ended.
 #pragma once

@@ -242,7 +242,10 @@ struct HcSplitWorker : HcSplitPlaces<KIND> {
     const int lane = thread() & 31;
     const int g = lane >> 2;
     const int q = lane & 3;
-    float acc[kTiles][4] = {};
+    // Of two streams each: steps that are alike are added without rounding.
+    float sum[2][kTiles][4] = {};
+    // Of fn's smaller parts, of which what is cut is less than 2^-5 of what is cut of the first.
+    float smaller[kTiles][4] = {};
     Squares squares;
     const std::uint32_t from =
         smem_address(tile) + static_cast<std::uint32_t>(g * a.layout.row + warp * 32 + q * 8);
@@ -250,8 +253,14 @@ struct HcSplitWorker : HcSplitPlaces<KIND> {
     for (int i = 0; i < kHcStreams; ++i) {
       const uint2 u = load_shared_8(from + i * a.slice * 2);
       const uint2 v = load_shared_8(from + i * a.slice * 2 + 8 * a.layout.row);
-      // The tiles' chains are independent of each other.
       float c[kTiles][4] = {};
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n)
+        mma_16x8x16(c[n], u.x, v.x, u.y, v.y, w.b[i][n][0][0], w.b[i][n][0][1]);
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n)
+        mma_16x8x16(smaller[n], u.x, v.x, u.y, v.y, w.b[i][n][1][0], w.b[i][n][1][1]);
+      squares.add(u, v);
 #pragma unroll
       for (int n = 0; n < kTiles; ++n) {
         uint2 smallest = make_uint2(w.b[i][n][2][0], w.b[i][n][2][1]);
@@ -259,36 +268,35 @@ struct HcSplitWorker : HcSplitPlaces<KIND> {
           smallest = load_shared_8(smem_address(smem) +
                                    static_cast<std::uint32_t>(parked(warp, lane, i, n)));
         }
-        mma_16x8x16(c[n], u.x, v.x, u.y, v.y, smallest.x, smallest.y);
-      }
-      squares.add(u, v);
-#pragma unroll
-      for (int p = 1; p >= 0; --p) {
-#pragma unroll
-        for (int n = 0; n < kTiles; ++n)
-          mma_16x8x16(c[n], u.x, v.x, u.y, v.y, w.b[i][n][p][0], w.b[i][n][p][1]);
+        mma_16x8x16(smaller[n], u.x, v.x, u.y, v.y, smallest.x, smallest.y);
       }
 #pragma unroll
       for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
-        for (int e = 0; e < 4; ++e) acc[n][e] = __fadd_rn(acc[n][e], c[n][e]);
+        for (int e = 0; e < 4; ++e) sum[i / 2][n][e] = __fadd_rn(sum[i / 2][n][e], c[n][e]);
       }
     }
     float* to = sums(half) + warp * (kHcTile * kHcMixes);
+    const float dither = hc_dither(part * a.workers + warp);
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
-      *reinterpret_cast<float2*>(to + (n * kHcTile + g) * 8 + q * 2) =
-          make_float2(acc[n][0], acc[n][1]);
-      *reinterpret_cast<float2*>(to + (n * kHcTile + g + 8) * 8 + q * 2) =
-          make_float2(acc[n][2], acc[n][3]);
+      float v[4];
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        v[e] = hc_round(__fadd_rn(sum[0][n][e], sum[1][n][e]), smaller[n][e], dither);
+      *reinterpret_cast<float2*>(to + (n * kHcTile + g) * 8 + q * 2) = make_float2(v[0], v[1]);
+      *reinterpret_cast<float2*>(to + (n * kHcTile + g + 8) * 8 + q * 2) = make_float2(v[2], v[3]);
     }
     squares.store(sums(half) + a.workers * (kHcTile * kHcMixes) + warp * kHcTile, g, q);
   }
 
+  // Sums of so few workers, rounded as they are in multiply(), may be rounded again without being alike; of more they would be, as their last places add up to much the same in each slice.
+  static constexpr int kFewWorkers = 4;
   // The slice's sums, over its workers, to the thread block that finishes the token: a word a lane. Five warps have the words of a tile, others from tile to tile.
   __device__ __forceinline__ void send_sums(int wave) const {
     const int count = tokens_of(wave);
     const int lane = thread() & 31;
+    const float dither = hc_dither(part);
     for (int job = turn_of(wave); job < 5; job += a.workers) {
       const bool mixes = job < 4;
       const int t = mixes ? job * 4 + (lane >> 3) : lane;
@@ -298,13 +306,27 @@ struct HcSplitWorker : HcSplitPlaces<KIND> {
           sums(wave & 1) + (mixes ? t * 8 + word : a.workers * (kHcTile * kHcMixes) + t);
       const int step = mixes ? kHcTile * kHcMixes : kHcTile;
       float v[3] = {0.0f, 0.0f, 0.0f};
+      if (a.workers <= kFewWorkers || !mixes) {
 #pragma unroll 4
-      for (int j = 0; j < a.workers; ++j) {
-        v[0] = __fadd_rn(v[0], from[j * step]);
-        if (kTiles == 3 && mixes) {
-          v[1] = __fadd_rn(v[1], from[j * step + kHcTile * 8]);
-          v[2] = __fadd_rn(v[2], from[j * step + 2 * kHcTile * 8]);
+        for (int j = 0; j < a.workers; ++j) {
+          v[0] = __fadd_rn(v[0], from[j * step]);
+          if (kTiles == 3 && mixes) {
+            v[1] = __fadd_rn(v[1], from[j * step + kHcTile * 8]);
+            v[2] = __fadd_rn(v[2], from[j * step + 2 * kHcTile * 8]);
+          }
         }
+      } else {
+        HcExactSum sum[3];
+#pragma unroll 4
+        for (int j = 0; j < a.workers; ++j) {
+          sum[0].add(from[j * step]);
+          if constexpr (kTiles == 3) {
+            sum[1].add(from[j * step + kHcTile * 8]);
+            sum[2].add(from[j * step + 2 * kHcTile * 8]);
+          }
+        }
+#pragma unroll
+        for (int e = 0; e < 3; ++e) v[e] = hc_round(sum[e].sum, sum[e].off, dither);
       }
       send(sums_word(wave, t, part, word), v[0], v[1], v[2],
            fetched_tag() + static_cast<std::uint32_t>(wave));

@@ -53,7 +53,7 @@ struct HcWgmmaGatherer : HcWgmmaPlaces<KIND, GRANULES> {
   }
 
   // Words that a lane has under way: registers.
-  static constexpr int kLoads = Base::kPost && GRANULES == 2 ? 7 : 14;
+  static constexpr int kLoads = 7;
   static constexpr int kLanes = 32 / kHcWgmmaMixWords;  // that have a slice each
   static constexpr int kSlicesAtOnce = kLanes * kLoads;
   static constexpr int kSquares = (kSlicesAtOnce + 31) / 32;
@@ -134,11 +134,10 @@ struct HcWgmmaGatherer : HcWgmmaPlaces<KIND, GRANULES> {
     const bool good = math::is_finite(logit) && math::is_finite(static_cast<float>(squares));
     const float s = sigmoid(logit);
     const float pre = __fadd_rn(s, a.hc_eps);
-    // The first lane sends three, the next the fourth.
-    float v[3];
-#pragma unroll
-    for (int i = 0; i < 3; ++i) v[i] = __shfl_sync(0xffffffffu, pre, 3 * (lane & 1) + i);
-    if (lane < 2) send(pre_words(wave, t) + lane * 16, v[0], v[1], v[2], tag);
+    // The first lane sends two, the next the others.
+    const float v = __shfl_sync(0xffffffffu, pre, 2 * (lane & 1));
+    const float w = __shfl_sync(0xffffffffu, pre, 2 * (lane & 1) + 1);
+    if (lane < 2) send_pair(pre_words(wave, t) + lane * 16, v, w, tag);
     mbarrier_wait(queue_empty(n), (static_cast<std::uint32_t>(n) / kHcQueue & 1u) ^ 1u);
     if (lane >= 2 * kHcStreams && lane < kHcMixes) queue(n)[lane - 2 * kHcStreams] = logit;
     mbarrier_arrive(queue_full(n));

@@ -23,7 +23,7 @@ struct HcWgmmaSetUp : HcWgmmaPlaces<KIND, GRANULES> {
   // Eight lanes next to each other write a piece's rows, 128 bytes; four such read 128 bytes of a row.
   __device__ __forceinline__ void load_fn() const {
     const int pieces = kHcStreams * kSlice / 8;
-    for (int i = static_cast<int>(threadIdx.x); i < pieces * kHcMixes; i += kHcWgmmaThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < pieces * kHcMixes; i += kHcWgmmaThreads<KIND>) {
       const int row = i / (8 * pieces) * 8 + (i & 7);
       const int piece = i / 8 % pieces;
       const int stream = piece / (kSlice / 8);
@@ -53,7 +53,7 @@ struct HcWgmmaSetUp : HcWgmmaPlaces<KIND, GRANULES> {
   }
 
   __device__ __forceinline__ void load_norm() const {
-    for (int i = static_cast<int>(threadIdx.x); i < width / 8; i += kHcWgmmaThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < width / 8; i += kHcWgmmaThreads<KIND>) {
       float g[8];
       load_norm_weights(a, first + i * 8, g);
 #pragma unroll
@@ -95,8 +95,8 @@ struct HcWgmmaLoader : HcWgmmaPlaces<KIND, GRANULES> {
   static constexpr int kSlots = hc_wgmma_slots_of_tile(KIND);
   // The n-th slot's content.
   __device__ __forceinline__ void fetch(int n, int to) const {
-    // What is read once leaves L2 first: the words that thread blocks send each other stay.
-    const std::uint64_t policy = policy_evict_first();
+    // What is read once leaves L2 first: the words that thread blocks send each other stay. hc_pre reads its streams again.
+    const std::uint64_t policy = kPost ? policy_evict_first() : policy_evict_normal();
     const int wave = n / kSlots;
     const int i = n - wave * kSlots - (kPost ? 1 : 0);
     const int token = static_cast<int>(first_token(wave));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hc_pre_wgmma's mixers, before they take a tile: they add up its squares; of hc_post_pre they make the new residual first, in place of the one before.
+// hc_post_pre's mixers in hc_pre_wgmma, before they take a tile: they make the new residual in place of the one before, and add up its squares.
 #pragma once
 #include "ops/hc_post/hc_post_math.cuh"
 #include "ops/hc_pre/hc_pre_math.cuh"
@@ -66,42 +66,13 @@ struct HcWgmmaMaker : HcWgmmaTiles<KIND, GRANULES> {
   }
 
   // The sum over the eight lanes that have a token.
-  __device__ __forceinline__ void send_squares(const Lane& l, int wave, int h, double sum) const {
-#pragma unroll
-    for (int i = 1; i < 8; i *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, i);
+  __device__ __forceinline__ void send_squares(const Lane& l, int wave, int h, float sum) const {
+    sum = sum_of_eight_lanes(sum);
     if ((lane & 7) == 0 && l.has(h, tokens_of(wave)))
-      send_one(square_words(wave, l.token(h), part), static_cast<float>(sum), tag(wave));
+      send_one(square_words(wave, l.token(h), part), sum, tag(wave));
   }
 
-  // hc_pre. `s`: the tile's first slot; goes on to the next tile's.
-  __device__ __forceinline__ void look(const Lane& l, int wave, Slot& s) const {
-    double squares[kTokens] = {};
-#pragma unroll
-    for (int j = 0; j < kHcStreams; ++j) {
-      mbarrier_wait(full(s.index), s.parity);
-      const std::uint32_t from = offset(s);
-#pragma unroll
-      for (int h = 0; h < kTokens; ++h) {
-        float of_columns = 0.0f;
-#pragma unroll
-        for (int g = 0; g < kGranules; ++g)
-          of_columns = __fadd_rn(
-              of_columns, squares_in(load_shared_16(
-                              from + l.at[h] + static_cast<std::uint32_t>(g * kGranuleBytes))));
-        squares[h] += static_cast<double>(of_columns);
-      }
-      s.advance(a.layout.slots);
-    }
-#pragma unroll
-    for (int h = 0; h < kTokens; ++h) send_squares(l, wave, h, squares[h]);
-  }
-  static __device__ __forceinline__ float squares_in(uint4 v) {
-    float x[8];
-    unpack<Bf16>(v, x);
-    return squares_of(x);
-  }
-
-  // hc_post_pre, behind fetch_weights().
+  // Behind fetch_weights().
   __device__ __forceinline__ void make(const Lane& l, int mixer, int wave, Slot& s) const {
     const int count = tokens_of(wave);
     std::uint32_t from[5];
@@ -115,7 +86,7 @@ struct HcWgmmaMaker : HcWgmmaTiles<KIND, GRANULES> {
     copy_async_wait<0>();
     __syncwarp();
     char* const out = a.out + (first_token(wave) + l.first) * a.out_token + (first + l.column) * 2;
-    double squares[kTokens] = {};
+    float squares[kTokens] = {};
     // One at a time: registers, and the instructions' cache.
 #pragma unroll 1
     for (int i = 0; i < kTokens * kGranules; ++i) {
@@ -135,14 +106,16 @@ struct HcWgmmaMaker : HcWgmmaTiles<KIND, GRANULES> {
       mix_half<1>(x, f, t, post, y);
       const bool here = l.has(h, count) && g * kHcGranule + l.column < width;
       char* const to = out + 4 * h * a.out_token + g * kHcGranule * 2;
-      float of_columns = 0.0f;
+      float of_two[2];
 #pragma unroll
       for (int k = 0; k < kHcStreams; ++k) {
         const uint4 packet = make_uint4(y[k][0], y[k][1], y[k][2], y[k][3]);
         if (here) *reinterpret_cast<uint4*>(to + k * a.out_stream) = packet;
         store_shared_16(from[1 + k] + at, packet);
-        of_columns = __fadd_rn(of_columns, squares_in(packet));
+        const float of_stream = squares_of_packets({packet});
+        of_two[k / 2] = k % 2 == 0 ? of_stream : __fadd_rn(of_two[k / 2], of_stream);
       }
+      const float of_columns = __fadd_rn(of_two[0], of_two[1]);
       // A NaN's square is one as well. Seldom.
       if (of_columns != of_columns) {
 #pragma unroll
@@ -152,8 +125,8 @@ struct HcWgmmaMaker : HcWgmmaTiles<KIND, GRANULES> {
           store_shared_16(from[1 + k] + at, packet);
         }
       }
-      squares[0] += static_cast<double>(h == 0 ? of_columns : 0.0f);
-      squares[1] += static_cast<double>(h == 0 ? 0.0f : of_columns);
+      squares[0] = __fadd_rn(squares[0], h == 0 ? of_columns : 0.0f);
+      squares[1] = __fadd_rn(squares[1], h == 0 ? 0.0f : of_columns);
       if (h == kTokens - 1) {
         fence_async_proxy();
         __syncwarp();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hc_pre_wgmma's mixers, eight warps: they take a tile from its slots and keep it in registers until its `pre` has come; then its streams become the collapsed rows. Meanwhile they prepare the next tile.
+// hc_post_pre's mixers in hc_pre_wgmma, eight warps: they take a tile from its slots and keep it in registers until its `pre` has come; then its streams become the collapsed rows. Meanwhile they prepare the next tile.
 #pragma once
 #include "device/packet.cuh"
 #include "ops/hc_pre/hc_pre_math.cuh"
@@ -17,7 +17,6 @@ struct HcWgmmaMixer : HcWgmmaMaker<KIND, GRANULES> {
   using Base::first_token;
   using Base::kGranuleBytes;
   using Base::kGranules;
-  using Base::kPost;
   using Base::kTail;
   using Base::kTokens;
   using Base::lane;
@@ -41,20 +40,15 @@ struct HcWgmmaMixer : HcWgmmaMaker<KIND, GRANULES> {
     const Lane l = lane_of(mixer);
     Slot taken;
     Slot seen;
-    if constexpr (kPost) this->fetch_weights(mixer, 0);
+    this->fetch_weights(mixer, 0);
     // The first time there is no tile yet to be mixed: a place for each step keeps the code small.
     for (int wave = -1; wave < waves; ++wave) {
       Tile x;
       if (wave >= 0) {
-        if constexpr (kPost) taken.advance(a.layout.slots);  // behind the module's results
+        taken.advance(a.layout.slots);  // behind the module's results
         this->take(l, taken, x);
       }
-      if (wave + 1 < waves) {
-        if constexpr (kPost)
-          this->make(l, mixer, wave + 1, seen);
-        else
-          this->look(l, wave + 1, seen);
-      }
+      if (wave + 1 < waves) this->make(l, mixer, wave + 1, seen);
       if (wave < 0) continue;
       await_own_sums(wave);
       float4 weights[kTokens];
@@ -70,36 +64,23 @@ struct HcWgmmaMixer : HcWgmmaMaker<KIND, GRANULES> {
     if (part == 0 && mixer == 0) end_epoch(tag(0));
   }
 
-  // The mixing weights of a lane's tokens. Of a token's two words the first has three, the other the fourth.
+  // The mixing weights of a lane's tokens, two in a word.
   __device__ __forceinline__ void await_pre(int mixer, int wave, float4 (&weights)[kTokens]) const {
     const int t = mixer * 8 + (lane >> 1 & 7);
     const bool mine = lane < 16 && t < tokens_of(wave);
     const char* const from = pre_words(wave, t) + (lane & 1) * 16;
     const std::uint32_t expected = tag(wave);
-    Word16 word = {{0.0f, 0.0f, 0.0f}, mine ? expected - 1u : expected};
+    Word16 word = {{0.0f, 0.0f, __uint_as_float(expected)}, mine ? expected - 1u : expected};
     do {
-      if (word.tag != expected) word = receive(from);
-    } while (!__all_sync(0xffffffffu, word.tag == expected));
+      if (!is_pair(word, expected)) word = receive(from);
+    } while (!__all_sync(0xffffffffu, is_pair(word, expected)));
 #pragma unroll
     for (int h = 0; h < kTokens; ++h) {
       const int source = 2 * (lane >> 3) + 8 * h;
       weights[h].x = __shfl_sync(0xffffffffu, word.v[0], source);
       weights[h].y = __shfl_sync(0xffffffffu, word.v[1], source);
-      weights[h].z = __shfl_sync(0xffffffffu, word.v[2], source);
-      weights[h].w = __shfl_sync(0xffffffffu, word.v[0], source + 1);
-    }
-  }
-
-  static __device__ __forceinline__ void collapse(const uint4 (&x)[kHcStreams],
-                                                  const float4& weights, float (&y)[8]) {
-    const float w[kHcStreams] = {weights.x, weights.y, weights.z, weights.w};
-#pragma unroll
-    for (int j = 0; j < kHcStreams; ++j) {
-      float v[8];
-      unpack<Bf16>(x[j], v);
-#pragma unroll
-      for (int i = 0; i < 8; ++i)
-        y[i] = j == 0 ? __fmul_rn(w[0], v[i]) : __fmaf_rn(w[j], v[i], y[i]);
+      weights[h].z = __shfl_sync(0xffffffffu, word.v[0], source + 1);
+      weights[h].w = __shfl_sync(0xffffffffu, word.v[1], source + 1);
     }
   }
 
@@ -115,7 +96,7 @@ struct HcWgmmaMixer : HcWgmmaMaker<KIND, GRANULES> {
       for (int g = 0; g < kGranules; ++g) {
         if (g * kHcGranule + l.column >= width) continue;
         float y[8];
-        collapse(x[h][g], weights[h], y);
+        collapse_packets(x[h][g], weights[h], y);
         *reinterpret_cast<uint4*>(out + 4 * h * a.collapsed_token + g * kHcGranule * 2) =
             pack<Bf16>(y);
       }
@@ -134,7 +115,7 @@ struct HcWgmmaMixer : HcWgmmaMaker<KIND, GRANULES> {
         const int column = g * kHcGranule + l.column;
         if (column >= width) continue;
         float y[8];
-        collapse(x[h][g], weights[h], y);
+        collapse_packets(x[h][g], weights[h], y);
         const uint4 c = pack<Bf16>(y);
         store_shared_16(
             l.at[h] + rows_behind_ring(wave) + static_cast<std::uint32_t>(g * kGranuleBytes), c);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // hc_pre_wgmma's multipliers, a warpgroup: a tile's streams times fn, sums to the thread blocks that finish the tokens.
 #pragma once
+#include "ops/hc_pre/hc_pre_math.cuh"
 #include "ops/hc_pre/hc_pre_wgmma_places.cuh"
 #include "ops/hc_pre/hc_pre_wgmma_write.cuh"
 
@@ -16,30 +17,29 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
   using Base::kGranuleBytes;
   using Base::kGranules;
   using Base::kPost;
+  using Base::kSlot;
   using Base::kTail;
   using Base::lane;
   using Base::made;
   using Base::mix_words;
   using Base::part;
   using Base::sent;
-  using Base::slot;
   using Base::tag;
   using Base::tokens_of;
   using Base::warp;
   using Base::waves;
-  using typename Base::Slot;
 
   static constexpr int kEights = kHcMixes / 8;
   static constexpr int kSteps = kHcGranule / 16;  // of a granule
   // Tiles between a tile's sums and its rows: until their norms have come. There are two places for rows: mixers that wait for one make no further tile.
   static constexpr int kLag = 2;
   static_assert(kLag <= 3);
+  static constexpr int kSlotsOfTile = hc_wgmma_slots_of_tile(KIND);
   using Sums = float[4 * kEights];
 
   __device__ __forceinline__ void run() const {
-    Slot s;
     for (int wave = 0; wave < waves + (kTail ? kLag : 0); ++wave) {
-      if (wave < waves) multiply(wave, s);
+      if (wave < waves) multiply(wave);
       if constexpr (kTail) {
         if (wave >= kLag) this->write(warp, wave - kLag);
       }
@@ -47,21 +47,27 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
   }
 
   // Two granules at a time: of a stream, or of two streams where the slice has no more than one; of hc_post_pre of two streams, in the order in which they are made.
-  __device__ __forceinline__ void multiply(int wave, Slot& s) const {
+  __device__ __forceinline__ void multiply(int wave) const {
+    // Slots by their number, not as a Slot: of it, and of what is not fn() and slot(), the compiler knows that it is the warp's, and keeps what products need in uniform registers.
+    const int slots = kPost ? a.layout.slots : kHcStreams;
+    const int first_slot = static_cast<int>(static_cast<std::uint32_t>(wave * kSlotsOfTile) %
+                                            static_cast<std::uint32_t>(slots));
+    const auto slot_of = [&](int stream) {
+      const int i = first_slot + stream + (kPost ? 1 : 0);
+      return i - (kPost && i >= slots ? slots : 0);
+    };
     if constexpr (kPost) {
       mbarrier_wait(made(wave, 0), static_cast<std::uint32_t>(wave) / kHcWgmmaPhases & 1u);
-      if (lane == 0) mbarrier_arrive(empty(s.index));  // the module's results
-      s.advance(a.layout.slots);
+      if (lane == 0) mbarrier_arrive(empty(first_slot));  // the module's results
     }
-    // Sums of products with fn's first parts, and what they are off by; and of those with the smaller parts, of which what is cut is less than 2^-4 of what is cut of the others.
+    // Sums of products with fn's first parts; and of those with the smaller parts, of which what is cut is less than 2^-4 of what is cut of the others.
     Sums sum = {};
-    Sums off = {};
+    Sums of_first_half;
     float smaller[8 * kEights] = {};
-    // The last two granules' sum, which is added to the others while the next ones are multiplied; of hc_post_pre, where mixers need the registers, at once.
-    Sums last = {};
-    // Not fn(): of this address the compiler knows that it is the warp's.
     const std::uint32_t fn_at = smem_address(this->smem) + static_cast<std::uint32_t>(a.layout.fn);
+    const std::uint32_t ring = smem_address(this->smem) + static_cast<std::uint32_t>(a.layout.ring);
     constexpr int kPairs = kHcStreams * kGranules / 2;
+    static_assert(kPairs % 2 == 0);
     constexpr bool kAlong = kGranules == 2 && !kPost;  // a stream
 #pragma unroll 1
     for (int pair = 0; pair < kPairs; ++pair) {
@@ -71,15 +77,16 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
       }
       const int stream = kAlong ? pair : pair % 2 * 2;
       const int granule = kAlong ? 0 : pair / 2;
-      const Slot from = s.behind(stream, a.layout.slots);
-      const Slot next = kAlong ? from : s.behind(stream + 1, a.layout.slots);
+      const int from = slot_of(stream);
+      const int next = slot_of(stream + 1);
       if constexpr (!kPost) {
-        mbarrier_wait(full(from.index), from.parity);
-        if constexpr (!kAlong) mbarrier_wait(full(next.index), next.parity);
+        // Each stream has its slot.
+        mbarrier_wait(full(from), static_cast<std::uint32_t>(wave) & 1u);
+        if constexpr (!kAlong) mbarrier_wait(full(next), static_cast<std::uint32_t>(wave) & 1u);
       }
-      const auto x_of = [&](const Slot& in, int g) {
-        return wgmma_operand_128(
-            same(slot(in.index) + static_cast<std::uint32_t>(g * kGranuleBytes)));
+      const auto x_of = [&](int slot, int g) {
+        return wgmma_operand_128(ring +
+                                 static_cast<std::uint32_t>(slot * kSlot + g * kGranuleBytes));
       };
       const auto fn_of = [&](int j, int g) {
         return wgmma_operand(
@@ -90,47 +97,48 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
       const std::uint64_t x1 = kAlong ? x_of(from, 1) : x_of(next, granule);
       const std::uint64_t f0 = fn_of(stream, granule);
       const std::uint64_t f1 = kAlong ? fn_of(stream, 1) : fn_of(stream + 1, granule);
-      // Groups of two steps, two of them under way.
-      Sums s0[2], s1[2], s2[2], s3[2], t, v, w;
+      // Groups of two steps, two of them under way. Their sums are added as a tree, as are those of pairs: what is alike is added without rounding.
+      Sums s0[2], s1[2], s2[2], s3[2], t, u, v;
       multiply_two(x0, f0, s0, smaller);
       multiply_two(wgmma_advance(x0, 64), wgmma_advance(f0, 4 * kFnPiece), s1, smaller);
-      if constexpr (!kPost) add_exactly(last, sum, off);
       wgmma_wait<1>();
       add_arrived(s0, t);
       multiply_two(x1, f1, s2, smaller);
       wgmma_wait<1>();
-      add_arrived(s1, v);
-      add(v, t, t);
+      add_arrived(s1, u);
+      add(t, u, t);
       multiply_two(wgmma_advance(x1, 64), wgmma_advance(f1, 4 * kFnPiece), s3, smaller);
       wgmma_wait<1>();
-      add_arrived(s2, v);
+      add_arrived(s2, u);
       wgmma_wait<0>();
-      add_arrived(s3, w);
-      add(w, v, v);
-      add(v, t, last);
-      if constexpr (kPost) add_exactly(last, sum, off);
+      add_arrived(s3, v);
+      add(u, v, u);
+      add(t, u, t);
+      add(sum, t, sum);
       wgmma_arrived(smaller);
       if (!kPost && lane == 0) {
-        mbarrier_arrive(empty(from.index));
-        if constexpr (!kAlong) mbarrier_arrive(empty(next.index));
+        mbarrier_arrive(empty(from));
+        if constexpr (!kAlong) mbarrier_arrive(empty(next));
+      }
+      if (pair == kPairs / 2 - 1) {
+#pragma unroll
+        for (int i = 0; i < 4 * kEights; ++i) {
+          of_first_half[i] = sum[i];
+          sum[i] = 0.0f;
+        }
       }
     }
-    if (kPost && lane < kHcStreams) mbarrier_arrive(empty(s.behind(lane, a.layout.slots).index));
-    s = s.behind(kHcStreams, a.layout.slots);
-    if constexpr (!kPost) add_exactly(last, sum, off);
-#pragma unroll
-    for (int i = 0; i < 4 * kEights; ++i) {
-      const float of_smaller = __fadd_rn(smaller[i], smaller[4 * kEights + i]);
-      sum[i] = __fadd_rn(sum[i], __fadd_rn(off[i], of_smaller));
+    if constexpr (kPost) {
+      if (lane < kHcStreams) mbarrier_arrive(empty(slot_of(lane)));
     }
+    const float dither = hc_dither(part);
+#pragma unroll
+    for (int i = 0; i < 4 * kEights; ++i)
+      sum[i] = hc_round(__fadd_rn(of_first_half[i], sum[i]),
+                        __fadd_rn(smaller[i], smaller[4 * kEights + i]), dither);
     send_sums(wave, sum);
     __syncwarp();
     if (lane == 0) mbarrier_arrive(sent(wave));
-  }
-
-  // So that the compiler knows it to be the warp's: operands are in uniform registers.
-  static __device__ __forceinline__ std::uint32_t same(std::uint32_t x) {
-    return __shfl_sync(0xffffffffu, x, 0);
   }
 
   static __device__ __forceinline__ void multiply_two(std::uint64_t x, std::uint64_t fn,
@@ -146,7 +154,6 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
     }
     wgmma_commit();
   }
-  // Of steps, as a tree: steps that are alike are added without rounding.
   static __device__ __forceinline__ void add_arrived(Sums (&step)[2], Sums& to) {
     wgmma_arrived(step[0]);
     wgmma_arrived(step[1]);
@@ -156,19 +163,6 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
 #pragma unroll
     for (int i = 0; i < 4 * kEights; ++i) to[i] = __fadd_rn(x[i], y[i]);
   }
-  // Granules may resemble each other, and then so do the roundings of their sums: what is rounded off is added up as well.
-  static __device__ __forceinline__ void add_exactly(const Sums& from, Sums& sum, Sums& off) {
-#pragma unroll
-    for (int i = 0; i < 4 * kEights; ++i) {
-      const float s = __fadd_rn(sum[i], from[i]);
-      const float added = __fadd_rn(s, -sum[i]);
-      const float lost =
-          __fadd_rn(__fadd_rn(sum[i], -__fadd_rn(s, -added)), __fadd_rn(from[i], -added));
-      off[i] = __fadd_rn(off[i], lost);
-      sum[i] = s;
-    }
-  }
-
   // A thread has rows 2q and 2q + 1 of each eight of fn, of two tokens: a word each, those of even rows first.
   __device__ __forceinline__ void send_sums(int wave, const Sums& sum) const {
     const int count = tokens_of(wave);

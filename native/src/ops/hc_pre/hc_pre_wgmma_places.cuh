@@ -41,10 +41,10 @@ struct HcWgmmaPlaces : HcGroup<HcWgmmaArgs, kHcWgmmaTile> {
   static constexpr bool kPost = kTail || KIND == HcKind::kPostPre;
   static constexpr int kGatherers = kTail ? 1 : 2;  // warps
   static constexpr int kTile = kHcWgmmaTile;
-  static constexpr int kMixers = 8;           // warps
-  static constexpr int kMultipliers = 4;      // warps
-  static constexpr bool kPatient = true;      // HcBalancer
-  static constexpr int kGranules = GRANULES;  // of a slice
+  static constexpr int kMixers = kHcWgmmaMixers<KIND>;  // warps
+  static constexpr int kMultipliers = 4;                // warps
+  static constexpr bool kPatient = true;                // HcBalancer
+  static constexpr int kGranules = GRANULES;            // of a slice
   static constexpr int kSlice = GRANULES * kHcGranule;
   static constexpr int kGranuleBytes = HcWgmmaLayout::kGranuleBytes;
   static constexpr int kSlot = GRANULES * kGranuleBytes;
@@ -161,7 +161,7 @@ struct HcWgmmaPlaces : HcGroup<HcWgmmaArgs, kHcWgmmaTile> {
   // ---- the exchange ------------------------------------------------------------------------------------------------------
 
   __device__ __forceinline__ int place(int wave, int token) const {
-    return (wave % kHcWgmmaRing * a.groups + group) * kTile + token;
+    return (wave % kHcWgmmaRing<KIND> * a.groups + group) * kTile + token;
   }
   __device__ __forceinline__ char* words(std::int64_t area, int place) const {
     return a.exchange + area + static_cast<std::int64_t>(place) * 16;

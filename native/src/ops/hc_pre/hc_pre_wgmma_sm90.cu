@@ -82,7 +82,7 @@ int hc_pre_wgmma_warm_up(const CudaDeviceProperties& device) {
       cudaFuncAttributes attributes;
       status = cudaFuncGetAttributes(&attributes, kernel);
       if (status != cudaSuccess) return status;
-      if (attributes.numRegs != device::HcWgmmaRegisters::kAtFirst)
+      if (attributes.numRegs != device::HcWgmmaRegisters::of(kind, slice / kHcGranule).at_first)
         return cudaErrorInvalidKernelImage;
     }
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hc_pre_wgmma: what a mixer's lane has of a tile, taken from its slots to registers. A warp has eight tokens, of which eight lanes have one at a time: a line of L2.
+// hc_post_pre's mixers in hc_pre_wgmma: what a lane has of a tile, taken from its slots to registers. A warp has eight tokens, of which eight lanes have one at a time: a line of L2.
 #pragma once
 #include "ops/hc_pre/hc_pre_wgmma_places.cuh"
 
