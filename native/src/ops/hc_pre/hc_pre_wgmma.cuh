@@ -14,10 +14,11 @@
 //
 // Products: a step is 16 columns. Those of a step with fn's first parts are a sum of their own (of two steps, one sum would lose what the second cancels of the first), and all of these are added as a tree, so that what is alike is added without rounding. Those with the two smaller parts stay in the tensor core's sums.
 //
-// What bounds it (H200, 8192 tokens of 7168 columns, ncu): a tile's way. Of hc_pre, whose tiles take 6200 cycles, a multiplier is at work for 5300 of them, a quarter of that waiting for the tensor core; mixers wait for `pre` and for slots. More tiles under way would be
-// more than L2 keeps until they are read again (two groups' tiles are 7.3 MB; memory is read 1.13 times as it is): a fifth slot makes 223 us of 209, rows four tiles later 264, a ring of six tiles' words 221. Of hc_post_pre mixers are at work nearly all of the time.
+// What bounds it (H200, 8192 tokens of 7168 columns): a tile's way. Of hc_pre, which takes 208 us, a tile 6200 cycles, a multiplier is at work nearly all of the time (ncu, of a version that took 224 us: 85 %, and a quarter of that waiting for the tensor core); mixers wait
+// for `pre` and for slots. More tiles under way would be more than L2 keeps until they are read again (two groups' tiles are 7.3 MB; ncu counts 1.13 times the streams as they are): with a fifth slot it is 223 us, with a ring of six tiles' words 221; rows four tiles later
+// made 264 of 223, when words were not yet the last to leave L2. Of hc_post_pre mixers are at work nearly all of the time.
 // In both, thread blocks wait for each other twice a tile, for the slowest of 56.
-// Slices that share lines of L2 are worse: a kernel that only copies 940 MB takes 362 us in slices of 112 columns, 250 us in slices of 128. Tried without gain: streams kept in L2 as the last to leave (223 us instead of 209); fn to L2 before the kernel before this one
+// Slices that share lines of L2 are worse: a kernel that only copies 940 MB takes 362 us in slices of 112 columns, 250 us in slices of 128. Tried without gain: streams kept in L2 as the last to leave (222 us); fn to L2 before the kernel before this one
 // has ended; squares by wgmma (registers; 80 cycles a step instead of the 33 that it takes alone) and by mma.sync in mixers and in multipliers (it waits for wgmma); gatherers that share a token; slices of one line for many tokens (six tiles under way, but twice the words).
 #pragma once
 #include "ops/hc_pre/hc_pre_balance.cuh"

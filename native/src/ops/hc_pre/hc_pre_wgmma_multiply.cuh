@@ -163,6 +163,7 @@ struct HcWgmmaMultiplier : HcWgmmaWriter<KIND, GRANULES> {
 #pragma unroll
     for (int i = 0; i < 4 * kEights; ++i) to[i] = __fadd_rn(x[i], y[i]);
   }
+
   // A thread has rows 2q and 2q + 1 of each eight of fn, of two tokens: a word each, those of even rows first.
   __device__ __forceinline__ void send_sums(int wave, const Sums& sum) const {
     const int count = tokens_of(wave);
