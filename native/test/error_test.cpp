@@ -169,7 +169,7 @@ TEST(out_of_memory_at_every_step_of_a_context) {
   CHECK(failures >= 7 && failures < 100);  // context, pool, its words, its threads
 }
 
-// On the pool as well, for every op.
+// On the pool as well, for every op: those on NVFP4 tensors, then the others.
 TEST(no_op_allocates) {
   const Context context(3);
   const int64_t rows = 300;
@@ -218,6 +218,97 @@ TEST(no_op_allocates) {
   for (const int32_t status : statuses) CHECK_EQ(status, NVFP4J_OK);
 }
 
+TEST(no_op_of_a_layer_allocates) {
+  const Context context(3);
+  const int64_t tokens = 30;
+  constexpr int64_t kSlot = 40960;  // bytes of an output
+  Bytes zeros(180 * 64 * 4);
+  std::memset(zeros.data(), 0, static_cast<std::size_t>(zeros.size()));
+  Bytes written(4 * kSlot);
+  const auto in = [&](int32_t dtype, std::initializer_list<int64_t> shape) {
+    return tensor(zeros.data(), dtype, shape);
+  };
+  const auto out = [&](int slot, int32_t dtype, std::initializer_list<int64_t> shape) {
+    return tensor(written.data() + slot * kSlot, dtype, shape);
+  };
+  constexpr int32_t kF32 = NVFP4J_DTYPE_F32;
+  constexpr int32_t kI32 = NVFP4J_DTYPE_I32;
+  // Hyper-connections.
+  const nvfp4j_sinkhorn_options sinkhorn = {sizeof sinkhorn, 2, 1e-6f, 0};
+  const nvfp4j_hc_options hc = {sizeof hc, 2, 1e-6f, 1e-6f};
+  const nvfp4j_hc_options head = {sizeof head, 0, 1e-6f, 1e-6f};
+  const nvfp4j_tensor x = in(kF32, {tokens, 4, 64});
+  const nvfp4j_tensor row = in(kF32, {tokens, 64});
+  const nvfp4j_tensor post = in(kF32, {tokens, 4});
+  const nvfp4j_tensor comb = in(kF32, {tokens, 4, 4});
+  const nvfp4j_tensor fn = in(kF32, {24, 256});
+  const nvfp4j_tensor base = in(kF32, {24});
+  const nvfp4j_tensor scale = in(kF32, {3});
+  const nvfp4j_tensor head_fn = in(kF32, {4, 256});
+  const nvfp4j_tensor head_base = in(kF32, {4});
+  const nvfp4j_tensor one = in(kF32, {1});
+  const nvfp4j_tensor streams = out(0, kF32, {tokens, 4, 64});
+  const nvfp4j_tensor collapsed = out(1, kF32, {tokens, 64});
+  const nvfp4j_tensor next_post = out(2, kF32, {tokens, 4});
+  const nvfp4j_tensor next_comb = out(3, kF32, {tokens, 4, 4});
+  // Routers and experts.
+  const nvfp4j_router_options router = {sizeof router, 2.5f};
+  const nvfp4j_tensor gate = in(kF32, {32, 64});
+  const nvfp4j_tensor bias = in(kF32, {32});
+  const nvfp4j_tensor table = in(kI32, {5, 6});
+  const nvfp4j_tensor ids = in(kI32, {tokens});
+  const nvfp4j_tensor choices = in(kI32, {tokens, 6});
+  const nvfp4j_tensor weights = in(kF32, {tokens, 6});
+  const nvfp4j_tensor y = in(kF32, {6 * tokens, 64});
+  const nvfp4j_tensor indices = out(0, kI32, {tokens, 6});
+  const nvfp4j_tensor routed = out(1, kF32, {tokens, 6});
+  const nvfp4j_tensor logits = out(2, kF32, {tokens, 32});
+  const nvfp4j_tensor offsets = out(1, kI32, {33});
+  const nvfp4j_tensor rows = out(2, kI32, {6 * tokens});
+  const nvfp4j_tensor row_weights = out(3, kF32, {6 * tokens});
+  // Indexer, caches, sample.
+  const nvfp4j_tensor q = in(kF32, {3, 4, 16});
+  const nvfp4j_tensor keys = in(kF32, {300, 16});
+  const nvfp4j_tensor heads = in(kF32, {3, 4});
+  int32_t visible[] = {300, 1, 0};
+  const nvfp4j_tensor valid = tensor(visible, kI32, {3});
+  const nvfp4j_tensor top = out(0, kI32, {3, 40});
+  const nvfp4j_tensor scores = out(1, kF32, {3, 300});
+  int32_t counter = 0;
+  const nvfp4j_tensor length = tensor(&counter, kI32, {1});
+  const nvfp4j_tensor ring = out(0, kF32, {8, 64});
+  const nvfp4j_tensor cache = out(0, kF32, {tokens, 64});
+  const nvfp4j_tensor vocabulary = in(kF32, {3, 3000});
+  const nvfp4j_tensor drawn = out(0, kI32, {3});
+  const nvfp4j_sample_options greedy = {sizeof greedy, 0, 0, 0};
+  const nvfp4j_sample_options draw = {sizeof draw, 1, 2, 3};
+  allocations_fail = true;
+  const int32_t statuses[] = {
+      nvfp4j_sinkhorn(context, &comb, &sinkhorn, &next_comb, nullptr),
+      nvfp4j_hc_pre(context, &x, &fn, &base, &scale, &hc, &collapsed, &next_post, &next_comb,
+                    nullptr),
+      nvfp4j_hc_post(context, &x, &row, &post, &comb, &streams, nullptr),
+      nvfp4j_hc_head(context, &x, &head_fn, &head_base, &one, &head, &collapsed, nullptr),
+      nvfp4j_hc_post_pre(context, &x, &row, &post, &comb, &fn, &base, &scale, nullptr, &hc, nullptr,
+                         &streams, &collapsed, &next_post, &next_comb, nullptr, nullptr),
+      nvfp4j_router_dense(context, &row, &gate, nullptr, &bias, &router, &indices, &routed, &logits,
+                          nullptr),
+      nvfp4j_router_hash(context, &row, &gate, nullptr, &table, &ids, &router, &indices, &routed,
+                         nullptr),
+      nvfp4j_expert_dispatch(context, &choices, &weights, &offsets, &rows, &indices, &row_weights,
+                             nullptr),
+      nvfp4j_expert_combine(context, &y, &choices, &weights, &row, &collapsed, nullptr),
+      nvfp4j_indexer_topk(context, &q, &keys, &heads, &valid, &top, &scores, nullptr),
+      nvfp4j_cache_append_window(context, &ring, &row, &length, nullptr),
+      nvfp4j_cache_append(context, &cache, &row, &length, nullptr),
+      nvfp4j_sample(context, &vocabulary, nullptr, nullptr, &greedy, &drawn, nullptr),
+      nvfp4j_sample(context, &vocabulary, nullptr, nullptr, &draw, &drawn, nullptr),
+      nvfp4j_context_synchronize(context, nullptr, nullptr)};
+  allocations_fail = false;
+  for (const int32_t status : statuses) CHECK_EQ(status, NVFP4J_OK);
+  CHECK_EQ(counter, static_cast<int32_t>(tokens));
+}
+
 TEST(library_describes_itself) {
   CHECK_EQ(nvfp4j_abi_version(), NVFP4J_ABI_VERSION);
   const std::string info = nvfp4j_build_info();
@@ -242,7 +333,15 @@ TEST(library_describes_itself) {
                          "hc_pre",
                          "hc_post",
                          "hc_head",
-                         "hc_post_pre"};
+                         "hc_post_pre",
+                         "router_dense",
+                         "router_hash",
+                         "expert_dispatch",
+                         "expert_combine",
+                         "indexer_topk",
+                         "cache_append_window",
+                         "cache_append",
+                         "sample"};
   for (int32_t op = 0; op < NVFP4J_OP_COUNT; ++op) CHECK_EQ(nvfp4j_op_name(op), names[op]);
   CHECK(nvfp4j_op_name(-1) == nullptr);
   CHECK(nvfp4j_op_name(NVFP4J_OP_COUNT) == nullptr);
@@ -259,9 +358,9 @@ TEST(paths) {
   CHECK_EQ(small, "cp");
   CHECK_EQ(small[3], 'z');
   CHECK_FAILS(nvfp4j_path(NVFP4J_OP_COUNT, -1, text, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
-              "path: op is 17, expected 0 to 16");
+              "path: op is 25, expected 0 to 24");
   CHECK_FAILS(nvfp4j_path(-1, -1, text, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
-              "path: op is -1, expected 0 to 16");
+              "path: op is -1, expected 0 to 24");
   CHECK_FAILS(nvfp4j_path(0, -2, text, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
               "path: device is -2, expected -1 (the CPU) or a CUDA ordinal");
   CHECK_FAILS(nvfp4j_path(0, -1, nullptr, 256, error), NVFP4J_ERROR_INVALID_ARGUMENT,
@@ -277,7 +376,7 @@ TEST(workspace_bytes) {
     CHECK_EQ(bytes, 0);
   }
   CHECK_FAILS(nvfp4j_workspace_bytes(NVFP4J_OP_COUNT, -1, 1, 1, &bytes, error),
-              NVFP4J_ERROR_INVALID_ARGUMENT, "workspace_bytes: op is 17, expected 0 to 16");
+              NVFP4J_ERROR_INVALID_ARGUMENT, "workspace_bytes: op is 25, expected 0 to 24");
   CHECK_FAILS(nvfp4j_workspace_bytes(0, -1, -1, 1, &bytes, error), NVFP4J_ERROR_INVALID_ARGUMENT,
               "workspace_bytes: rows, columns are -1, 1, expected 0 or more");
   CHECK_FAILS(nvfp4j_workspace_bytes(0, -1, 1, 1, nullptr, error), NVFP4J_ERROR_INVALID_ARGUMENT,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every buffer of every op against an inaccessible page, on either side, and descriptors that are
 // shorter than ours: a byte too many faults and ends the program.
+#include <algorithm>
+
 #include "fixture.hpp"
 
 using namespace fixture;
@@ -134,6 +136,60 @@ TEST(swizzle_and_copy_stay_inside) {
   }
 }
 
+TEST(caches_stay_inside) {
+  for (const bool at_end : {false, true}) {
+    for (const int32_t threads : {1, 3}) {
+      const Context context(threads);
+      for (const int32_t dtype :
+           {NVFP4J_DTYPE_F32, NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F16, NVFP4J_DTYPE_U8}) {
+        for (const int64_t columns : {1, 7, 512}) {
+          for (const int64_t tokens : {1, 3, 8, 30}) {
+            const GuardedMatrix cache(dtype, 8, columns, columns + 1, at_end);
+            const GuardedMatrix rows(dtype, tokens, columns, columns + 2, at_end);
+            for (const int64_t size : {4, 8}) {
+              const GuardedMemory counter(static_cast<std::size_t>(size), at_end);  // zero
+              const nvfp4j_tensor at =
+                  tensor(counter.data(), size == 8 ? NVFP4J_DTYPE_I64 : NVFP4J_DTYPE_I32, {1});
+              CHECK_OK(nvfp4j_cache_append_window(context, &cache.descriptor, &rows.descriptor, &at,
+                                                  error));
+              if (tokens > 8) continue;
+              CHECK_OK(
+                  nvfp4j_cache_append(context, &cache.descriptor, &rows.descriptor, &at, error));
+            }
+          }
+        }
+      }
+      CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
+    }
+  }
+}
+
+TEST(sample_stays_inside) {
+  for (const bool at_end : {false, true}) {
+    for (const int32_t threads : {1, 3}) {
+      const Context context(threads);
+      for (const int32_t dtype : {NVFP4J_DTYPE_F32, NVFP4J_DTYPE_BF16}) {
+        for (const int64_t columns : {1, 3, 7, 1023, 1025, 20001}) {
+          const GuardedMatrix logits(dtype, 3, columns, columns + 1, at_end);
+          const GuardedMatrix noise(NVFP4J_DTYPE_F32, 3, columns, columns + 2, at_end);
+          const GuardedMemory more(8, at_end);
+          const nvfp4j_tensor offset = tensor(more.data(), NVFP4J_DTYPE_I64, {1});
+          const GuardedMemory out(3 * 4, at_end);
+          const nvfp4j_tensor tokens = tensor(out.data(), NVFP4J_DTYPE_I32, {3});
+          for (const float temperature : {0.0f, 1.0f}) {
+            const nvfp4j_sample_options options = {sizeof options, temperature, 1, 2};
+            for (const nvfp4j_tensor* e :
+                 {static_cast<const nvfp4j_tensor*>(nullptr), &noise.descriptor})
+              CHECK_OK(
+                  nvfp4j_sample(context, &logits.descriptor, e, &offset, &options, &tokens, error));
+          }
+        }
+      }
+      CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
+    }
+  }
+}
+
 TEST(matrix_products_stay_inside) {
   for (const bool at_end : {false, true}) {
     const Context context(2);
@@ -262,6 +318,43 @@ TEST(sinkhorn_stays_inside) {
   }
 }
 
+TEST(indexer_topk_stays_inside) {
+  for (const bool at_end : {false, true}) {
+    for (const int32_t threads : {1, 3}) {
+      const Context context(threads);
+      for (const int32_t dtype : {NVFP4J_DTYPE_F32, NVFP4J_DTYPE_BF16}) {
+        for (const auto& [queries, rows, heads, columns, gap] :
+             {std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t>{1, 1, 1, 16, 0},
+              {3, 37, 5, 48, 1},
+              {2, 3000, 3, 16, 8},
+              {9, 5, 64, 128, 3}}) {
+          const GuardedTokens q(dtype, queries, heads, columns, columns + gap,
+                                heads * (columns + gap) + gap, at_end);
+          const GuardedMatrix keys(dtype, rows, columns, columns + gap, at_end);
+          const GuardedMatrix weights(NVFP4J_DTYPE_F32, queries, heads, heads + gap, at_end);
+          const GuardedMemory valid(static_cast<std::size_t>(4 * queries), at_end);
+          const nvfp4j_tensor valid_t = tensor(valid.data(), NVFP4J_DTYPE_I32, {queries});
+          const GuardedMatrix scores(NVFP4J_DTYPE_F32, queries, rows, rows + gap, at_end);
+          for (const int64_t k : {1, 40, 2048}) {
+            const GuardedMatrix indices(NVFP4J_DTYPE_I32, queries, k, k + gap, at_end);
+            // The last is hostile.
+            for (const int64_t visible : {int64_t{0}, rows, int64_t{0x7fffffff}}) {
+              for (int64_t s = 0; s < queries; ++s)
+                reinterpret_cast<int32_t*>(valid.data())[s] = static_cast<int32_t>(visible);
+              for (const bool with_scores : {false, true}) {
+                CHECK_OK(nvfp4j_indexer_topk(context, &q.descriptor, &keys.descriptor,
+                                             &weights.descriptor, &valid_t, &indices.descriptor,
+                                             with_scores ? &scores.descriptor : nullptr, error));
+              }
+            }
+          }
+        }
+      }
+      CHECK_EQ(nvfp4j_context_synchronize(context, nullptr, nullptr), NVFP4J_ERROR_REPORTED);
+    }
+  }
+}
+
 TEST(hyper_connections_stay_inside) {
   const nvfp4j_hc_options options = {sizeof options, 2, 1e-6f, 1e-6f};
   const nvfp4j_hc_options head_options = {sizeof head_options, 0, 1e-6f, 1e-6f};
@@ -328,6 +421,109 @@ TEST(hyper_connections_stay_inside) {
         }
       }
       CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
+    }
+  }
+}
+
+// Of three ids one is an expert, one below and one above all.
+TEST(experts_stay_inside) {
+  const auto fill = [](const GuardedMatrix& m, int64_t count) {
+    int32_t* ids = reinterpret_cast<int32_t*>(m.memory.data());
+    const int32_t some[] = {0, INT32_MIN, INT32_MAX};
+    for (int64_t i = 0; i < count; ++i) ids[i] = some[i % 3];
+  };
+  for (const bool at_end : {false, true}) {
+    const Context context(2);
+    for (const int64_t k : {1, 6, 16}) {
+      for (const int64_t tokens : {1, 7, 2500}) {
+        for (const int64_t gap : {0, 1}) {
+          const GuardedMatrix indices(NVFP4J_DTYPE_I32, tokens, k, k + gap, at_end);
+          fill(indices, (tokens - 1) * (k + gap) + k);
+          const GuardedMatrix weights(NVFP4J_DTYPE_F32, tokens, k, k + gap, at_end);
+          const GuardedMatrix positions(NVFP4J_DTYPE_I32, tokens, k, k + gap, at_end);
+          const GuardedMemory offsets(4 * 2, at_end);
+          const GuardedMemory rows(static_cast<std::size_t>(4 * tokens * k), at_end);
+          const GuardedMemory row_weights(static_cast<std::size_t>(4 * tokens * k), at_end);
+          const nvfp4j_tensor o = tensor(offsets.data(), NVFP4J_DTYPE_I32, {2});
+          const nvfp4j_tensor r = tensor(rows.data(), NVFP4J_DTYPE_I32, {tokens * k});
+          const nvfp4j_tensor w = tensor(row_weights.data(), NVFP4J_DTYPE_F32, {tokens * k});
+          CHECK_OK(nvfp4j_expert_dispatch(context, &indices.descriptor, &weights.descriptor, &o, &r,
+                                          &positions.descriptor, &w, error));
+          if (tokens > 7) continue;
+          fill(positions, (tokens - 1) * (k + gap) + k);
+          for (const int32_t dtype : {NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F32}) {
+            for (const int64_t columns : {1, 31, 513, 4100}) {
+              const GuardedMatrix y(dtype, 2, columns, columns + gap, at_end);
+              const GuardedMatrix shared(dtype, tokens, columns, columns + gap, at_end);
+              const GuardedMatrix out(NVFP4J_DTYPE_F32, tokens, columns, columns + gap, at_end);
+              CHECK_OK(nvfp4j_expert_combine(context, &y.descriptor, &positions.descriptor,
+                                             &weights.descriptor, &shared.descriptor,
+                                             &out.descriptor, error));
+            }
+          }
+        }
+      }
+    }
+    CHECK_EQ(nvfp4j_context_synchronize(context, nullptr, nullptr), NVFP4J_ERROR_REPORTED);
+  }
+}
+
+TEST(routers_stay_inside) {
+  const nvfp4j_router_options options = {sizeof options, 1.5f};
+  for (const bool at_end : {false, true}) {
+    for (const int32_t threads : {1, 3}) {
+      const Context context(threads);
+      for (const int32_t dtype : {NVFP4J_DTYPE_F32, NVFP4J_DTYPE_BF16}) {
+        for (const auto& [tokens, experts, columns] :
+             {std::tuple<int64_t, int64_t, int64_t>{1, 1, 1},
+              {3, 7, 3},
+              {33, 13, 17},
+              {2, 300, 64},
+              {5, 25, 520},
+              {1, 40, 8208}}) {
+          const int64_t k = std::min<int64_t>(experts, 6);
+          const GuardedMatrix x(dtype, tokens, columns, columns + 1, at_end);
+          const GuardedMatrix w(dtype, experts, columns, columns + 3, at_end);
+          const GuardedMatrix b(NVFP4J_DTYPE_F32, 1, experts, experts, at_end);
+          const GuardedMatrix indices(NVFP4J_DTYPE_I32, tokens, k, k + 1, at_end);
+          const GuardedMatrix weights(NVFP4J_DTYPE_F32, tokens, k, k + 2, at_end);
+          const GuardedMatrix logits(NVFP4J_DTYPE_F32, tokens, experts, experts + 1, at_end);
+          const nvfp4j_tensor bias = tensor(b.memory.data(), NVFP4J_DTYPE_F32, {experts});
+          const GuardedNvfp4 coded(experts, (columns + 15) / 16 * 16, NVFP4J_SCALE_LAYOUT_LINEAR,
+                                   NVFP4J_GLOBAL_SCALE_TENSOR, at_end);
+          const bool is_coded = columns % 16 == 0;
+          for (const bool nvfp4 : {false, is_coded}) {
+            const nvfp4j_tensor* dense = nvfp4 ? nullptr : &w.descriptor;
+            const nvfp4j_nvfp4_tensor* packed = nvfp4 ? &coded.descriptor : nullptr;
+            for (const bool with_logits : {false, true}) {
+              CHECK_OK(nvfp4j_router_dense(context, &x.descriptor, dense, packed, &bias, &options,
+                                           &indices.descriptor, &weights.descriptor,
+                                           with_logits ? &logits.descriptor : nullptr, error));
+            }
+            for (const int32_t integers : {NVFP4J_DTYPE_I32, NVFP4J_DTYPE_I64}) {
+              // Good ids first, then 0x3F3F3F3F, which none is.
+              for (const bool good : {true, false}) {
+                const GuardedMatrix table(integers, 9, k, k, at_end);
+                const GuardedMatrix id(integers, 1, tokens, tokens, at_end);
+                const auto bytes = static_cast<std::size_t>(element_bytes(integers));
+                if (good) {
+                  std::memset(table.memory.data(), 0, static_cast<std::size_t>(9 * k) * bytes);
+                  std::memset(id.memory.data(), 0, static_cast<std::size_t>(tokens) * bytes);
+                }
+                const nvfp4j_tensor ids = tensor(id.memory.data(), integers, {tokens});
+                CHECK_OK(nvfp4j_router_hash(context, &x.descriptor, dense, packed,
+                                            &table.descriptor, &ids, &options, &indices.descriptor,
+                                            &weights.descriptor, error));
+                const Outcome said = outcome([&](nvfp4j_error* error) {
+                  return nvfp4j_context_synchronize(context, nullptr, error);
+                });
+                const bool reported = said.message.find("INDEX_OUT_OF_RANGE") != std::string::npos;
+                CHECK_EQ(reported, !good);
+              }
+            }
+          }
+        }
+      }
     }
   }
 }

@@ -123,7 +123,7 @@ TEST(quantize_exchanges_fit_the_workspace) {
           if (plan.kernel == QuantizeKernel::kSmallGrid ||
               plan.kernel == QuantizeKernel::kTensorGrid) {
             CHECK(grid_exchange_bytes(plan.grid) <= quantize_exchange_bytes(device));
-            CHECK(quantize_exchange_bytes(device) <= kWorkspaceExchangeBytes);
+            CHECK(quantize_exchange_bytes(device) <= kWorkspaceGridBytes);
           }
         }
       }

@@ -92,8 +92,16 @@ typedef struct nvfp4j_error {
 #define NVFP4J_OP_HC_POST 14
 #define NVFP4J_OP_HC_HEAD 15
 #define NVFP4J_OP_HC_POST_PRE 16
+#define NVFP4J_OP_ROUTER_DENSE 17
+#define NVFP4J_OP_ROUTER_HASH 18
+#define NVFP4J_OP_EXPERT_DISPATCH 19
+#define NVFP4J_OP_EXPERT_COMBINE 20
+#define NVFP4J_OP_INDEXER_TOPK 21
+#define NVFP4J_OP_CACHE_APPEND_WINDOW 22
+#define NVFP4J_OP_CACHE_APPEND 23
+#define NVFP4J_OP_SAMPLE 24
 /** Number of ops of this version. */
-#define NVFP4J_OP_COUNT 17
+#define NVFP4J_OP_COUNT 25
 /**@}*/
 
 /** The device number of the CPU device, wherever a function takes a device. */

@@ -33,24 +33,28 @@ typedef struct nvfp4j_context_options {
   int32_t foreign_stream;
   /** The foreign cudaStream_t, or NULL. */
   void* cuda_stream;
-  /** Bytes of device workspace, 0 = the default (enough for every op of this version at any shape: 42 MiB and 64 KiB on compute capability 9.0, of which 32 MiB are for the activations of a matrix product; some KiB elsewhere). A call that needs more is refused by name; nvfp4j_workspace_bytes() tells beforehand. */
+  /** Bytes of device workspace, 0 = the default (enough for every op of this version at any shape: 44 MiB and 64 KiB on compute capability 9.0, of which 32 MiB are for the activations of a matrix product; 28 MiB and 64 KiB elsewhere). A call that needs more is refused by name; nvfp4j_workspace_bytes() tells beforehand. */
   int64_t workspace_bytes;
 } nvfp4j_context_options;
 
 /** @name Causes that a kernel can report: bit numbers in the words of nvfp4j_status_record */
 /**@{*/
-/** An input element is NaN or infinite; it was coded as spec'd and excluded from every maximum. */
+/** An input element is NaN or infinite (of sample: NaN): quantize codes it as its header says and leaves it out of every maximum; the headers of the other ops say what they do. */
 #define NVFP4J_CAUSE_NON_FINITE_INPUT 0
-/** A supplied global scale is not finite or not positive; 1 was used in its place. */
+/** A supplied global scale is not finite or not positive; 1 was used in its place, by a router the scale itself. */
 #define NVFP4J_CAUSE_BAD_GLOBAL_SCALE 1
-/** An index is out of range; the row was written as zeros. */
+/** An index is out of range; what it stands for is left out: quantize writes the row as zeros, and the headers of the other ops say what they do. */
 #define NVFP4J_CAUSE_INDEX_OUT_OF_RANGE 2
-/** A block scale byte is NaN (0x7F) or has its sign bit set; it was decoded as E4M3 says. */
+/** A block scale byte is NaN (0x7F) or has its sign bit set; dequantize decodes it as E4M3 says; a matrix product and a router take it for NaN. */
 #define NVFP4J_CAUSE_BAD_BLOCK_SCALE 3
-/** A result is NaN or infinite in F32, before it was rounded to the output's type: an operand that is, a global scale that is, or an overflow. It was written as it is; of hyper-connections it is a mixing weight or what one is made of, and their header says what a token's results are then. */
+/** A result is NaN or infinite in F32, before it was rounded to the output's type: an operand that is, a global scale that is, or an overflow. It was written as it is; of hyper-connections it is a mixing weight or what one is made of, and their header says what a token's results are then. Of a router it is a logit, of the indexer a score; of sample it means that all logits of a row are -infinity. */
 #define NVFP4J_CAUSE_NON_FINITE_RESULT 4
 /** Offsets of groups are not 0 <= o[0] <= o[1] <= ... <= o[E] <= rows; no row was written. */
 #define NVFP4J_CAUSE_BAD_OFFSETS 5
+/** A cache has no room for the rows; nothing was written. */
+#define NVFP4J_CAUSE_CACHE_OVERFLOW 6
+/** A value of the noise of a draw is not positive and finite; the row's token is -1. */
+#define NVFP4J_CAUSE_BAD_NOISE 7
 /**@}*/
 
 /** Words of nvfp4j_status_record::causes; room for ops to come. */

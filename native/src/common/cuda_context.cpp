@@ -36,7 +36,8 @@ std::int64_t default_workspace_bytes(const CudaDeviceProperties& properties) {
                                         {8192, 7168},
                                         {1 << 20, 1 << 14},
                                         {std::int64_t{1} << 31, 16},
-                                        {std::int64_t{1} << 31, 1 << 16}};
+                                        {std::int64_t{1} << 31, 1 << 16},
+                                        {std::int64_t{1} << 31, 1 << 20}};
   std::int64_t bytes = 256;
   for (const OpInfo& op : op_table) {
     if (op.cuda_workspace_bytes == nullptr || op.cuda_path(properties) == nullptr) continue;

@@ -41,12 +41,12 @@ inline const char* global_scale_kind_name(std::int32_t kind) {
   return kind >= 0 && kind < kGlobalScaleKindCount ? names[kind] : "unknown";
 }
 
-inline constexpr std::int32_t kCauseCount = 6;
+inline constexpr std::int32_t kCauseCount = 8;
 
 inline const char* cause_name(std::int32_t cause) {
-  constexpr const char* names[kCauseCount] = {"NON_FINITE_INPUT",   "BAD_GLOBAL_SCALE",
-                                              "INDEX_OUT_OF_RANGE", "BAD_BLOCK_SCALE",
-                                              "NON_FINITE_RESULT",  "BAD_OFFSETS"};
+  constexpr const char* names[kCauseCount] = {
+      "NON_FINITE_INPUT",  "BAD_GLOBAL_SCALE", "INDEX_OUT_OF_RANGE", "BAD_BLOCK_SCALE",
+      "NON_FINITE_RESULT", "BAD_OFFSETS",      "CACHE_OVERFLOW",     "BAD_NOISE"};
   return cause >= 0 && cause < kCauseCount ? names[cause] : "unknown";
 }
 
@@ -57,7 +57,9 @@ inline const char* cause_sentence(std::int32_t cause) {
       "an index is out of range",
       "a block scale byte is NaN or has its sign bit set",
       "a result is NaN or infinite in F32",
-      "the offsets of the groups do not ascend from 0 or more to the number of rows or less"};
+      "the offsets of the groups do not ascend from 0 or more to the number of rows or less",
+      "a cache has no room for the rows",
+      "a value of the noise is not positive and finite"};
   return cause >= 0 && cause < kCauseCount ? sentences[cause] : "a cause of a later version";
 }
 

@@ -20,9 +20,10 @@ struct Nvfp4Names {
 };
 
 #define NVFP4J_NAMES(name) {name, name ".codes", name ".scales", name ".global_scales"}
-constexpr Nvfp4Names kNames[] = {
-    NVFP4J_NAMES("input"),    NVFP4J_NAMES("output"), NVFP4J_NAMES("a"),        NVFP4J_NAMES("w"),
-    NVFP4J_NAMES("prepared"), NVFP4J_NAMES("packed"), NVFP4J_NAMES("quantized")};
+constexpr Nvfp4Names kNames[] = {NVFP4J_NAMES("input"),     NVFP4J_NAMES("output"),
+                                 NVFP4J_NAMES("a"),         NVFP4J_NAMES("w"),
+                                 NVFP4J_NAMES("prepared"),  NVFP4J_NAMES("packed"),
+                                 NVFP4J_NAMES("quantized"), NVFP4J_NAMES("weight")};
 #undef NVFP4J_NAMES
 
 const Nvfp4Names& nvfp4_names(const char* name) {

@@ -5,13 +5,24 @@
 
 namespace nvfp4j {
 
-// The beginning is of grid exchanges (device/grid_barrier_layout.hpp: at most grid_exchange_bytes() of as many thread blocks as a device has multiprocessors, so up to a thousand), which expect it as the last one left it: nothing else is written there.
-inline constexpr std::int64_t kWorkspaceGridBytes = 64 << 10;
+// The beginning is of grid exchanges (device/grid_barrier_layout.hpp: at most grid_exchange_bytes() of as many thread blocks as a device has multiprocessors, so up to eight hundred), which expect it as the last one left it: nothing else is written there.
+inline constexpr std::int64_t kWorkspaceGridBytes = 56 << 10;
 
-// Behind it, under the same rule: the exchanges of hyper-connections (ops/hc_pre/hc_pre_layout.hpp and hc_pre_wgmma_layout.hpp).
+// Behind it: words by which thread blocks of a launch tell each other what they found, and that they have arrived. They are zeros between launches: the last thread block to arrive makes them so. Each op has words of its own.
+inline constexpr std::int64_t kWorkspaceCounterBytes = 8 << 10;
+inline constexpr std::int64_t kWorkspaceCountersAt = kWorkspaceGridBytes;
+inline constexpr std::int64_t kWorkspaceCacheAppendAt = kWorkspaceCountersAt;   // 256 bytes
+inline constexpr std::int64_t kWorkspaceSampleAt = kWorkspaceCountersAt + 256;  // the rest
+
+// Behind them, as the last one left it: the exchanges of hyper-connections (ops/hc_pre/hc_pre_layout.hpp and hc_pre_wgmma_layout.hpp).
 inline constexpr std::int64_t kWorkspaceHcBytes = 10 << 20;
+inline constexpr std::int64_t kWorkspaceHcAt = kWorkspaceCountersAt + kWorkspaceCounterBytes;
 
-// What follows both is anybody's for the length of a call.
-inline constexpr std::int64_t kWorkspaceExchangeBytes = kWorkspaceGridBytes + kWorkspaceHcBytes;
+// Behind that, under the same rule: the exchanges of the routers (ops/router_dense/router_layout.hpp).
+inline constexpr std::int64_t kWorkspaceRouterBytes = 2 << 20;
+inline constexpr std::int64_t kWorkspaceRouterAt = kWorkspaceHcAt + kWorkspaceHcBytes;
+
+// What follows all of them is anybody's for the length of a call.
+inline constexpr std::int64_t kWorkspaceExchangeBytes = kWorkspaceRouterAt + kWorkspaceRouterBytes;
 
 }  // namespace nvfp4j

@@ -64,6 +64,14 @@ __device__ __forceinline__ void tensor_load(void* smem, const void* map, int x, 
       "l"(map), "r"(x), "r"(y), "r"(smem_address(bar))
       : "memory");
 }
+__device__ __forceinline__ void tensor_load(std::uint32_t smem, const void* map, int x, int y,
+                                            std::uint32_t bar) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, "
+      "%3}], [%4];" ::"r"(smem),
+      "l"(map), "r"(x), "r"(y), "r"(bar)
+      : "memory");
+}
 // Of a three-dimensional one.
 __device__ __forceinline__ void tensor_load_3d(void* smem, const void* map, int x, int y, int z,
                                                std::uint64_t* bar) {
@@ -84,5 +92,25 @@ __device__ __forceinline__ void tensor_load_3d(std::uint32_t smem, const void* m
 __device__ __forceinline__ void tensor_load_3d(std::uint32_t smem, const void* map, int x, int y,
                                                int z, std::uint64_t* bar, std::uint64_t policy) {
   tensor_load_3d(smem, map, x, y, z, smem_address(bar), policy);
+}
+
+// A box of a two-dimensional tensor to the same place in each thread block of the cluster that `ranks` names (a bit each); the barrier at the same place in each gets its bytes.
+__device__ __forceinline__ void tensor_load_multicast(std::uint32_t smem, const void* map, int x,
+                                                      int y, std::uint32_t bar,
+                                                      std::uint16_t ranks) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::"
+      "cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(smem),
+      "l"(map), "r"(x), "r"(y), "r"(bar), "h"(ranks)
+      : "memory");
+}
+// An arrival at a barrier of any thread block of the cluster (cluster_address()). It orders what this thread did for its own thread block only, which is enough for what products and copies do on their own; for the whole cluster it would take a microsecond.
+__device__ __forceinline__ void mbarrier_arrive_cluster(std::uint32_t address) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address) : "memory");
+}
+// Two floats to another thread block, 8-byte aligned; ordered by cluster_sync().
+__device__ __forceinline__ void store_cluster(std::uint32_t address, float a, float b) {
+  asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(a), "f"(b)
+               : "memory");
 }
 }  // namespace nvfp4j::device

@@ -154,6 +154,93 @@ TEST(hyper_connections_report_their_tokens) {
   }
 }
 
+// Choice 4 of token 6 is no expert, and slot 1 of token 2 no row.
+TEST(experts_report_their_tokens) {
+  const CudaContext context;
+  const Side side = Side::kGpu;
+  std::vector<std::int32_t> ids(9 * 6, 1), places(3 * 2, 0);
+  ids[6 * 6 + 4] = 8;
+  places[2 * 2 + 1] = 4;
+  const Memory choices = i32_memory(ids), slots = i32_memory(places),
+               offsets = std::make_shared<Twin>(9 * 4), rows = std::make_shared<Twin>(54 * 4),
+               positions = std::make_shared<Twin>(54 * 4), out = std::make_shared<Twin>(3 * 64 * 4),
+               y = std::make_shared<Twin>(std::vector<std::uint8_t>(4 * 64 * 4, 0));
+  const nvfp4j_tensor choices_at = matrix(side, choices, NVFP4J_DTYPE_I32, 9, 6, 6);
+  const nvfp4j_tensor offsets_at = vector(side, offsets, NVFP4J_DTYPE_I32, 9);
+  const nvfp4j_tensor rows_at = vector(side, rows, NVFP4J_DTYPE_I32, 54);
+  const nvfp4j_tensor positions_at = matrix(side, positions, NVFP4J_DTYPE_I32, 9, 6, 6);
+  const nvfp4j_tensor y_at = matrix(side, y, NVFP4J_DTYPE_F32, 4, 64, 64);
+  const nvfp4j_tensor slots_at = matrix(side, slots, NVFP4J_DTYPE_I32, 3, 2, 2);
+  const nvfp4j_tensor out_at = matrix(side, out, NVFP4J_DTYPE_F32, 3, 64, 64);
+  const Graph graph(context.stream(), [&] {
+    CHECK_OK(nvfp4j_expert_dispatch(context, &choices_at, nullptr, &offsets_at, &rows_at,
+                                    &positions_at, nullptr, error));
+    CHECK_OK(nvfp4j_expert_combine(context, &y_at, &slots_at, nullptr, nullptr, &out_at, error));
+  });
+  CHECK_EQ(graph.nodes(), std::size_t{2});
+  for (int replay = 0; replay < 2; ++replay) {
+    graph.launch(context.stream());
+    nvfp4j_status_record record = status_record();
+    CHECK_EQ(nvfp4j_context_synchronize(context, &record, nullptr), kReported);
+    // The second may have been quicker only where it did not wait for the first.
+    CHECK_EQ(record.first_op, NVFP4J_OP_EXPERT_DISPATCH);
+    CHECK_EQ(record.first_cause, NVFP4J_CAUSE_INDEX_OUT_OF_RANGE);
+    CHECK_EQ(record.first_row, 6);
+    CHECK_EQ(record.first_column, 4);
+    for (int32_t op = 0; op < NVFP4J_STATUS_WORDS; ++op) {
+      const bool mine = op == NVFP4J_OP_EXPERT_DISPATCH || op == NVFP4J_OP_EXPERT_COMBINE;
+      CHECK_EQ(record.causes[op],
+               mine ? std::uint64_t{1} << NVFP4J_CAUSE_INDEX_OUT_OF_RANGE : std::uint64_t{0});
+    }
+  }
+}
+
+// A NaN in token 5 of 9, and a token id beyond the table in token 2 of 3.
+TEST(routers_report_their_tokens) {
+  const CudaContext context;
+  std::vector<std::uint8_t> x_bytes(9 * 64 * 2, 0);
+  store_element(x_bytes.data(), NVFP4J_DTYPE_BF16, 5 * 64 + 7, NAN);
+  const Side side = Side::kGpu;
+  const auto zeros = [](int64_t elements) {
+    return std::make_shared<Twin>(
+        std::vector<std::uint8_t>(static_cast<std::size_t>(4 * elements), 0));
+  };
+  const Memory x = std::make_shared<Twin>(x_bytes), gate = zeros(8 * 64), bias = zeros(8),
+               table = zeros(10 * 2), ids = i32_memory({9, 0, 10}), indices = zeros(9 * 2),
+               weights = zeros(9 * 2), hashed = zeros(3 * 2), hashed_weights = zeros(3 * 2);
+  const nvfp4j_tensor x_at = matrix(side, x, NVFP4J_DTYPE_BF16, 9, 64, 64);
+  const nvfp4j_tensor first_at = matrix(side, x, NVFP4J_DTYPE_BF16, 3, 64, 64);
+  const nvfp4j_tensor gate_at = matrix(side, gate, NVFP4J_DTYPE_F32, 8, 64, 64);
+  const nvfp4j_tensor bias_at = vector(side, bias, NVFP4J_DTYPE_F32, 8);
+  const nvfp4j_tensor table_at = matrix(side, table, NVFP4J_DTYPE_I32, 10, 2, 2);
+  const nvfp4j_tensor ids_at = vector(side, ids, NVFP4J_DTYPE_I32, 3);
+  const nvfp4j_tensor indices_at = matrix(side, indices, NVFP4J_DTYPE_I32, 9, 2, 2);
+  const nvfp4j_tensor weights_at = matrix(side, weights, NVFP4J_DTYPE_F32, 9, 2, 2);
+  const nvfp4j_tensor hashed_at = matrix(side, hashed, NVFP4J_DTYPE_I32, 3, 2, 2);
+  const nvfp4j_tensor hashed_weights_at = matrix(side, hashed_weights, NVFP4J_DTYPE_F32, 3, 2, 2);
+  const nvfp4j_router_options options = {sizeof options, 1.5f};
+  const Graph graph(context.stream(), [&] {
+    CHECK_OK(nvfp4j_router_dense(context, &x_at, &gate_at, nullptr, &bias_at, &options, &indices_at,
+                                 &weights_at, nullptr, error));
+    CHECK_OK(nvfp4j_router_hash(context, &first_at, &gate_at, nullptr, &table_at, &ids_at, &options,
+                                &hashed_at, &hashed_weights_at, error));
+  });
+  for (int replay = 0; replay < 2; ++replay) {
+    graph.launch(context.stream());
+    nvfp4j_status_record record = status_record();
+    CHECK_EQ(nvfp4j_context_synchronize(context, &record, nullptr), kReported);
+    CHECK_EQ(record.first_op, NVFP4J_OP_ROUTER_DENSE);
+    CHECK_EQ(record.first_cause, NVFP4J_CAUSE_NON_FINITE_RESULT);
+    CHECK_EQ(record.first_row, 5);
+    for (int32_t op = 0; op < NVFP4J_STATUS_WORDS; ++op) {
+      CHECK_EQ(record.causes[op],
+               op == NVFP4J_OP_ROUTER_DENSE  ? std::uint64_t{1} << NVFP4J_CAUSE_NON_FINITE_RESULT
+               : op == NVFP4J_OP_ROUTER_HASH ? std::uint64_t{1} << NVFP4J_CAUSE_INDEX_OUT_OF_RANGE
+                                             : std::uint64_t{0});
+    }
+  }
+}
+
 TEST(a_report_that_nobody_waits_for) {
   const CudaContext context;
   const Faulty faulty;

@@ -2,6 +2,8 @@
 // Ops that follow each other without a wait, each reading what the one before writes or writing what it reads. Kernels are
 // launched before their predecessors have ended: one that did not wait would meet poison, or half of the new values.
 #include "context_fixture.hpp"
+#include "expert_chain.hpp"
+#include "router_chain.hpp"
 
 using namespace nvfp4j::test;
 
@@ -508,6 +510,228 @@ struct HcChain {
   Nvfp4Twin row_q;
 };
 
+// Caches and draws between ops that write what they read, lengths and positions included, and read what they write. Integers and copies: the same bits on either side.
+struct CacheChain {
+  CacheChain(std::mt19937& g, std::int64_t m, std::int64_t k)
+      : rows(m),
+        columns(k),
+        gate_up{random_memory(g, NVFP4J_DTYPE_BF16, m * 2 * k),
+                random_memory(g, NVFP4J_DTYPE_BF16, m * 2 * k)},
+        zero(std::make_shared<Twin>(bytes_of_i64(0))),
+        x(std::make_shared<Twin>(m * k * 2)),
+        cache(std::make_shared<Twin>((2 * m + 5) * k * 2)),
+        ring(std::make_shared<Twin>(kSlots * k * 2)),
+        length(std::make_shared<Twin>(std::int64_t{8})),
+        tokens(std::make_shared<Twin>(2 * m * 4)),
+        others(std::make_shared<Twin>(m * 4)),
+        q(m, k, NVFP4J_SCALE_LAYOUT_LINEAR, NVFP4J_GLOBAL_SCALE_TENSOR) {}
+
+  void run(Side side, nvfp4j_context* context) const {
+    constexpr std::int32_t kBf16 = NVFP4J_DTYPE_BF16;
+    const nvfp4j_tensor first_at = matrix(side, gate_up[0], kBf16, rows, 2 * columns, 2 * columns);
+    const nvfp4j_tensor second_at = matrix(side, gate_up[1], kBf16, rows, 2 * columns, 2 * columns);
+    const nvfp4j_tensor zero_at = vector(side, zero, NVFP4J_DTYPE_I64, 1);
+    const nvfp4j_tensor x_at = matrix(side, x, kBf16, rows, columns, columns);
+    const nvfp4j_tensor cache_at = matrix(side, cache, kBf16, 2 * rows + 5, columns, columns);
+    const nvfp4j_tensor full_at = matrix(side, cache, kBf16, 2 * rows, columns, columns);
+    const nvfp4j_tensor ring_at = matrix(side, ring, kBf16, kSlots, columns, columns);
+    const nvfp4j_tensor length_at = vector(side, length, NVFP4J_DTYPE_I64, 1);
+    const nvfp4j_tensor tokens_at = vector(side, tokens, NVFP4J_DTYPE_I32, 2 * rows);
+    const nvfp4j_tensor position_at = vector(side, tokens, NVFP4J_DTYPE_I32, 1);
+    const nvfp4j_tensor others_at = vector(side, others, NVFP4J_DTYPE_I32, rows);
+    const nvfp4j_nvfp4_tensor q_at = q.at(side);
+    const nvfp4j_swiglu_options swiglu = swiglu_options();
+    const nvfp4j_quantize_options dynamic = quantize_options();
+    const nvfp4j_sample_options draw = {sizeof draw, 0.9f, 3, 4};
+    const nvfp4j_sample_options greedy = {sizeof greedy, 0, 0, 0};
+
+    CHECK_OK(nvfp4j_copy(context, &zero_at, &length_at, error));
+    CHECK_OK(nvfp4j_swiglu(context, &first_at, nullptr, &swiglu, &x_at, error));
+    CHECK_OK(nvfp4j_cache_append(context, &cache_at, &x_at, &length_at, error));
+    // Its position is the length that the call before writes.
+    CHECK_OK(nvfp4j_cache_append_window(context, &ring_at, &x_at, &length_at, error));
+    // Written where the calls before read.
+    CHECK_OK(nvfp4j_swiglu(context, &second_at, nullptr, &swiglu, &x_at, error));
+    CHECK_OK(nvfp4j_cache_append(context, &cache_at, &x_at, &length_at, error));
+    // Logits and offset are what the call before writes.
+    CHECK_OK(nvfp4j_sample(context, &full_at, nullptr, &length_at, &draw, &tokens_at, error));
+    // So is the position.
+    CHECK_OK(nvfp4j_cache_append_window(context, &ring_at, &x_at, &position_at, error));
+    CHECK_OK(nvfp4j_swiglu(context, &first_at, nullptr, &swiglu, &x_at, error));
+    CHECK_OK(nvfp4j_sample(context, &x_at, nullptr, nullptr, &greedy, &others_at, error));
+    CHECK_OK(nvfp4j_quantize(context, &x_at, nullptr, &dynamic, &q_at, error));
+    CHECK_OK(nvfp4j_dequantize(context, &q_at, &x_at, error));
+    CHECK_OK(nvfp4j_cache_append_window(context, &ring_at, &x_at, &zero_at, error));
+  }
+
+  std::vector<Memory> written() const {
+    return {x, cache, ring, length, tokens, others, q.codes, q.scales, q.global_scales};
+  }
+  void poison() const {
+    for (const Memory& memory : written()) memory->poison_device();
+  }
+  void check(const char* how) const {
+    int number = 0;
+    for (const Memory& memory : written()) {
+      const std::string what = std::string(how) + " of caches" + shape_name(rows, columns) +
+                               ", memory " + std::to_string(number++);
+      if (!memory->equal(what)) check::failed(__FILE__, __LINE__, what + " differs");
+    }
+  }
+
+  static constexpr std::int64_t kSlots = 128;
+  std::int64_t rows;
+  std::int64_t columns;
+  Memory gate_up[2];
+  Memory zero;
+  Memory x;
+  Memory cache;
+  Memory ring;
+  Memory length;
+  Memory tokens;
+  Memory others;
+  Nvfp4Twin q;
+};
+
+// The indexer between copies and kernels that write what it reads, and a quantisation that reads what it writes and meets at the
+// same words of the workspace. Every sum of its data is exact.
+struct IndexerChain {
+  static constexpr std::int64_t kHeads = 4;
+  static constexpr std::int64_t kColumns = 64;
+  static constexpr std::int64_t kBest = 512;
+
+  IndexerChain(std::mt19937& g, std::int64_t t, std::int64_t c)
+      : rows(t),
+        columns(c),
+        first_q(exact_values(g, NVFP4J_DTYPE_BF16, t * kHeads * kColumns)),
+        second_q(exact_values(g, NVFP4J_DTYPE_BF16, t * kHeads * kColumns)),
+        first_keys(halves(g, c)),
+        second_keys(halves(g, c)),
+        first_weights(exact_values(g, NVFP4J_DTYPE_F32, t * kHeads)),
+        second_weights(exact_values(g, NVFP4J_DTYPE_F32, t * kHeads)),
+        all_valid(i32_memory(
+            std::vector<std::int32_t>(static_cast<std::size_t>(t), static_cast<std::int32_t>(c)))),
+        some_valid(visible_rows(g, t, c)),
+        q(std::make_shared<Twin>(first_q->bytes())),
+        keys(std::make_shared<Twin>(c * kColumns * 2)),
+        weights(std::make_shared<Twin>(first_weights->bytes())),
+        valid(std::make_shared<Twin>(all_valid->bytes())),
+        indices(std::make_shared<Twin>(t * kBest * 4)),
+        kept(std::make_shared<Twin>(t * kBest * 4)),
+        others(std::make_shared<Twin>(t * kBest * 4)),
+        scores(std::make_shared<Twin>(t * c * 4)),
+        tensor(t, c, NVFP4J_SCALE_LAYOUT_LINEAR, NVFP4J_GLOBAL_SCALE_TENSOR) {}
+
+  // Codes with scales of 1: multiples of 1/2.
+  static Nvfp4Twin halves(std::mt19937& g, std::int64_t n) {
+    Nvfp4Twin x(n, kColumns, NVFP4J_SCALE_LAYOUT_LINEAR, NVFP4J_GLOBAL_SCALE_TENSOR);
+    x.codes = random_bytes(g, x.codes->bytes());
+    x.scales = std::make_shared<Twin>(
+        std::vector<std::uint8_t>(static_cast<std::size_t>(x.scales->bytes()), 0x38));
+    x.global_scales = std::make_shared<Twin>(std::vector<std::uint8_t>{0x00, 0x00, 0x80, 0x3F});
+    return x;
+  }
+
+  void run(Side side, nvfp4j_context* context) const {
+    constexpr std::int32_t kBf16 = NVFP4J_DTYPE_BF16;
+    constexpr std::int32_t kF32 = NVFP4J_DTYPE_F32;
+    constexpr std::int32_t kI32 = NVFP4J_DTYPE_I32;
+    const auto q_of = [&](const Memory& m) {
+      return streams(side, m, kBf16, rows, kHeads, kColumns);
+    };
+    const auto keys_of = [&](const Memory& m) {
+      return matrix(side, m, kBf16, columns, kColumns, kColumns);
+    };
+    const auto weights_of = [&](const Memory& m) {
+      return matrix(side, m, kF32, rows, kHeads, kHeads);
+    };
+    const auto valid_of = [&](const Memory& m) { return vector(side, m, kI32, rows); };
+    const auto indices_of = [&](const Memory& m) {
+      return matrix(side, m, kI32, rows, kBest, kBest);
+    };
+    const nvfp4j_tensor scores_at = matrix(side, scores, kF32, rows, columns, columns);
+    const nvfp4j_nvfp4_tensor tensor_at = tensor.at(side);
+    const nvfp4j_quantize_options dynamic = quantize_options();
+    const auto copy = [&](const nvfp4j_tensor& from, const nvfp4j_tensor& to) {
+      CHECK_OK(nvfp4j_copy(context, &from, &to, error));
+    };
+    const auto write_keys = [&](const Nvfp4Twin& from) {
+      const nvfp4j_nvfp4_tensor from_at = from.at(side);
+      const nvfp4j_tensor keys_at = keys_of(keys);
+      CHECK_OK(nvfp4j_dequantize(context, &from_at, &keys_at, error));
+    };
+    const auto index = [&](const Memory& to, const nvfp4j_tensor* all) {
+      const nvfp4j_tensor q_at = q_of(q), keys_at = keys_of(keys), weights_at = weights_of(weights),
+                          valid_at = valid_of(valid), indices_at = indices_of(to);
+      CHECK_OK(nvfp4j_indexer_topk(context, &q_at, &keys_at, &weights_at, &valid_at, &indices_at,
+                                   all, error));
+    };
+
+    copy(q_of(first_q), q_of(q));
+    copy(weights_of(first_weights), weights_of(weights));
+    copy(valid_of(all_valid), valid_of(valid));
+    write_keys(first_keys);
+    index(indices, &scores_at);
+    CHECK_OK(nvfp4j_quantize(context, &scores_at, nullptr, &dynamic, &tensor_at, error));
+    copy(indices_of(indices), indices_of(kept));
+    write_keys(second_keys);
+    // One behind the other: the lists of the first are those of the second.
+    index(indices, &scores_at);
+    index(others, nullptr);
+    copy(valid_of(some_valid), valid_of(valid));
+    copy(q_of(second_q), q_of(q));
+    index(indices, &scores_at);
+    copy(weights_of(second_weights), weights_of(weights));
+    index(others, nullptr);
+    write_keys(first_keys);
+  }
+
+  std::vector<Memory> written() const {
+    return {q,
+            keys,
+            weights,
+            valid,
+            indices,
+            kept,
+            others,
+            scores,
+            tensor.codes,
+            tensor.scales,
+            tensor.global_scales};
+  }
+  void poison() const {
+    for (const Memory& memory : written()) memory->poison_device();
+  }
+  void check(const char* how) const {
+    int number = 0;
+    for (const Memory& memory : written()) {
+      const std::string what = std::string(how) + " of the indexer" + shape_name(rows, columns) +
+                               ", memory " + std::to_string(number++);
+      if (!memory->equal(what)) check::failed(__FILE__, __LINE__, what + " differs");
+    }
+  }
+
+  std::int64_t rows;
+  std::int64_t columns;
+  Memory first_q;
+  Memory second_q;
+  Nvfp4Twin first_keys;
+  Nvfp4Twin second_keys;
+  Memory first_weights;
+  Memory second_weights;
+  Memory all_valid;
+  Memory some_valid;
+  Memory q;
+  Memory keys;
+  Memory weights;
+  Memory valid;
+  Memory indices;
+  Memory kept;
+  Memory others;
+  Memory scores;
+  Nvfp4Twin tensor;
+};
+
 template <class Sequence>
 void expect(const Sequence& chain) {
   const Context cpu(0);
@@ -566,6 +790,42 @@ TEST(hyper_connections_wait_for_the_op_before) {
   test_chain<HcChain>(64, 7168, 20);
   test_chain<HcChain>(300, 4096, 20);
   test_chain<HcChain>(1025, 2048, 10);
+}
+
+TEST(experts_wait_for_the_op_before) {
+  test_chain<ExpertChain>(3, 1040, 3);
+  if (quick) return;
+  test_chain<ExpertChain>(1, 7168, 20);
+  test_chain<ExpertChain>(64, 7168, 20);
+  test_chain<ExpertChain>(1000, 1040, 20);
+  test_chain<ExpertChain>(4097, 512, 10);
+}
+
+TEST(caches_and_draws_wait_for_the_op_before) {
+  test_chain<CacheChain>(3, 1040, 3);
+  if (quick) return;
+  test_chain<CacheChain>(1, 512, 20);
+  test_chain<CacheChain>(16, 7168, 20);
+  test_chain<CacheChain>(300, 2048, 20);
+  test_chain<CacheChain>(4097, 512, 10);
+}
+
+TEST(routers_wait_for_the_op_before) {
+  test_chain<RouterChain>(3, 1040, 3);
+  if (quick) return;
+  test_chain<RouterChain>(1, 7168, 20);
+  test_chain<RouterChain>(64, 7168, 20);
+  test_chain<RouterChain>(300, 4096, 20);
+  test_chain<RouterChain>(2001, 2048, 10);
+}
+
+TEST(the_indexer_waits_for_the_op_before) {
+  test_chain<IndexerChain>(3, 1040, 3);
+  if (quick) return;
+  test_chain<IndexerChain>(1, 32768, 20);
+  test_chain<IndexerChain>(1, 400, 20);
+  test_chain<IndexerChain>(8, 8192, 20);
+  test_chain<IndexerChain>(33, 2048, 20);
 }
 
 int main(int count, char** arguments) { return run_tests(count, arguments); }

@@ -203,7 +203,25 @@ TEST(no_rows_are_validated_and_nothing_is_launched) {
   const nvfp4j_sinkhorn_options sinkhorn = {sizeof sinkhorn, 20, 1e-6f, 0};
   const nvfp4j_hc_options hc = {sizeof hc, 20, 1e-6f, 1e-6f};
   const nvfp4j_hc_options hc_head = {sizeof hc_head, 0, 1e-6f, 1e-6f};
+  const nvfp4j_tensor no_slots = empty(NVFP4J_DTYPE_I32, 6);
+  Buffer cache(4 * 64 * 2);
+  nvfp4j_tensor rows_of_cache = tensor(cache.data(), NVFP4J_DTYPE_BF16, {4, 64});
+  rows_of_cache.memory = NVFP4J_MEMORY_DEVICE;
+  nvfp4j_tensor counter = tensor(memory.data(), NVFP4J_DTYPE_I32, {1});
+  counter.memory = NVFP4J_MEMORY_DEVICE;
+  nvfp4j_tensor no_ids = tensor(memory.data(), NVFP4J_DTYPE_I32, {0});
+  no_ids.memory = NVFP4J_MEMORY_DEVICE;
+  const nvfp4j_sample_options sample = {sizeof sample, 1.0f, 0, 0};
+  const nvfp4j_tensor gate = of_module({24, 64}), gate_bias = of_module({24}),
+                      indices = empty(NVFP4J_DTYPE_I32, 6), chosen = empty(NVFP4J_DTYPE_F32, 6);
+  nvfp4j_tensor table = of_module({10, 6}), ids = tiles;
+  table.dtype = ids.dtype = NVFP4J_DTYPE_I32;
+  const nvfp4j_router_options router = {sizeof router, 1.5f};
   const Graph graph(context.stream(), [&] {
+    CHECK_OK(nvfp4j_router_dense(context, &x, &gate, nullptr, &gate_bias, &router, &indices,
+                                 &chosen, nullptr, error));
+    CHECK_OK(nvfp4j_router_hash(context, &x, &gate, nullptr, &table, &ids, &router, &indices,
+                                &chosen, error));
     CHECK_OK(nvfp4j_sinkhorn(context, &comb, &sinkhorn, &comb, error));
     CHECK_OK(
         nvfp4j_hc_pre(context, &streams_of_none, &fn, &base, &scale, &hc, &x, &post, &comb, error));
@@ -220,6 +238,10 @@ TEST(no_rows_are_validated_and_nothing_is_launched) {
     CHECK_OK(nvfp4j_swiglu(context, &gate_up, nullptr, &swiglu, &x, error));
     CHECK_OK(nvfp4j_swiglu_quantize(context, &gate_up, nullptr, &swiglu, &options, &none, error));
     CHECK_OK(nvfp4j_copy(context, &x, &x, error));
+    CHECK_OK(nvfp4j_expert_combine(context, &x, &no_slots, nullptr, &x, &x, error));
+    CHECK_OK(nvfp4j_cache_append_window(context, &rows_of_cache, &x, &counter, error));
+    CHECK_OK(nvfp4j_cache_append(context, &rows_of_cache, &x, &counter, error));
+    CHECK_OK(nvfp4j_sample(context, &x, nullptr, nullptr, &sample, &no_ids, error));
     options.recipe = 5;
     CHECK_FAILS(nvfp4j_quantize(context, &x, nullptr, &options, &none, error), kInvalid,
                 "quantize: options.recipe is 5, expected 0 to 1 (EXACT, TE_EXACT)");
@@ -343,6 +365,38 @@ TEST(a_workspace_that_is_too_small_is_refused) {
   check_equal(w);
 }
 
+TEST(a_workspace_too_small_for_counters_is_refused) {
+  std::mt19937 g = seeded(7);
+  int64_t needed = -1;
+  CHECK_OK(nvfp4j_workspace_bytes(NVFP4J_OP_CACHE_APPEND, 0, 5, 64, &needed, error));
+  CHECK(needed > 1);
+  int64_t also = -1;
+  CHECK_OK(nvfp4j_workspace_bytes(NVFP4J_OP_SAMPLE, 0, 5, 64, &also, error));
+  CHECK_EQ(also, needed);
+  nvfp4j_context_options options = cuda_options();
+  for (const auto& [name, w] :
+       {std::pair<std::string, Workload>{"cache_append",
+                                         cache_workload(g, false, NVFP4J_DTYPE_BF16, 5, 64)},
+        {"sample", sample_workload(g, NVFP4J_DTYPE_F32, 5, 64, 1.0f, false)}}) {
+    expect_on_cpu(w);
+    w.poison();
+    options.workspace_bytes = 1;
+    const CudaContext small(options);
+    const Outcome said =
+        outcome([&](nvfp4j_error* error) { return w.call(Side::kGpu, small, error); });
+    CHECK_EQ(said.status, kState);
+    CHECK_EQ(said.message.rfind(name + ": the context's workspace has 1 bytes, expected ", 0),
+             std::size_t{0});
+    CHECK_OK(nvfp4j_context_synchronize(small, nullptr, error));
+    CHECK(w.is_poison());
+    options.workspace_bytes = needed;
+    const CudaContext enough(options);
+    CHECK_OK(on_gpu(w, enough, error));
+    CHECK_OK(nvfp4j_context_synchronize(enough, nullptr, error));
+    check_equal(w);
+  }
+}
+
 TEST(a_workspace_too_small_for_hyper_connections_is_refused) {
   std::mt19937 g = seeded(11);
   constexpr int64_t kRows = 20;
@@ -378,6 +432,30 @@ TEST(a_workspace_too_small_for_hyper_connections_is_refused) {
   }
 }
 
+TEST(a_workspace_too_small_for_the_indexer_is_refused) {
+  std::mt19937 g = seeded(12);
+  int64_t needed = 0;
+  CHECK_OK(nvfp4j_workspace_bytes(NVFP4J_OP_INDEXER_TOPK, 0, 3, 5000, &needed, error));
+  const Workload w = indexer_workload(g, NVFP4J_DTYPE_BF16, 3, 5000, 512);
+  expect_on_cpu(w);
+  w.poison();
+  nvfp4j_context_options options = cuda_options();
+  options.workspace_bytes = needed - 1;
+  {
+    const CudaContext small(options);
+    CHECK_FAILS(on_gpu(w, small, error), kState,
+                "indexer_topk: the context's workspace has " + std::to_string(needed - 1) +
+                    " bytes, expected " + std::to_string(needed) + " or more (input [3, 5000])");
+    CHECK_OK(nvfp4j_context_synchronize(small, nullptr, error));
+    CHECK(w.is_poison());
+  }
+  options.workspace_bytes = needed;
+  const CudaContext enough(options);
+  CHECK_OK(on_gpu(w, enough, error));
+  CHECK_OK(nvfp4j_context_synchronize(enough, nullptr, error));
+  check_equal(w);
+}
+
 namespace {
 
 // A context with kernels of every kind that meets at a grid barrier.
@@ -396,6 +474,7 @@ struct Lane {
       work.push_back(hc_workload(g, NVFP4J_OP_HC_PRE, NVFP4J_DTYPE_BF16, rows / 4, 4, 1040));
       work.push_back(
           hc_workload(g, NVFP4J_OP_HC_POST_PRE, NVFP4J_DTYPE_BF16, rows / 8, 4, 7168, true));
+      work.push_back(indexer_workload(g, NVFP4J_DTYPE_BF16, rows / 64, 100 * rows, 1024));
     }
     for (const Workload& w : work) expect_on_cpu(w);
   }

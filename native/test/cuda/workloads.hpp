@@ -25,6 +25,9 @@ class Twin {
   void* at(Side side) const { return side == Side::kCpu ? host_.data() : device_.data(); }
   std::int64_t bytes() const { return host_.size(); }
   void poison_device() { device_.poison(); }
+  void reset_device(const std::vector<std::uint8_t>& contents) const {
+    device_.put(contents.data(), static_cast<std::int64_t>(contents.size()));
+  }
   // What an op of the device wrote, to be compared with later.
   void copy_to_host(const char* what) const {
     const std::vector<std::uint8_t> got = device_.get(what);
@@ -127,13 +130,17 @@ struct Workload {
   // Keeps the inputs.
   std::function<std::int32_t(Side, nvfp4j_context*, nvfp4j_error*)> call;
   std::vector<Memory> outputs;
+  // What a call reads and advances, and what it is before each.
+  std::vector<std::pair<Memory, std::vector<std::uint8_t>>> advanced = {};
 
   void poison() const {
     for (const Memory& output : outputs) output->poison_device();
+    for (const auto& [memory, contents] : advanced) memory->reset_device(contents);
   }
   bool equal() const {
     bool same = true;
     for (const Memory& output : outputs) same = output->equal(name) && same;
+    for (const auto& [memory, contents] : advanced) same = memory->equal(name) && same;
     return same;
   }
   bool is_poison() const {
@@ -546,6 +553,246 @@ inline void for_every_hc_op(std::mt19937& g, std::int64_t rows, std::int64_t col
   use(hc_workload(g, NVFP4J_OP_HC_POST_PRE, NVFP4J_DTYPE_F32, rows, 2, columns, true));
 }
 
+// ---- experts ---------------------------------------------------------------------------------------------------------
+
+inline Workload expert_dispatch_workload(std::mt19937& g, std::int64_t tokens, std::int64_t k,
+                                         std::int64_t experts, std::int64_t gap, bool weighted) {
+  std::vector<std::int32_t> ids;
+  for (std::int64_t i = 0; i < tokens * (k + gap); ++i)
+    ids.push_back(static_cast<std::int32_t>(g() % static_cast<std::uint64_t>(experts)));
+  const Memory indices = i32_memory(ids);
+  const Memory weights = random_memory(g, NVFP4J_DTYPE_F32, tokens * k);
+  const Memory offsets = std::make_shared<Twin>((experts + 1) * 4);
+  const Memory rows = std::make_shared<Twin>(tokens * k * 4);
+  const Memory positions = std::make_shared<Twin>(tokens * (k + gap) * 4);
+  const Memory row_weights = std::make_shared<Twin>(tokens * k * 4);
+  return {"expert_dispatch experts " + std::to_string(experts) + " gap " + std::to_string(gap) +
+              (weighted ? " weights" : "") + shape_name(tokens, k),
+          [=](Side side, nvfp4j_context* context, nvfp4j_error* error) {
+            const nvfp4j_tensor i = matrix(side, indices, NVFP4J_DTYPE_I32, tokens, k, k + gap);
+            const nvfp4j_tensor w = matrix(side, weights, NVFP4J_DTYPE_F32, tokens, k, k);
+            const nvfp4j_tensor o = vector(side, offsets, NVFP4J_DTYPE_I32, experts + 1);
+            const nvfp4j_tensor r = vector(side, rows, NVFP4J_DTYPE_I32, tokens * k);
+            const nvfp4j_tensor p = matrix(side, positions, NVFP4J_DTYPE_I32, tokens, k, k + gap);
+            const nvfp4j_tensor q = vector(side, row_weights, NVFP4J_DTYPE_F32, tokens * k);
+            return nvfp4j_expert_dispatch(context, &i, weighted ? &w : nullptr, &o, &r, &p,
+                                          weighted ? &q : nullptr, error);
+          },
+          weighted ? std::vector<Memory>{offsets, rows, positions, row_weights}
+                   : std::vector<Memory>{offsets, rows, positions}};
+}
+
+// Every seventh position is -1.
+inline Workload expert_combine_workload(std::mt19937& g, std::int32_t dtype, std::int32_t out_dtype,
+                                        std::int64_t tokens, std::int64_t k, std::int64_t columns,
+                                        bool weighted) {
+  constexpr std::int64_t kGap = 8;
+  const std::int64_t y_rows = tokens * k;
+  std::vector<std::int32_t> places;
+  for (std::int64_t i = 0; i < y_rows; ++i) {
+    places.push_back(
+        i % 7 == 6 ? -1 : static_cast<std::int32_t>(g() % static_cast<std::uint64_t>(y_rows)));
+  }
+  const Memory y = random_memory(g, dtype, y_rows * columns);
+  const Memory positions = i32_memory(places);
+  const Memory weights = random_memory(g, NVFP4J_DTYPE_F32, y_rows);
+  const Memory shared = random_memory(g, dtype, tokens * columns);
+  const Memory out = std::make_shared<Twin>(tokens * (columns + kGap) * element_bytes(out_dtype));
+  return {
+      "expert_combine dtypes " + std::to_string(dtype) + " " + std::to_string(out_dtype) + " k " +
+          std::to_string(k) + (weighted ? " weights" : "") + shape_name(tokens, columns),
+      [=](Side side, nvfp4j_context* context, nvfp4j_error* error) {
+        const nvfp4j_tensor y_in = matrix(side, y, dtype, y_rows, columns, columns);
+        const nvfp4j_tensor p = matrix(side, positions, NVFP4J_DTYPE_I32, tokens, k, k);
+        const nvfp4j_tensor w = matrix(side, weights, NVFP4J_DTYPE_F32, tokens, k, k);
+        const nvfp4j_tensor s = matrix(side, shared, dtype, tokens, columns, columns);
+        const nvfp4j_tensor o = matrix(side, out, out_dtype, tokens, columns, columns + kGap);
+        return nvfp4j_expert_combine(context, &y_in, &p, weighted ? &w : nullptr, &s, &o, error);
+      },
+      {out}};
+}
+
+inline void for_every_expert_op(std::mt19937& g, std::int64_t rows, std::int64_t columns,
+                                const std::function<void(const Workload&)>& use) {
+  use(expert_dispatch_workload(g, rows, 6, 256, 0, true));
+  use(expert_dispatch_workload(g, rows, 8, 384, 0, false));
+  use(expert_dispatch_workload(g, rows, 3, 1024, 2, true));
+  for (const std::int32_t dtype : {NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F32}) {
+    for (const std::int32_t out : {NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F32})
+      use(expert_combine_workload(g, dtype, out, rows, 3, columns, dtype == out));
+  }
+}
+
+// ---- routers ---------------------------------------------------------------------------------------------------------
+// Their data is such that every order of a sum is exact, up to D = 16384, also in F32.
+
+// x [rows, columns] of multiples of 1/4 and W [experts, columns] of such or NVFP4, with a gap behind each row.
+struct RouterInputs {
+  RouterInputs(std::mt19937& g, std::int32_t x_type, std::int32_t w_type, std::int64_t tokens,
+               std::int64_t d, std::int64_t e)
+      : rows(tokens),
+        columns(d),
+        experts(e),
+        x_dtype(x_type),
+        w_dtype(w_type),
+        x(exact(g, x_type, tokens * (d + kGap))),
+        w(exact(g, w_type, w_type == NVFP4J_DTYPE_U8 ? 0 : e * (d + kGap))),
+        coded(exact_nvfp4(g, e, d, NVFP4J_GLOBAL_SCALE_TENSOR)) {}
+
+  static Memory exact(std::mt19937& g, std::int32_t dtype, std::int64_t elements) {
+    if (dtype != NVFP4J_DTYPE_F32) return exact_bf16(g, elements);
+    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(4 * elements));
+    for (std::int64_t i = 0; i < elements; ++i)
+      store_element(bytes.data(), dtype, i, 0.25f * (static_cast<float>(g() % 17) - 8.0f));
+    return std::make_shared<Twin>(bytes);
+  }
+  std::string name() const {
+    return " x " + std::to_string(x_dtype) + " W " + std::to_string(w_dtype) + " E " +
+           std::to_string(experts) + shape_name(rows, columns);
+  }
+  nvfp4j_tensor x_at(Side side) const {
+    return matrix(side, x, x_dtype, rows, columns, columns + kGap);
+  }
+  bool is_coded() const { return w_dtype == NVFP4J_DTYPE_U8; }
+  nvfp4j_tensor w_at(Side side) const {
+    return matrix(side, w, is_coded() ? NVFP4J_DTYPE_BF16 : w_dtype, is_coded() ? 0 : experts,
+                  columns, columns + kGap);
+  }
+
+  static constexpr std::int64_t kGap = 8;
+  std::int64_t rows;
+  std::int64_t columns;
+  std::int64_t experts;
+  std::int32_t x_dtype;
+  std::int32_t w_dtype;
+  Memory x;
+  Memory w;
+  Nvfp4Twin coded;
+};
+
+inline Workload router_dense_workload(std::mt19937& g, std::int32_t x_dtype, std::int32_t w_dtype,
+                                      std::int64_t rows, std::int64_t columns, std::int64_t experts,
+                                      std::int64_t k) {
+  const RouterInputs in(g, x_dtype, w_dtype, rows, columns, experts);
+  const Memory bias = random_memory(g, NVFP4J_DTYPE_F32, experts);
+  const Memory indices = std::make_shared<Twin>(rows * (k + 2) * 4);
+  const Memory weights = std::make_shared<Twin>(rows * k * 4);
+  const Memory logits = std::make_shared<Twin>(rows * (experts + 1) * 4);
+  return {"router_dense" + in.name(),
+          [=](Side side, nvfp4j_context* context, nvfp4j_error* error) {
+            const nvfp4j_tensor x = in.x_at(side);
+            const nvfp4j_tensor w = in.w_at(side);
+            const nvfp4j_nvfp4_tensor coded = in.coded.at(side);
+            const nvfp4j_tensor b = vector(side, bias, NVFP4J_DTYPE_F32, experts);
+            const nvfp4j_tensor i = matrix(side, indices, NVFP4J_DTYPE_I32, rows, k, k + 2);
+            const nvfp4j_tensor p = matrix(side, weights, NVFP4J_DTYPE_F32, rows, k, k);
+            const nvfp4j_tensor z =
+                matrix(side, logits, NVFP4J_DTYPE_F32, rows, experts, experts + 1);
+            const nvfp4j_router_options options = {sizeof options, 2.5f};
+            return nvfp4j_router_dense(context, &x, in.is_coded() ? nullptr : &w,
+                                       in.is_coded() ? &coded : nullptr, &b, &options, &i, &p, &z,
+                                       error);
+          },
+          {indices, weights, logits}};
+}
+
+inline Workload router_hash_workload(std::mt19937& g, std::int32_t x_dtype, std::int32_t w_dtype,
+                                     std::int64_t rows, std::int64_t columns, std::int64_t experts,
+                                     std::int64_t k) {
+  constexpr std::int64_t kVocabulary = 100;
+  const RouterInputs in(g, x_dtype, w_dtype, rows, columns, experts);
+  const auto integers = [&](std::int64_t count, std::int64_t end) {
+    std::vector<std::int32_t> values(static_cast<std::size_t>(count));
+    for (std::int32_t& v : values)
+      v = static_cast<std::int32_t>(g() % static_cast<std::uint32_t>(end));
+    return i32_memory(values);
+  };
+  const Memory table = integers(kVocabulary * k, experts);
+  const Memory ids = integers(rows, kVocabulary);
+  const Memory indices = std::make_shared<Twin>(rows * (k + 2) * 4);
+  const Memory weights = std::make_shared<Twin>(rows * k * 4);
+  return {"router_hash" + in.name(),
+          [=](Side side, nvfp4j_context* context, nvfp4j_error* error) {
+            const nvfp4j_tensor x = in.x_at(side);
+            const nvfp4j_tensor w = in.w_at(side);
+            const nvfp4j_nvfp4_tensor coded = in.coded.at(side);
+            const nvfp4j_tensor t = matrix(side, table, NVFP4J_DTYPE_I32, kVocabulary, k, k);
+            const nvfp4j_tensor d = vector(side, ids, NVFP4J_DTYPE_I32, rows);
+            const nvfp4j_tensor i = matrix(side, indices, NVFP4J_DTYPE_I32, rows, k, k + 2);
+            const nvfp4j_tensor p = matrix(side, weights, NVFP4J_DTYPE_F32, rows, k, k);
+            const nvfp4j_router_options options = {sizeof options, 1.5f};
+            return nvfp4j_router_hash(context, &x, in.is_coded() ? nullptr : &w,
+                                      in.is_coded() ? &coded : nullptr, &t, &d, &options, &i, &p,
+                                      error);
+          },
+          {indices, weights}};
+}
+
+inline void for_every_router(std::mt19937& g, std::int64_t rows, std::int64_t columns,
+                             const std::function<void(const Workload&)>& use) {
+  for (const std::int32_t w : {NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F32, NVFP4J_DTYPE_U8}) {
+    for (const std::int32_t x : {NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F32}) {
+      use(router_dense_workload(g, x, w, rows, columns, w == NVFP4J_DTYPE_F32 ? 39 : 64, 6));
+      use(router_hash_workload(g, x, w, rows, columns, 64, w == NVFP4J_DTYPE_F32 ? 5 : 6));
+    }
+  }
+}
+
+// ---- the indexer -----------------------------------------------------------------------------------------------------
+
+// Multiples of 1/4: every order of a sum is exact, and many scores are equal.
+inline Memory exact_values(std::mt19937& g, std::int32_t dtype, std::int64_t elements) {
+  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(elements * element_bytes(dtype)));
+  for (std::int64_t i = 0; i < elements; ++i)
+    store_element(bytes.data(), dtype, i, 0.25f * (static_cast<float>(g() % 9) - 4.0f));
+  return std::make_shared<Twin>(bytes);
+}
+
+// Rows that each query sees: all, none, or any number.
+inline Memory visible_rows(std::mt19937& g, std::int64_t queries, std::int64_t rows) {
+  std::vector<std::int32_t> valid(static_cast<std::size_t>(queries));
+  for (std::int32_t& v : valid) {
+    v = static_cast<std::int32_t>(g() % 3 == 0   ? static_cast<std::uint32_t>(rows)
+                                  : g() % 8 == 0 ? 0u
+                                                 : g() % static_cast<std::uint32_t>(rows + 1));
+  }
+  return i32_memory(valid);
+}
+
+inline Workload indexer_workload(std::mt19937& g, std::int32_t dtype, std::int64_t queries,
+                                 std::int64_t rows, std::int64_t k) {
+  constexpr std::int64_t kHeads = 5;
+  constexpr std::int64_t kColumns = 48;
+  const Memory q = exact_values(g, dtype, queries * kHeads * kColumns);
+  const Memory keys = exact_values(g, dtype, rows * (kColumns + 8));
+  const Memory weights = exact_values(g, NVFP4J_DTYPE_F32, queries * kHeads);
+  const Memory valid = visible_rows(g, queries, rows);
+  const Memory indices = std::make_shared<Twin>(queries * (k + 3) * 4);
+  const Memory scores = std::make_shared<Twin>(queries * (rows + 1) * 4);
+  return {"indexer_topk dtype " + std::to_string(dtype) + " k " + std::to_string(k) +
+              shape_name(queries, rows),
+          [=](Side side, nvfp4j_context* context, nvfp4j_error* error) {
+            const nvfp4j_tensor q_in = streams(side, q, dtype, queries, kHeads, kColumns);
+            const nvfp4j_tensor keys_in = matrix(side, keys, dtype, rows, kColumns, kColumns + 8);
+            const nvfp4j_tensor w =
+                matrix(side, weights, NVFP4J_DTYPE_F32, queries, kHeads, kHeads);
+            const nvfp4j_tensor v = vector(side, valid, NVFP4J_DTYPE_I32, queries);
+            const nvfp4j_tensor i = matrix(side, indices, NVFP4J_DTYPE_I32, queries, k, k + 3);
+            const nvfp4j_tensor s = matrix(side, scores, NVFP4J_DTYPE_F32, queries, rows, rows + 1);
+            return nvfp4j_indexer_topk(context, &q_in, &keys_in, &w, &v, &i, &s, error);
+          },
+          {indices, scores}};
+}
+
+// As many queries as there are rows of other ops, and somewhat more rows of keys than they have columns.
+inline void for_every_indexer(std::mt19937& g, std::int64_t rows, std::int64_t columns,
+                              const std::function<void(const Workload&)>& use) {
+  const std::int64_t queries = std::min<std::int64_t>(rows, 200);
+  use(indexer_workload(g, NVFP4J_DTYPE_BF16, queries, 2 * columns + 37, 512));
+  use(indexer_workload(g, NVFP4J_DTYPE_BF16, std::min<std::int64_t>(rows, 3), columns, 1));
+  use(indexer_workload(g, NVFP4J_DTYPE_F32, std::min<std::int64_t>(rows, 9), columns, 1024));
+}
+
 // Between two buffers of the side's own memory, with other strides.
 inline Workload copy_workload(std::mt19937& g, std::int32_t dtype, std::int64_t rows,
                               std::int64_t columns) {
@@ -558,6 +805,71 @@ inline Workload copy_workload(std::mt19937& g, std::int32_t dtype, std::int64_t 
             return nvfp4j_copy(context, &source, &destination, error);
           },
           {to}};
+}
+
+inline std::vector<std::uint8_t> bytes_of_i64(std::int64_t value) {
+  std::vector<std::uint8_t> bytes(8);
+  std::memcpy(bytes.data(), &value, 8);
+  return bytes;
+}
+
+// Into a ring that is shorter than the rows where there are many, or behind what a cache has already.
+inline Workload cache_workload(std::mt19937& g, bool window, std::int32_t dtype, std::int64_t rows,
+                               std::int64_t columns) {
+  constexpr std::int64_t kBefore = 3;
+  const std::int64_t slots = window ? 32 : rows + kBefore;
+  const Memory from = random_memory(g, dtype, rows * (columns + 5));
+  const Memory cache = std::make_shared<Twin>(slots * (columns + 8) * element_bytes(dtype));
+  const std::vector<std::uint8_t> before = bytes_of_i64(window ? 1'000'003 : kBefore);
+  const Memory counter = std::make_shared<Twin>(before);
+  Workload w = {(window ? "cache_append_window dtype " : "cache_append dtype ") +
+                    std::to_string(dtype) + shape_name(rows, columns),
+                [=](Side side, nvfp4j_context* context, nvfp4j_error* error) {
+                  const nvfp4j_tensor r = matrix(side, from, dtype, rows, columns, columns + 5);
+                  const nvfp4j_tensor c = matrix(side, cache, dtype, slots, columns, columns + 8);
+                  const nvfp4j_tensor n = vector(side, counter, NVFP4J_DTYPE_I64, 1);
+                  return window ? nvfp4j_cache_append_window(context, &c, &r, &n, error)
+                                : nvfp4j_cache_append(context, &c, &r, &n, error);
+                },
+                {cache}};
+  w.advanced = {{counter, before}};
+  return w;
+}
+
+inline Workload sample_workload(std::mt19937& g, std::int32_t dtype, std::int64_t rows,
+                                std::int64_t columns, float temperature, bool given) {
+  const Memory logits = random_memory(g, dtype, rows * (columns + 3));
+  const Memory offset = std::make_shared<Twin>(bytes_of_i64(-7));
+  std::vector<std::uint8_t> e(static_cast<std::size_t>(given ? rows * columns * 4 : 4));
+  for (std::size_t i = 0; i < e.size() / 4; ++i)
+    store_element(e.data(), NVFP4J_DTYPE_F32, static_cast<std::int64_t>(i),
+                  static_cast<float>(g() % 4096 + 1) * 0x1p-10f);
+  const Memory noise = std::make_shared<Twin>(e);
+  const Memory tokens = std::make_shared<Twin>(rows * 4);
+  return {"sample dtype " + std::to_string(dtype) + " temperature " + std::to_string(temperature) +
+              (given ? " noise" : "") + shape_name(rows, columns),
+          [=](Side side, nvfp4j_context* context, nvfp4j_error* error) {
+            const nvfp4j_tensor l = matrix(side, logits, dtype, rows, columns, columns + 3);
+            const nvfp4j_tensor n = matrix(side, noise, NVFP4J_DTYPE_F32, rows, columns, columns);
+            const nvfp4j_tensor o = vector(side, offset, NVFP4J_DTYPE_I64, 1);
+            const nvfp4j_tensor t = vector(side, tokens, NVFP4J_DTYPE_I32, rows);
+            const nvfp4j_sample_options options = {sizeof options, temperature, 11, 22};
+            return nvfp4j_sample(context, &l, given ? &n : nullptr, &o, &options, &t, error);
+          },
+          {tokens}};
+}
+
+inline void for_every_cache_op(std::mt19937& g, std::int64_t rows, std::int64_t columns,
+                               const std::function<void(const Workload&)>& use) {
+  for (const bool window : {true, false}) {
+    for (const std::int32_t dtype : {NVFP4J_DTYPE_F32, NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F16})
+      use(cache_workload(g, window, dtype, rows, columns));
+  }
+  for (const std::int32_t dtype : {NVFP4J_DTYPE_F32, NVFP4J_DTYPE_BF16}) {
+    use(sample_workload(g, dtype, rows, columns, 0, false));
+    use(sample_workload(g, dtype, rows, columns, 0.7f, false));
+    use(sample_workload(g, dtype, rows, columns, 0.7f, true));
+  }
 }
 
 // Every op at a shape, in the types and modes that it has. One at a time, since large ones take memory.
@@ -591,6 +903,10 @@ inline void for_every_op(std::mt19937& g, std::int64_t rows, std::int64_t column
   use(copy_workload(g, NVFP4J_DTYPE_F32, rows, columns));
   for_every_product(g, rows, columns, use);
   for_every_hc_op(g, rows, columns, use);
+  for_every_expert_op(g, rows, columns, use);
+  for_every_cache_op(g, rows, columns, use);
+  for_every_router(g, rows, columns, use);
+  for_every_indexer(g, rows, columns, use);
 }
 
 }  // namespace nvfp4j::test

@@ -45,7 +45,7 @@ int hc_pre_cuda_warm_up(const CudaDeviceProperties& device) {
 
 std::int64_t hc_pre_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t,
                                          std::int64_t) {
-  return hc_has_sm90(device) ? kWorkspaceGridBytes + kExchangeBytes : 0;
+  return hc_has_sm90(device) ? kWorkspaceHcAt + kExchangeBytes : 0;
 }
 
 }  // namespace nvfp4j

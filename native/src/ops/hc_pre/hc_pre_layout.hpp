@@ -77,7 +77,7 @@ struct HcSplitLayout {
   static constexpr int kWeights = 80;  // bytes of a token's comb and post
 };
 
-// In the workspace, from kWorkspaceGridBytes on. Every word carries the tag of the tile that it is of; tags go on from launch to launch, so that words that others left behind are of no tile.
+// In the workspace, from kWorkspaceHcAt on. Every word carries the tag of the tile that it is of; tags go on from launch to launch, so that words that others left behind are of no tile.
 struct HcExchange {
   // One a group of thread blocks, all the same between launches: the last tag given.
   static constexpr std::int64_t kEpochs = 0;

@@ -31,7 +31,7 @@ int hc_pre_split(const CudaLaunch& launch, const HcPreArgs& args, const HcPrePla
   a.workers = plan.workers;
   a.gatherers = plan.gatherers;
   a.layout = plan.layout;
-  a.exchange = static_cast<char*>(launch.workspace) + kWorkspaceGridBytes;
+  a.exchange = static_cast<char*>(launch.workspace) + kWorkspaceHcAt;
   void* arguments[] = {&a};
   return launch_cooperative_programmatic(kernel_of(plan.kind), launch, grid_of(plan.grid),
                                          plan.threads, plan.shared_bytes, arguments);

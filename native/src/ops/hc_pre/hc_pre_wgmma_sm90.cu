@@ -60,7 +60,7 @@ int hc_pre_wgmma(const CudaLaunch& launch, const HcPreArgs& args, const HcPrePla
   a.slices = plan.slices;
   a.groups = plan.groups;
   a.layout = plan.wgmma;
-  a.exchange = static_cast<char*>(launch.workspace) + kWorkspaceGridBytes;
+  a.exchange = static_cast<char*>(launch.workspace) + kWorkspaceHcAt;
   HcWgmmaMaps maps = {};
   if (!map_all(args, &maps)) return cudaErrorInvalidValue;
   void* arguments[] = {&a, &maps};

@@ -90,8 +90,32 @@ public final class Nvfp4jConstants {
   /// `NVFP4J_OP_HC_POST_PRE`.
   public static final int OP_HC_POST_PRE = 16;
 
+  /// `NVFP4J_OP_ROUTER_DENSE`.
+  public static final int OP_ROUTER_DENSE = 17;
+
+  /// `NVFP4J_OP_ROUTER_HASH`.
+  public static final int OP_ROUTER_HASH = 18;
+
+  /// `NVFP4J_OP_EXPERT_DISPATCH`.
+  public static final int OP_EXPERT_DISPATCH = 19;
+
+  /// `NVFP4J_OP_EXPERT_COMBINE`.
+  public static final int OP_EXPERT_COMBINE = 20;
+
+  /// `NVFP4J_OP_INDEXER_TOPK`.
+  public static final int OP_INDEXER_TOPK = 21;
+
+  /// `NVFP4J_OP_CACHE_APPEND_WINDOW`.
+  public static final int OP_CACHE_APPEND_WINDOW = 22;
+
+  /// `NVFP4J_OP_CACHE_APPEND`.
+  public static final int OP_CACHE_APPEND = 23;
+
+  /// `NVFP4J_OP_SAMPLE`.
+  public static final int OP_SAMPLE = 24;
+
   /// `NVFP4J_OP_COUNT`.
-  public static final int OP_COUNT = 17;
+  public static final int OP_COUNT = 25;
 
   /// `NVFP4J_DEVICE_CPU`.
   public static final int DEVICE_CPU = -1;
@@ -174,6 +198,21 @@ public final class Nvfp4jConstants {
   /// `NVFP4J_MAX_STREAMS`.
   public static final int MAX_STREAMS = 16;
 
+  /// `NVFP4J_MAX_EXPERTS`.
+  public static final int MAX_EXPERTS = 1024;
+
+  /// `NVFP4J_MAX_TOPK`.
+  public static final int MAX_TOPK = 16;
+
+  /// `NVFP4J_MAX_INDEXER_TOPK`.
+  public static final int MAX_INDEXER_TOPK = 2048;
+
+  /// `NVFP4J_MAX_INDEXER_HEADS`.
+  public static final int MAX_INDEXER_HEADS = 128;
+
+  /// `NVFP4J_MAX_INDEXER_COLUMNS`.
+  public static final int MAX_INDEXER_COLUMNS = 256;
+
   // --- SwiGLU (swiglu.h)
   /// `NVFP4J_SWIGLU_HALVES`.
   public static final int SWIGLU_HALVES = 0;
@@ -221,6 +260,12 @@ public final class Nvfp4jConstants {
 
   /// `NVFP4J_CAUSE_BAD_OFFSETS`.
   public static final int CAUSE_BAD_OFFSETS = 5;
+
+  /// `NVFP4J_CAUSE_CACHE_OVERFLOW`.
+  public static final int CAUSE_CACHE_OVERFLOW = 6;
+
+  /// `NVFP4J_CAUSE_BAD_NOISE`.
+  public static final int CAUSE_BAD_NOISE = 7;
 
   /// `NVFP4J_STATUS_WORDS`.
   public static final int STATUS_WORDS = 64;

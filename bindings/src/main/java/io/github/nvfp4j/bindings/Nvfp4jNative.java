@@ -359,6 +359,137 @@ public final class Nvfp4jNative {
         error);
   }
 
+  /// `nvfp4j_router_dense`.
+  ///
+  /// @param weight a tensor descriptor, or [MemorySegment#NULL]: one of `weight` and `weightNvfp4`
+  ///   is given
+  /// @param weightNvfp4 an NVFP4 tensor descriptor, or [MemorySegment#NULL]
+  /// @param logits a tensor descriptor, or [MemorySegment#NULL]
+  public static int routerDense(
+      MemorySegment context,
+      MemorySegment x,
+      MemorySegment weight,
+      MemorySegment weightNvfp4,
+      MemorySegment bias,
+      MemorySegment options,
+      MemorySegment indices,
+      MemorySegment weights,
+      MemorySegment logits,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_router_dense(
+        context, x, weight, weightNvfp4, bias, options, indices, weights, logits, error);
+  }
+
+  /// `nvfp4j_router_hash`.
+  ///
+  /// @param weight a tensor descriptor, or [MemorySegment#NULL]: one of `weight` and `weightNvfp4`
+  ///   is given
+  /// @param weightNvfp4 an NVFP4 tensor descriptor, or [MemorySegment#NULL]
+  public static int routerHash(
+      MemorySegment context,
+      MemorySegment x,
+      MemorySegment weight,
+      MemorySegment weightNvfp4,
+      MemorySegment table,
+      MemorySegment ids,
+      MemorySegment options,
+      MemorySegment indices,
+      MemorySegment weights,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_router_hash(
+        context, x, weight, weightNvfp4, table, ids, options, indices, weights, error);
+  }
+
+  /// `nvfp4j_expert_dispatch`.
+  ///
+  /// @param weights a tensor descriptor, or [MemorySegment#NULL] exactly where `rowWeights` is
+  /// @param rowWeights a tensor descriptor, or [MemorySegment#NULL]
+  public static int expertDispatch(
+      MemorySegment context,
+      MemorySegment indices,
+      MemorySegment weights,
+      MemorySegment offsets,
+      MemorySegment rows,
+      MemorySegment positions,
+      MemorySegment rowWeights,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_expert_dispatch(
+        context, indices, weights, offsets, rows, positions, rowWeights, error);
+  }
+
+  /// `nvfp4j_expert_combine`.
+  ///
+  /// @param weights a tensor descriptor, or [MemorySegment#NULL]
+  /// @param shared a tensor descriptor, or [MemorySegment#NULL]
+  public static int expertCombine(
+      MemorySegment context,
+      MemorySegment y,
+      MemorySegment positions,
+      MemorySegment weights,
+      MemorySegment shared,
+      MemorySegment out,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_expert_combine(context, y, positions, weights, shared, out, error);
+  }
+
+  /// `nvfp4j_indexer_topk`.
+  ///
+  /// @param scores a tensor descriptor, or [MemorySegment#NULL]
+  public static int indexerTopk(
+      MemorySegment context,
+      MemorySegment q,
+      MemorySegment keys,
+      MemorySegment weights,
+      MemorySegment valid,
+      MemorySegment indices,
+      MemorySegment scores,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_indexer_topk(context, q, keys, weights, valid, indices, scores, error);
+  }
+
+  /// `nvfp4j_cache_append_window`.
+  public static int cacheAppendWindow(
+      MemorySegment context,
+      MemorySegment cache,
+      MemorySegment rows,
+      MemorySegment position,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_cache_append_window(context, cache, rows, position, error);
+  }
+
+  /// `nvfp4j_cache_append`.
+  public static int cacheAppend(
+      MemorySegment context,
+      MemorySegment cache,
+      MemorySegment rows,
+      MemorySegment length,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_cache_append(context, cache, rows, length, error);
+  }
+
+  /// `nvfp4j_sample`.
+  ///
+  /// @param noise a tensor descriptor, or [MemorySegment#NULL]
+  /// @param offset a tensor descriptor, or [MemorySegment#NULL]
+  public static int sample(
+      MemorySegment context,
+      MemorySegment logits,
+      MemorySegment noise,
+      MemorySegment offset,
+      MemorySegment options,
+      MemorySegment tokens,
+      MemorySegment error) {
+    require();
+    return nvfp4j_h.nvfp4j_sample(context, logits, noise, offset, options, tokens, error);
+  }
+
   /// `nvfp4j_gemm`.
   ///
   /// @param a a tensor descriptor, or [MemorySegment#NULL]: one of `a` and `aNvfp4` is given

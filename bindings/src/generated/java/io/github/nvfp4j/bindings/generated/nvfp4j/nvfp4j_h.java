@@ -275,10 +275,82 @@ public class nvfp4j_h extends nvfp4j_h$shared {
     public static int NVFP4J_OP_HC_POST_PRE() {
         return NVFP4J_OP_HC_POST_PRE;
     }
-    private static final int NVFP4J_OP_COUNT = (int)17L;
+    private static final int NVFP4J_OP_ROUTER_DENSE = (int)17L;
     /**
      * {@snippet lang=c :
-     * #define NVFP4J_OP_COUNT 17
+     * #define NVFP4J_OP_ROUTER_DENSE 17
+     * }
+     */
+    public static int NVFP4J_OP_ROUTER_DENSE() {
+        return NVFP4J_OP_ROUTER_DENSE;
+    }
+    private static final int NVFP4J_OP_ROUTER_HASH = (int)18L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_ROUTER_HASH 18
+     * }
+     */
+    public static int NVFP4J_OP_ROUTER_HASH() {
+        return NVFP4J_OP_ROUTER_HASH;
+    }
+    private static final int NVFP4J_OP_EXPERT_DISPATCH = (int)19L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_EXPERT_DISPATCH 19
+     * }
+     */
+    public static int NVFP4J_OP_EXPERT_DISPATCH() {
+        return NVFP4J_OP_EXPERT_DISPATCH;
+    }
+    private static final int NVFP4J_OP_EXPERT_COMBINE = (int)20L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_EXPERT_COMBINE 20
+     * }
+     */
+    public static int NVFP4J_OP_EXPERT_COMBINE() {
+        return NVFP4J_OP_EXPERT_COMBINE;
+    }
+    private static final int NVFP4J_OP_INDEXER_TOPK = (int)21L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_INDEXER_TOPK 21
+     * }
+     */
+    public static int NVFP4J_OP_INDEXER_TOPK() {
+        return NVFP4J_OP_INDEXER_TOPK;
+    }
+    private static final int NVFP4J_OP_CACHE_APPEND_WINDOW = (int)22L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_CACHE_APPEND_WINDOW 22
+     * }
+     */
+    public static int NVFP4J_OP_CACHE_APPEND_WINDOW() {
+        return NVFP4J_OP_CACHE_APPEND_WINDOW;
+    }
+    private static final int NVFP4J_OP_CACHE_APPEND = (int)23L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_CACHE_APPEND 23
+     * }
+     */
+    public static int NVFP4J_OP_CACHE_APPEND() {
+        return NVFP4J_OP_CACHE_APPEND;
+    }
+    private static final int NVFP4J_OP_SAMPLE = (int)24L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_SAMPLE 24
+     * }
+     */
+    public static int NVFP4J_OP_SAMPLE() {
+        return NVFP4J_OP_SAMPLE;
+    }
+    private static final int NVFP4J_OP_COUNT = (int)25L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_OP_COUNT 25
      * }
      */
     public static int NVFP4J_OP_COUNT() {
@@ -337,6 +409,24 @@ public class nvfp4j_h extends nvfp4j_h$shared {
      */
     public static int NVFP4J_CAUSE_BAD_OFFSETS() {
         return NVFP4J_CAUSE_BAD_OFFSETS;
+    }
+    private static final int NVFP4J_CAUSE_CACHE_OVERFLOW = (int)6L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_CAUSE_CACHE_OVERFLOW 6
+     * }
+     */
+    public static int NVFP4J_CAUSE_CACHE_OVERFLOW() {
+        return NVFP4J_CAUSE_CACHE_OVERFLOW;
+    }
+    private static final int NVFP4J_CAUSE_BAD_NOISE = (int)7L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_CAUSE_BAD_NOISE 7
+     * }
+     */
+    public static int NVFP4J_CAUSE_BAD_NOISE() {
+        return NVFP4J_CAUSE_BAD_NOISE;
     }
     private static final int NVFP4J_STATUS_WORDS = (int)64L;
     /**
@@ -509,6 +599,24 @@ public class nvfp4j_h extends nvfp4j_h$shared {
     public static int NVFP4J_GLOBAL_SCALE_HALVES() {
         return NVFP4J_GLOBAL_SCALE_HALVES;
     }
+    private static final int NVFP4J_MAX_EXPERTS = (int)1024L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_MAX_EXPERTS 1024
+     * }
+     */
+    public static int NVFP4J_MAX_EXPERTS() {
+        return NVFP4J_MAX_EXPERTS;
+    }
+    private static final int NVFP4J_MAX_TOPK = (int)16L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_MAX_TOPK 16
+     * }
+     */
+    public static int NVFP4J_MAX_TOPK() {
+        return NVFP4J_MAX_TOPK;
+    }
     private static final int NVFP4J_GEMM_PATH_AUTO = (int)0L;
     /**
      * {@snippet lang=c :
@@ -634,6 +742,33 @@ public class nvfp4j_h extends nvfp4j_h$shared {
      */
     public static int NVFP4J_MAX_STREAMS() {
         return NVFP4J_MAX_STREAMS;
+    }
+    private static final int NVFP4J_MAX_INDEXER_TOPK = (int)2048L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_MAX_INDEXER_TOPK 2048
+     * }
+     */
+    public static int NVFP4J_MAX_INDEXER_TOPK() {
+        return NVFP4J_MAX_INDEXER_TOPK;
+    }
+    private static final int NVFP4J_MAX_INDEXER_HEADS = (int)128L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_MAX_INDEXER_HEADS 128
+     * }
+     */
+    public static int NVFP4J_MAX_INDEXER_HEADS() {
+        return NVFP4J_MAX_INDEXER_HEADS;
+    }
+    private static final int NVFP4J_MAX_INDEXER_COLUMNS = (int)256L;
+    /**
+     * {@snippet lang=c :
+     * #define NVFP4J_MAX_INDEXER_COLUMNS 256
+     * }
+     */
+    public static int NVFP4J_MAX_INDEXER_COLUMNS() {
+        return NVFP4J_MAX_INDEXER_COLUMNS;
     }
     private static final int NVFP4J_SWIGLU_HALVES = (int)0L;
     /**
@@ -1825,6 +1960,134 @@ public class nvfp4j_h extends nvfp4j_h$shared {
         }
     }
 
+    private static class nvfp4j_cache_append_window {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_cache_append_window");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_cache_append_window(nvfp4j_context *context, const nvfp4j_tensor *cache, const nvfp4j_tensor *rows, const nvfp4j_tensor *position, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_cache_append_window$descriptor() {
+        return nvfp4j_cache_append_window.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_cache_append_window(nvfp4j_context *context, const nvfp4j_tensor *cache, const nvfp4j_tensor *rows, const nvfp4j_tensor *position, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_cache_append_window$handle() {
+        return nvfp4j_cache_append_window.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_cache_append_window(nvfp4j_context *context, const nvfp4j_tensor *cache, const nvfp4j_tensor *rows, const nvfp4j_tensor *position, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_cache_append_window$address() {
+        return nvfp4j_cache_append_window.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_cache_append_window(nvfp4j_context *context, const nvfp4j_tensor *cache, const nvfp4j_tensor *rows, const nvfp4j_tensor *position, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_cache_append_window(MemorySegment context, MemorySegment cache, MemorySegment rows, MemorySegment position, MemorySegment error) {
+        var mh$ = nvfp4j_cache_append_window.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_cache_append_window", context, cache, rows, position, error);
+            }
+            return (int)mh$.invokeExact(context, cache, rows, position, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_cache_append {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_cache_append");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_cache_append(nvfp4j_context *context, const nvfp4j_tensor *cache, const nvfp4j_tensor *rows, const nvfp4j_tensor *length, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_cache_append$descriptor() {
+        return nvfp4j_cache_append.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_cache_append(nvfp4j_context *context, const nvfp4j_tensor *cache, const nvfp4j_tensor *rows, const nvfp4j_tensor *length, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_cache_append$handle() {
+        return nvfp4j_cache_append.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_cache_append(nvfp4j_context *context, const nvfp4j_tensor *cache, const nvfp4j_tensor *rows, const nvfp4j_tensor *length, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_cache_append$address() {
+        return nvfp4j_cache_append.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_cache_append(nvfp4j_context *context, const nvfp4j_tensor *cache, const nvfp4j_tensor *rows, const nvfp4j_tensor *length, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_cache_append(MemorySegment context, MemorySegment cache, MemorySegment rows, MemorySegment length, MemorySegment error) {
+        var mh$ = nvfp4j_cache_append.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_cache_append", context, cache, rows, length, error);
+            }
+            return (int)mh$.invokeExact(context, cache, rows, length, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class nvfp4j_copy {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             nvfp4j_h.C_INT,
@@ -2005,6 +2268,277 @@ public class nvfp4j_h extends nvfp4j_h$shared {
                 traceDowncall("nvfp4j_device_leave", device, former, error);
             }
             return (int)mh$.invokeExact(device, former, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_router_dense {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_router_dense");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_router_dense(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *weight, const nvfp4j_nvfp4_tensor *weight_nvfp4, const nvfp4j_tensor *bias, const nvfp4j_router_options *options, const nvfp4j_tensor *indices, const nvfp4j_tensor *weights, const nvfp4j_tensor *logits, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_router_dense$descriptor() {
+        return nvfp4j_router_dense.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_router_dense(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *weight, const nvfp4j_nvfp4_tensor *weight_nvfp4, const nvfp4j_tensor *bias, const nvfp4j_router_options *options, const nvfp4j_tensor *indices, const nvfp4j_tensor *weights, const nvfp4j_tensor *logits, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_router_dense$handle() {
+        return nvfp4j_router_dense.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_router_dense(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *weight, const nvfp4j_nvfp4_tensor *weight_nvfp4, const nvfp4j_tensor *bias, const nvfp4j_router_options *options, const nvfp4j_tensor *indices, const nvfp4j_tensor *weights, const nvfp4j_tensor *logits, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_router_dense$address() {
+        return nvfp4j_router_dense.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_router_dense(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *weight, const nvfp4j_nvfp4_tensor *weight_nvfp4, const nvfp4j_tensor *bias, const nvfp4j_router_options *options, const nvfp4j_tensor *indices, const nvfp4j_tensor *weights, const nvfp4j_tensor *logits, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_router_dense(MemorySegment context, MemorySegment x, MemorySegment weight, MemorySegment weight_nvfp4, MemorySegment bias, MemorySegment options, MemorySegment indices, MemorySegment weights, MemorySegment logits, MemorySegment error) {
+        var mh$ = nvfp4j_router_dense.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_router_dense", context, x, weight, weight_nvfp4, bias, options, indices, weights, logits, error);
+            }
+            return (int)mh$.invokeExact(context, x, weight, weight_nvfp4, bias, options, indices, weights, logits, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_router_hash {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_router_hash");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_router_hash(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *weight, const nvfp4j_nvfp4_tensor *weight_nvfp4, const nvfp4j_tensor *table, const nvfp4j_tensor *ids, const nvfp4j_router_options *options, const nvfp4j_tensor *indices, const nvfp4j_tensor *weights, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_router_hash$descriptor() {
+        return nvfp4j_router_hash.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_router_hash(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *weight, const nvfp4j_nvfp4_tensor *weight_nvfp4, const nvfp4j_tensor *table, const nvfp4j_tensor *ids, const nvfp4j_router_options *options, const nvfp4j_tensor *indices, const nvfp4j_tensor *weights, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_router_hash$handle() {
+        return nvfp4j_router_hash.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_router_hash(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *weight, const nvfp4j_nvfp4_tensor *weight_nvfp4, const nvfp4j_tensor *table, const nvfp4j_tensor *ids, const nvfp4j_router_options *options, const nvfp4j_tensor *indices, const nvfp4j_tensor *weights, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_router_hash$address() {
+        return nvfp4j_router_hash.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_router_hash(nvfp4j_context *context, const nvfp4j_tensor *x, const nvfp4j_tensor *weight, const nvfp4j_nvfp4_tensor *weight_nvfp4, const nvfp4j_tensor *table, const nvfp4j_tensor *ids, const nvfp4j_router_options *options, const nvfp4j_tensor *indices, const nvfp4j_tensor *weights, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_router_hash(MemorySegment context, MemorySegment x, MemorySegment weight, MemorySegment weight_nvfp4, MemorySegment table, MemorySegment ids, MemorySegment options, MemorySegment indices, MemorySegment weights, MemorySegment error) {
+        var mh$ = nvfp4j_router_hash.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_router_hash", context, x, weight, weight_nvfp4, table, ids, options, indices, weights, error);
+            }
+            return (int)mh$.invokeExact(context, x, weight, weight_nvfp4, table, ids, options, indices, weights, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_expert_dispatch {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_expert_dispatch");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_expert_dispatch(nvfp4j_context *context, const nvfp4j_tensor *indices, const nvfp4j_tensor *weights, const nvfp4j_tensor *offsets, const nvfp4j_tensor *rows, const nvfp4j_tensor *positions, const nvfp4j_tensor *row_weights, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_expert_dispatch$descriptor() {
+        return nvfp4j_expert_dispatch.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_expert_dispatch(nvfp4j_context *context, const nvfp4j_tensor *indices, const nvfp4j_tensor *weights, const nvfp4j_tensor *offsets, const nvfp4j_tensor *rows, const nvfp4j_tensor *positions, const nvfp4j_tensor *row_weights, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_expert_dispatch$handle() {
+        return nvfp4j_expert_dispatch.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_expert_dispatch(nvfp4j_context *context, const nvfp4j_tensor *indices, const nvfp4j_tensor *weights, const nvfp4j_tensor *offsets, const nvfp4j_tensor *rows, const nvfp4j_tensor *positions, const nvfp4j_tensor *row_weights, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_expert_dispatch$address() {
+        return nvfp4j_expert_dispatch.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_expert_dispatch(nvfp4j_context *context, const nvfp4j_tensor *indices, const nvfp4j_tensor *weights, const nvfp4j_tensor *offsets, const nvfp4j_tensor *rows, const nvfp4j_tensor *positions, const nvfp4j_tensor *row_weights, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_expert_dispatch(MemorySegment context, MemorySegment indices, MemorySegment weights, MemorySegment offsets, MemorySegment rows, MemorySegment positions, MemorySegment row_weights, MemorySegment error) {
+        var mh$ = nvfp4j_expert_dispatch.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_expert_dispatch", context, indices, weights, offsets, rows, positions, row_weights, error);
+            }
+            return (int)mh$.invokeExact(context, indices, weights, offsets, rows, positions, row_weights, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_expert_combine {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_expert_combine");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_expert_combine(nvfp4j_context *context, const nvfp4j_tensor *y, const nvfp4j_tensor *positions, const nvfp4j_tensor *weights, const nvfp4j_tensor *shared, const nvfp4j_tensor *out, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_expert_combine$descriptor() {
+        return nvfp4j_expert_combine.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_expert_combine(nvfp4j_context *context, const nvfp4j_tensor *y, const nvfp4j_tensor *positions, const nvfp4j_tensor *weights, const nvfp4j_tensor *shared, const nvfp4j_tensor *out, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_expert_combine$handle() {
+        return nvfp4j_expert_combine.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_expert_combine(nvfp4j_context *context, const nvfp4j_tensor *y, const nvfp4j_tensor *positions, const nvfp4j_tensor *weights, const nvfp4j_tensor *shared, const nvfp4j_tensor *out, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_expert_combine$address() {
+        return nvfp4j_expert_combine.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_expert_combine(nvfp4j_context *context, const nvfp4j_tensor *y, const nvfp4j_tensor *positions, const nvfp4j_tensor *weights, const nvfp4j_tensor *shared, const nvfp4j_tensor *out, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_expert_combine(MemorySegment context, MemorySegment y, MemorySegment positions, MemorySegment weights, MemorySegment shared, MemorySegment out, MemorySegment error) {
+        var mh$ = nvfp4j_expert_combine.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_expert_combine", context, y, positions, weights, shared, out, error);
+            }
+            return (int)mh$.invokeExact(context, y, positions, weights, shared, out, error);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -2873,6 +3407,139 @@ public class nvfp4j_h extends nvfp4j_h$shared {
                 traceDowncall("nvfp4j_hc_post_pre", context, x, sub, post, comb, fn, base, scale, norm_weight, options, quantize_options, out, collapsed, next_post, next_comb, quantized, error);
             }
             return (int)mh$.invokeExact(context, x, sub, post, comb, fn, base, scale, norm_weight, options, quantize_options, out, collapsed, next_post, next_comb, quantized, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_indexer_topk {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_indexer_topk");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_indexer_topk(nvfp4j_context *context, const nvfp4j_tensor *q, const nvfp4j_tensor *keys, const nvfp4j_tensor *weights, const nvfp4j_tensor *valid, const nvfp4j_tensor *indices, const nvfp4j_tensor *scores, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_indexer_topk$descriptor() {
+        return nvfp4j_indexer_topk.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_indexer_topk(nvfp4j_context *context, const nvfp4j_tensor *q, const nvfp4j_tensor *keys, const nvfp4j_tensor *weights, const nvfp4j_tensor *valid, const nvfp4j_tensor *indices, const nvfp4j_tensor *scores, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_indexer_topk$handle() {
+        return nvfp4j_indexer_topk.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_indexer_topk(nvfp4j_context *context, const nvfp4j_tensor *q, const nvfp4j_tensor *keys, const nvfp4j_tensor *weights, const nvfp4j_tensor *valid, const nvfp4j_tensor *indices, const nvfp4j_tensor *scores, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_indexer_topk$address() {
+        return nvfp4j_indexer_topk.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_indexer_topk(nvfp4j_context *context, const nvfp4j_tensor *q, const nvfp4j_tensor *keys, const nvfp4j_tensor *weights, const nvfp4j_tensor *valid, const nvfp4j_tensor *indices, const nvfp4j_tensor *scores, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_indexer_topk(MemorySegment context, MemorySegment q, MemorySegment keys, MemorySegment weights, MemorySegment valid, MemorySegment indices, MemorySegment scores, MemorySegment error) {
+        var mh$ = nvfp4j_indexer_topk.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_indexer_topk", context, q, keys, weights, valid, indices, scores, error);
+            }
+            return (int)mh$.invokeExact(context, q, keys, weights, valid, indices, scores, error);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class nvfp4j_sample {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            nvfp4j_h.C_INT,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER,
+            nvfp4j_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("nvfp4j_sample");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_sample(nvfp4j_context *context, const nvfp4j_tensor *logits, const nvfp4j_tensor *noise, const nvfp4j_tensor *offset, const nvfp4j_sample_options *options, const nvfp4j_tensor *tokens, nvfp4j_error *error)
+     * }
+     */
+    public static FunctionDescriptor nvfp4j_sample$descriptor() {
+        return nvfp4j_sample.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_sample(nvfp4j_context *context, const nvfp4j_tensor *logits, const nvfp4j_tensor *noise, const nvfp4j_tensor *offset, const nvfp4j_sample_options *options, const nvfp4j_tensor *tokens, nvfp4j_error *error)
+     * }
+     */
+    public static MethodHandle nvfp4j_sample$handle() {
+        return nvfp4j_sample.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t nvfp4j_sample(nvfp4j_context *context, const nvfp4j_tensor *logits, const nvfp4j_tensor *noise, const nvfp4j_tensor *offset, const nvfp4j_sample_options *options, const nvfp4j_tensor *tokens, nvfp4j_error *error)
+     * }
+     */
+    public static MemorySegment nvfp4j_sample$address() {
+        return nvfp4j_sample.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t nvfp4j_sample(nvfp4j_context *context, const nvfp4j_tensor *logits, const nvfp4j_tensor *noise, const nvfp4j_tensor *offset, const nvfp4j_sample_options *options, const nvfp4j_tensor *tokens, nvfp4j_error *error)
+     * }
+     */
+    public static int nvfp4j_sample(MemorySegment context, MemorySegment logits, MemorySegment noise, MemorySegment offset, MemorySegment options, MemorySegment tokens, MemorySegment error) {
+        var mh$ = nvfp4j_sample.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("nvfp4j_sample", context, logits, noise, offset, options, tokens, error);
+            }
+            return (int)mh$.invokeExact(context, logits, noise, offset, options, tokens, error);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// cache_append on a CUDA device, for host code: no CUDA header. Integers returned are cudaError_t, 0 is success.
+#pragma once
+#include <cstdint>
+
+#include "common/cuda_launch.hpp"
+#include "ops/cache_append/cache_append_args.hpp"
+
+namespace nvfp4j {
+
+// Enqueues one kernel. The device of `launch` is current.
+int cache_append_cuda(const CudaLaunch& launch, const CacheAppendArgs& args);
+
+// The implementation that a device gets and why, or nullptr; then cache_append_cuda_refusal says why not.
+const char* cache_append_cuda_path(const CudaDeviceProperties& device);
+const char* cache_append_cuda_refusal(const CudaDeviceProperties& device);
+
+// Loads the kernels onto the current device. Once per device, before the first launch.
+int cache_append_cuda_warm_up(const CudaDeviceProperties& device);
+
+std::int64_t cache_append_cuda_workspace_bytes(const CudaDeviceProperties& device,
+                                               std::int64_t rows, std::int64_t columns);
+
+}  // namespace nvfp4j

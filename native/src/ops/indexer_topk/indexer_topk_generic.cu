@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// indexer_topk on any device from compute capability 8.0 on. Of few queries bound by the keys' way from memory, behind it by the chain of what follows: sorting, one exchange between thread blocks, ranking. Of more queries by the products.
+// A thread block a multiprocessor, 16 warps. The rows are dealt out in chunks of 16, a warp each; scores stay in the thread block, which sorts them and sends the best k of them, so that the exchange is the only one of a launch
+// (indexer_topk_rank.cuh). Up to 8 queries share a reading of the keys; more take another, from L2 mostly, and where their lists outgrow the workspace another launch.
+#include "common/workspace_layout.hpp"
+#include "device/launch.cuh"
+#include "nvfp4j/indexer.h"
+#include "nvfp4j/tensor.h"
+#include "ops/indexer_topk/indexer_topk_cuda.hpp"
+#include "ops/indexer_topk/indexer_topk_rank.cuh"
+#include "ops/indexer_topk/indexer_topk_score.cuh"
+#include "ops/indexer_topk/indexer_topk_select.cuh"
+
+namespace nvfp4j {
+namespace {
+
+using namespace device;
+
+// Sorts the best rows of a group's queries, and writes them to the lists; a thread block that is alone has the result.
+__device__ __forceinline__ void send_group(const IndexerTarget& a, const IndexerPlace& place,
+                                           char* shared, const std::uint32_t* rows,
+                                           std::int64_t first, int count) {
+  auto* entries = reinterpret_cast<std::uint64_t*>(shared + a.layout.stage);
+  auto* counters = reinterpret_cast<std::uint32_t*>(shared + IndexerLayout::kCounters);
+  const int me = static_cast<int>(threadIdx.x);
+  for (int q = 0; q < count; ++q) {
+    const int visible = visible_rows(a, first + q);
+    show_rows(a, place, first + q, visible, rows + q * a.rows);
+    (void)gather_rows(a, place, visible, rows + q * a.rows, entries + q * a.list, counters);
+  }
+  __syncthreads();
+  sort_runs(entries, count * a.list, a.list);
+  for (int q = 0; q < count; ++q) {
+    const std::uint64_t* from = entries + q * a.list;
+    const int seen = place.places(visible_rows(a, first + q));
+    if (place.blocks == 1) {
+      std::int32_t* out = a.indices + (first + q) * a.indices_row;
+      for (int i = me; i < a.k; i += kIndexerThreads) out[i] = i < seen ? indexer_row(from[i]) : -1;
+      continue;
+    }
+    // Up to a whole 32 of zeros: readers take 32 at a time, and stop where not all are before theirs.
+    const int sent = min((seen + 31) / 32 * 32 + 32, a.list);
+    std::uint64_t* to = a.lists + ((first + q) * place.blocks + place.block) * a.list;
+    for (int i = me; i < sent; i += kIndexerThreads) to[i] = from[i];
+  }
+  __syncthreads();
+}
+
+template <typename Sweep>
+__global__ void __launch_bounds__(kIndexerThreads, 1)
+    indexer_topk_kernel(const __grid_constant__ IndexerTarget a) {
+  extern __shared__ __align__(128) char shared[];
+  const IndexerPlace place = {static_cast<int>(blockIdx.x % static_cast<unsigned>(a.blocks)),
+                              a.blocks};
+  const std::int64_t first =
+      static_cast<std::int64_t>(blockIdx.x / static_cast<unsigned>(a.blocks)) * a.set_queries;
+  const std::int64_t end = min(first + a.set_queries, a.queries);
+  Sweep{{a, place, shared, nullptr, first, 0, 0, 0}}.prefetch();
+  await_predecessor();
+  const std::uint32_t epoch = a.blocks > 1 ? grid_epoch(a.exchange) : 0u;
+  std::uint32_t* rows = a.rows_of_blocks != nullptr
+                            ? a.rows_of_blocks + static_cast<std::int64_t>(blockIdx.x) * a.rows
+                            : reinterpret_cast<std::uint32_t*>(shared + a.layout.keys);
+
+  if (place.block == 0) {
+    for (std::int64_t s = first + threadIdx.x; s < end; s += kIndexerThreads) {
+      const std::int32_t valid = load(a.valid + s);
+      if (valid < 0 || valid > a.all_rows) {
+        report_here(a.status, NVFP4J_OP_INDEXER_TOPK, NVFP4J_CAUSE_INDEX_OUT_OF_RANGE,
+                    a.first_query + s, -1);
+      }
+    }
+  }
+  for (std::int64_t query = first; query < end; query += a.group) {
+    const int count = static_cast<int>(min(static_cast<std::int64_t>(a.group), end - query));
+    for (int head = 0; head < a.all_heads; head += a.heads) {
+      Sweep{{a, place, shared, rows, query, count, head, min(a.heads, a.all_heads - head)}}.run();
+    }
+    send_group(a, place, shared, rows, query, count);
+  }
+  if (a.blocks == 1) return;
+
+  grid_exchange(a.exchange, epoch);
+  for (std::int64_t query = first; query < end; ++query) {
+    const IndexerRanks ranks = {a, place, shared, query};
+    for (int i = 0; ranks.run(i); i += 32) {
+    }
+    if (place.block == 0) {
+      std::int32_t* out = a.indices + query * a.indices_row;
+      for (int i = visible_rows(a, query) + static_cast<int>(threadIdx.x); i < a.k;
+           i += kIndexerThreads)
+        out[i] = -1;
+    }
+  }
+}
+
+const void* kernel_of(int steps) {
+  return steps == 0   ? reinterpret_cast<const void*>(&indexer_topk_kernel<IndexerF32>)
+         : steps == 4 ? reinterpret_cast<const void*>(&indexer_topk_kernel<IndexerBf16<4>>)
+         : steps == 8 ? reinterpret_cast<const void*>(&indexer_topk_kernel<IndexerBf16<8>>)
+                      : reinterpret_cast<const void*>(&indexer_topk_kernel<IndexerBf16<16>>);
+}
+
+IndexerTarget target_of(const CudaLaunch& launch, const IndexerTopkArgs& args,
+                        const IndexerPlan& plan) {
+  const std::int64_t bytes = args.dtype == NVFP4J_DTYPE_F32 ? 4 : 2;
+  IndexerTarget t{};
+  t.q_query = args.q_query_stride * bytes;
+  t.q_head = args.q_head_stride * bytes;
+  t.keys = static_cast<const char*>(args.keys);
+  t.keys_row = args.keys_stride * bytes;
+  t.weights_row = args.weights_stride;
+  t.indices_row = args.indices_stride;
+  t.scores_row = args.scores_stride;
+  t.status = launch.status;
+  char* workspace = static_cast<char*>(launch.workspace);
+  t.exchange = reinterpret_cast<GridExchange*>(workspace);
+  workspace += kWorkspaceExchangeBytes;
+  if (!plan.shared_rows) {
+    t.rows_of_blocks = reinterpret_cast<std::uint32_t*>(workspace);
+    workspace += std::int64_t{plan.blocks} * plan.rows * 4;
+  }
+  t.lists = reinterpret_cast<std::uint64_t*>(workspace);
+  t.set_queries = plan.set_queries;
+  t.all_rows = static_cast<int>(args.rows);
+  t.all_heads = args.heads;
+  t.columns = args.columns;
+  t.k = args.k;
+  t.blocks = plan.blocks;
+  t.group = plan.group;
+  t.heads = plan.heads;
+  t.padded_heads = plan.padded_heads;
+  t.warps = plan.warps;
+  t.rows = plan.rows;
+  t.list = plan.list;
+  t.q_aligned = aligned16(args.q, t.q_head) && (args.queries == 1 || t.q_query % 16 == 0);
+  t.keys_aligned = aligned16(args.keys, t.keys_row);
+  t.layout = plan.layout;
+  return t;
+}
+
+}  // namespace
+
+int indexer_topk_cuda(const CudaLaunch& launch, const IndexerTopkArgs& args) {
+  const IndexerPlan plan = plan_indexer_topk(
+      *launch.device,
+      {args.queries, args.rows, args.heads, args.columns, args.k, args.dtype == NVFP4J_DTYPE_BF16});
+  IndexerTarget t = target_of(launch, args, plan);
+  void* arguments[] = {&t};
+  for (std::int64_t first = 0; first < args.queries; first += plan.launch_queries) {
+    t.first_query = first;
+    t.queries =
+        args.queries - first < plan.launch_queries ? args.queries - first : plan.launch_queries;
+    t.q = static_cast<const char*>(args.q) + first * t.q_query;
+    t.weights = args.weights + first * t.weights_row;
+    t.valid = args.valid + first;
+    t.indices = args.indices + first * t.indices_row;
+    t.scores = args.scores == nullptr ? nullptr : args.scores + first * t.scores_row;
+    const dim3 grid = grid_of((t.queries + plan.set_queries - 1) / plan.set_queries * plan.blocks);
+    const cudaError_t status =
+        plan.blocks > 1
+            ? launch_cooperative_programmatic(kernel_of(plan.steps), launch, grid, kIndexerThreads,
+                                              plan.layout.total, arguments)
+            : launch_programmatic(kernel_of(plan.steps), launch, grid, kIndexerThreads,
+                                  plan.layout.total, arguments);
+    if (status != cudaSuccess) return status;
+  }
+  return cudaSuccess;
+}
+
+const char* indexer_topk_cuda_path(const CudaDeviceProperties& device) {
+  return device.major < 8 ? nullptr
+                          : "generic: indexer_topk_generic, compute capability 8.0 or newer";
+}
+const char* indexer_topk_cuda_refusal(const CudaDeviceProperties& device) {
+  return device.major < 8 ? "the CUDA kernels need compute capability 8.0 or newer" : nullptr;
+}
+
+int indexer_topk_cuda_warm_up(const CudaDeviceProperties& device) {
+  for (const int steps : {0, 4, 8, 16}) {
+    const cudaError_t status =
+        cudaFuncSetAttribute(kernel_of(steps), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             device.shared_memory_per_block_optin);
+    if (status != cudaSuccess) return status;
+  }
+  return cudaSuccess;
+}
+
+std::int64_t indexer_topk_cuda_workspace_bytes(const CudaDeviceProperties& device,
+                                               std::int64_t rows, std::int64_t columns) {
+  return indexer_workspace_bytes(device, rows, columns);
+}
+
+}  // namespace nvfp4j

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// How indexer_topk's kernel is cut: a function of device and shape. For host and device code.
+#pragma once
+#include <cstdint>
+
+#include "common/cuda_launch.hpp"
+
+namespace nvfp4j {
+
+inline constexpr int kIndexerThreads = 512;
+inline constexpr int kIndexerWarps = kIndexerThreads / 32;
+inline constexpr int kIndexerChunk = 16;     // rows of keys that a warp scores at a time
+inline constexpr int kIndexerMaxGroup = 8;   // queries that share a reading of the keys
+inline constexpr int kIndexerCounters = 64;  // of a selection within a thread block
+// Scores of a query that a thread block keeps in shared memory; where it has more, they are in the workspace.
+inline constexpr int kIndexerSharedRows = 8192;
+
+struct IndexerProblem {
+  std::int64_t queries;
+  std::int64_t rows;  // C
+  int heads;
+  int columns;
+  int k;
+  bool bf16;
+};
+
+// Of a thread block's dynamic shared memory: offsets in bytes. Sums that warps share begin it.
+struct IndexerLayout {
+  static constexpr int kCounters = 0;
+  static constexpr int kPartial = 4 * kIndexerCounters;  // a sum of each warp and lane
+  static constexpr int kSaturated = kPartial + kIndexerWarps * 32 * 4;
+  int weights;  // behind one word a thread block of a set
+  int keys;     // [query of the group][rows of the thread block], where they are in shared memory
+  int stage;  // of each warp that scores BF16, a chunk of rows; then q; sorting comes here when both have served
+  int q;
+  int total;
+};
+
+struct IndexerPlan {
+  int steps;          // products of 16 columns that a row takes, padded: 4, 8 or 16; 0 for F32
+  int blocks;         // of a set: they share the rows, a chunk each in turn
+  std::int64_t sets;  // each has queries of its own
+  std::int64_t launch_queries;  // at most
+  std::int64_t set_queries;     // at most
+  int group;                    // queries whose q is in shared memory at once
+  int heads;                    // of these, those that are there at once
+  int padded_heads;
+  int warps;         // that score
+  int rows;          // places for scores of a query in a thread block
+  bool shared_rows;  // where these are
+  int list;          // entries that a thread block can send of a query, a power of two from 32 on
+  IndexerLayout layout;
+};
+
+IndexerPlan plan_indexer_topk(const CudaDeviceProperties& device, const IndexerProblem& problem);
+
+// What calls with that many queries and rows take of the workspace, kWorkspaceExchangeBytes included.
+std::int64_t indexer_workspace_bytes(const CudaDeviceProperties& device, std::int64_t queries,
+                                     std::int64_t rows);
+
+// Bytes from one row of q or keys in shared memory to the next. Rows of BF16 are padded so that matrices are loaded without conflicts.
+constexpr int indexer_pitch(int steps, int columns) {
+  return steps == 0 ? 4 * columns : 32 * steps + 16;
+}
+
+}  // namespace nvfp4j

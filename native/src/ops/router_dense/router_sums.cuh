@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of activations and the gate's rows: what one warp adds up of a tile of tokens and experts.
+#pragma once
+#include "device/e2m1.cuh"
+#include "device/fp8.cuh"
+#include "device/mma.cuh"
+#include "device/ptx.cuh"
+#include "device/status.cuh"
+#include "ops/router_dense/router_dense_plan.hpp"
+#include "ops/router_dense/router_target.cuh"
+
+namespace nvfp4j::device {
+
+// ---- tensor cores ------------------------------------------------------------------------------------------------------
+// A lane's registers hold 8 columns in a row of one token or expert, 32 * unit + 8 * (lane % 4) onwards, as four words: the first two are those of one product of 16 columns, the others of the next. Which column a register stands for is the same on
+// both sides, and so needs not be what the instruction calls it.
+
+// BF16 rows; zeros where there is no row or column.
+__device__ __forceinline__ uint4 router_packet(const void* data, std::int64_t stride,
+                                               std::int64_t row, std::int64_t column, bool there) {
+  if (!there) return make_uint4(0u, 0u, 0u, 0u);
+  return load(
+      reinterpret_cast<const uint4*>(static_cast<const char*>(data) + (row * stride + column) * 2));
+}
+
+// A block scale that is none, and counts as NaN.
+__device__ __forceinline__ bool bad_block_scale(std::uint32_t scale) { return scale >= 0x7Fu; }
+__device__ __forceinline__ float f32_from_block_scale(std::uint32_t scale) {
+  return bad_block_scale(scale) ? __uint_as_float(0x7FC00000u) : f32_from_e4m3(scale);
+}
+
+struct RouterCodes {
+  std::uint32_t codes;  // of 8 columns
+  std::uint32_t scale;  // of the block that they are in
+};
+
+__device__ __forceinline__ RouterCodes router_codes(const RouterGate& gate, std::int64_t columns,
+                                                    std::int64_t row, std::int64_t column,
+                                                    bool there) {
+  if (!there) return {0u, 0u};
+  return {load(reinterpret_cast<const std::uint32_t*>(static_cast<const char*>(gate.data) +
+                                                      (row * columns + column) / 2)),
+          load(gate.scales + row * (columns / 16) + column / 16)};
+}
+
+// Codes times scale: at most 6 significant bits, so exact.
+__device__ __forceinline__ uint4 expand(RouterCodes c) {
+  const float scale = f32_from_block_scale(c.scale);
+  std::uint32_t w[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const std::uint32_t pair = c.codes >> 8 * i;
+    w[i] = Bf16::pack(__fmul_rn(f32_from_e2m1(pair & 15u), scale),
+                      __fmul_rn(f32_from_e2m1(pair >> 4 & 15u), scale));
+  }
+  return make_uint4(w[0], w[1], w[2], w[3]);
+}
+
+// The sums of tokens `token0 ..` and experts `expert0 ..` over the units begin + warp, begin + warp + kRouterWarps, ... before `end`, to sums[token][expert] of this warp. Products and the two steps of a unit are added by the tensor core (which truncates), units in
+// F32 rounded to nearest: chains are short.
+template <RouterOperands O, int TOKENS, int EXPERTS, int UNITS>
+__device__ __forceinline__ void tensor_sums(const RouterTarget& t, std::int64_t token0, int expert0,
+                                            std::int64_t begin, std::int64_t end, float* sums) {
+  constexpr int kHalves = TOKENS / 8;  // rows of 8 tokens
+  constexpr int kTiles = TOKENS < 16 ? 1 : TOKENS / 16;
+  constexpr int kOctets = EXPERTS / 8;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int row = lane / 4;
+  const std::int64_t last_token = t.first_token + t.launch_tokens;
+  float sum[kTiles][kOctets][4] = {};
+  for (std::int64_t first = begin + warp; first < end; first += kRouterWarps * UNITS) {
+    uint4 x[UNITS][kHalves];
+    uint4 w[UNITS][kOctets];
+    RouterCodes codes[UNITS][kOctets];
+#pragma unroll
+    for (int i = 0; i < UNITS; ++i) {
+      const std::int64_t unit = first + kRouterWarps * i;
+      const std::int64_t column = unit * kRouterUnit + lane % 4 * 8;
+      const bool there = (unit < end) & (column < t.x.columns);
+#pragma unroll
+      for (int o = 0; o < kOctets; ++o) {
+        const int expert = expert0 + 8 * o + row;
+        const bool mine = there & (expert < t.gate.experts);
+        if constexpr (O == RouterOperands::kNvfp4) {
+          codes[i][o] = router_codes(t.gate, t.x.columns, expert, column, mine);
+        } else {
+          w[i][o] = router_packet(t.gate.data, t.gate.stride, expert, column, mine);
+        }
+      }
+#pragma unroll
+      for (int h = 0; h < kHalves; ++h) {
+        const std::int64_t token = token0 + 8 * h + row;
+        x[i][h] = router_packet(t.x.data, t.x.stride, token, column, there & (token < last_token));
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < UNITS; ++i) {
+      if constexpr (O == RouterOperands::kNvfp4) {
+        const std::int64_t column = (first + kRouterWarps * i) * kRouterUnit + lane % 4 * 8;
+#pragma unroll
+        for (int o = 0; o < kOctets; ++o) {
+          if (bad_block_scale(codes[i][o].scale))
+            report_here(t.status, t.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, expert0 + 8 * o + row,
+                        column / 16 * 16);
+          w[i][o] = expand(codes[i][o]);
+        }
+      }
+#pragma unroll
+      for (int m = 0; m < kTiles; ++m) {
+        const uint4 a = x[i][kHalves == 1 ? 0 : 2 * m];
+        const uint4 b =
+            kHalves == 1 ? make_uint4(0u, 0u, 0u, 0u) : x[i][kHalves == 1 ? 0 : 2 * m + 1];
+#pragma unroll
+        for (int o = 0; o < kOctets; ++o) {
+          float d[4] = {};
+          mma_16x8x16(d, a.x, b.x, a.y, b.y, w[i][o].x, w[i][o].y);
+          mma_16x8x16(d, a.z, b.z, a.w, b.w, w[i][o].z, w[i][o].w);
+#pragma unroll
+          for (int j = 0; j < 4; ++j) sum[m][o][j] = __fadd_rn(sum[m][o][j], d[j]);
+        }
+      }
+    }
+  }
+  const int column = lane % 4 * 2;
+#pragma unroll
+  for (int m = 0; m < kTiles; ++m) {
+#pragma unroll
+    for (int o = 0; o < kOctets; ++o) {
+      float* at = sums + (16 * m + row) * EXPERTS + 8 * o + column;
+      *reinterpret_cast<float2*>(at) = make_float2(sum[m][o][0], sum[m][o][1]);
+      if constexpr (kHalves > 1)
+        *reinterpret_cast<float2*>(at + 8 * EXPERTS) = make_float2(sum[m][o][2], sum[m][o][3]);
+    }
+  }
+}
+
+// ---- any type, any alignment -------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ float element(const void* data, std::int32_t dtype, std::int64_t at) {
+  if (dtype == NVFP4J_DTYPE_F32) return load(static_cast<const float*>(data) + at);
+  return __uint_as_float(load(static_cast<const std::uint16_t*>(data) + at) << 16);
+}
+
+__device__ __forceinline__ float gate_element(const RouterTarget& t, std::int64_t row,
+                                              std::int64_t column) {
+  if (t.gate.scales == nullptr)
+    return element(t.gate.data, t.gate.dtype, row * t.gate.stride + column);
+  const std::int64_t at = row * t.x.columns + column;
+  const std::uint32_t scale = load(t.gate.scales + at / 16);
+  if (bad_block_scale(scale))
+    report_here(t.status, t.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, row, column / 16 * 16);
+  const std::uint32_t pair = load(static_cast<const std::uint8_t*>(t.gate.data) + at / 2);
+  return __fmul_rn(f32_from_e2m1(column % 2 == 0 ? pair & 15u : pair >> 4),
+                   f32_from_block_scale(scale));
+}
+
+// Of each lane's 64 numbers the sums over the warp: those of 2 * lane and 2 * lane + 1.
+template <int COUNT, int STEP>
+__device__ __forceinline__ void reduce_and_scatter(float (&v)[64], int lane) {
+#pragma unroll
+  for (int i = 0; i < COUNT / 2; ++i) {
+    const bool upper = (lane & STEP) != 0;
+    const float kept = upper ? v[i + COUNT / 2] : v[i];
+    const float given = upper ? v[i] : v[i + COUNT / 2];
+    v[i] = __fadd_rn(kept, __shfl_xor_sync(0xffffffffu, given, STEP));
+  }
+  if constexpr (STEP > 1) reduce_and_scatter<COUNT / 2, STEP / 2>(v, lane);
+}
+
+// As tensor_sums(), of 8 tokens and 8 experts: a column a lane.
+__device__ __forceinline__ void single_sums(const RouterTarget& t, std::int64_t token0, int expert0,
+                                            std::int64_t begin, std::int64_t end, float* sums) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const std::int64_t last_token = t.first_token + t.launch_tokens;
+  float sum[64] = {};
+  for (std::int64_t unit = begin + warp; unit < end; unit += kRouterWarps) {
+    const std::int64_t column = unit * kRouterUnit + lane;
+    const bool there = column < t.x.columns;
+    float w[8];
+    float x[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      w[i] = there & (expert0 + i < t.gate.experts) ? gate_element(t, expert0 + i, column) : 0.0f;
+      x[i] = there & (token0 + i < last_token)
+                 ? element(t.x.data, t.x.dtype, (token0 + i) * t.x.stride + column)
+                 : 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < 64; ++i) sum[i] = __fmaf_rn(x[i / 8], w[i % 8], sum[i]);
+  }
+  reduce_and_scatter<64, 16>(sum, lane);
+  *reinterpret_cast<float2*>(sums + 2 * lane) = make_float2(sum[0], sum[1]);
+}
+
+// Either of the two. `sums` is this warp's part of the shared memory.
+template <RouterOperands O, int TOKENS, int EXPERTS, int UNITS>
+__device__ __forceinline__ void router_sums(const RouterTarget& t, std::int64_t token0, int expert0,
+                                            std::int64_t begin, std::int64_t end, float* sums) {
+  if constexpr (O == RouterOperands::kAny) {
+    static_assert(TOKENS == 8 && EXPERTS == 8);
+    single_sums(t, token0, expert0, begin, end, sums);
+  } else {
+    tensor_sums<O, TOKENS, EXPERTS, UNITS>(t, token0, expert0, begin, end, sums);
+  }
+}
+
+}  // namespace nvfp4j::device
