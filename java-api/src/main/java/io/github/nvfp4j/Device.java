@@ -196,7 +196,7 @@ public final class Device implements AutoCloseable {
 
   /// The bytes of device workspace that an op needs for a first input of a shape; a matrix product
   /// for NVFP4 activations of [ScaleLayout#LINEAR]. (A stream, and a graph, brings what every op of
-  /// this version needs at any shape: 42 MiB on compute capability 9.0.)
+  /// this version needs at any shape: 44 MiB on compute capability 9.0, 28 MiB elsewhere.)
   ///
   /// @throws IllegalArgumentException if `rows` or `columns` is negative
   public long workspaceBytes(Op op, long rows, long columns) {

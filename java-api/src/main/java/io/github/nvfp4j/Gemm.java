@@ -25,9 +25,8 @@ import org.jspecify.annotations.Nullable;
 ///   same of w), every order gives the exact sum: **the same bits on every device**. (The ulp of an
 ///   E4M3 number is 2^(e-10) for its exponent field e, at least 2^-9.) It is always so up to K =
 ///   512 when the scales lie in one binade.
-/// - Otherwise `|d - exact| <= gamma * |alpha| * absmax` and the rounding of d, gamma = (K/16) *
-///   10.5
-///   * 2^-24 on tensor cores, K * 2^-24 on the CPU.
+/// - Otherwise `|d - exact| <= gamma * |alpha| * absmax` and the rounding of d; gamma is `(K/16) *
+///   10.5 * 2^-24` on tensor cores, `K * 2^-24` on the CPU.
 ///
 /// With [Options#withSwiglu] W is `[w1|w3]`, gate and up, its N rows are the two halves, and D is
 /// the clamped SwiGLU of the F32 products, `[M, N/2]` BF16, in the operations of [Swiglu].

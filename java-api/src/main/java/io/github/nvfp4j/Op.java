@@ -38,7 +38,23 @@ public enum Op {
   /// [HcHead].
   HC_HEAD(15),
   /// [HcPostPre].
-  HC_POST_PRE(16);
+  HC_POST_PRE(16),
+  /// [RouterDense].
+  ROUTER_DENSE(17),
+  /// [RouterHash].
+  ROUTER_HASH(18),
+  /// [ExpertDispatch].
+  EXPERT_DISPATCH(19),
+  /// [ExpertCombine].
+  EXPERT_COMBINE(20),
+  /// [IndexerTopk].
+  INDEXER_TOPK(21),
+  /// [CacheAppendWindow].
+  CACHE_APPEND_WINDOW(22),
+  /// [CacheAppend].
+  CACHE_APPEND(23),
+  /// [Sample].
+  SAMPLE(24);
 
   private final int code;
   private final String opName = name().toLowerCase(Locale.ROOT);

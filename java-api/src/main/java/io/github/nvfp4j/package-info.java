@@ -4,9 +4,11 @@
 /// A [Device] is chosen by the caller. A [Stream] is its queue of work: each op is a final class
 /// with static methods that take the stream first ([Quantize], [Dequantize], [Swizzle],
 /// [Unswizzle], [Swiglu], [SwigluQuantize], [Gemm], [GroupedGemm], [BatchedGemm], [PrepareWeights],
-/// [PackActivations], [Sinkhorn], [HcPre], [HcPost], [HcHead], [HcPostPre]). A [Tensor] is a shape
-/// over memory of an `Arena`: native segments as they are, or device memory. An [Nvfp4Tensor] is
-/// codes, block scales and global scales. A [Graph] replays recorded ops with one call.
+/// [PackActivations], [Sinkhorn], [HcPre], [HcPost], [HcHead], [HcPostPre], [RouterDense],
+/// [RouterHash], [ExpertDispatch], [ExpertCombine], [IndexerTopk], [CacheAppendWindow],
+/// [CacheAppend], [Sample]). A [Tensor] is a shape over memory of an `Arena`: native segments as
+/// they are, or device memory. An [Nvfp4Tensor] is codes, block scales and global scales. A [Graph]
+/// replays recorded ops with one call.
 ///
 /// ```java
 /// try (Device device = Device.of(id);                     // "cpu" or "cuda:0"

@@ -117,6 +117,22 @@ final class AllocationFreeTest {
               device.allocate(arena, DType.F32, 4),
               device.allocate(arena, DType.F32, 1));
       HcOptions hc = HcOptions.DEFAULT;
+      Tensor gate = device.allocate(arena, DType.BF16, 32, 64);
+      Tensor gateBias = device.allocate(arena, DType.F32, 32);
+      Tensor expertTable = device.allocate(arena, DType.I64, 10, 6);
+      Tensor indices = device.allocate(arena, DType.I32, 0, 6);
+      Tensor routed = device.allocate(arena, DType.F32, 0, 6);
+      Tensor logits = device.allocate(arena, DType.F32, 0, 32);
+      RouterOptions router = RouterOptions.FLASH;
+      Tensor positions = device.allocate(arena, DType.I32, 0, 6);
+      Tensor indexed = device.allocate(arena, DType.I32, 0, 8);
+      Tensor allScores = device.allocate(arena, DType.F32, 0, 7);
+      Tensor keys = device.allocate(arena, DType.BF16, 7, 64);
+      Tensor cache = device.allocate(arena, DType.BF16, 4, 64);
+      Tensor counter = device.allocate(arena, DType.I32, 1);
+      Tensor counter64 = device.allocate(arena, DType.I64, 1);
+      Tensor noise = device.allocate(arena, DType.F32, 0, 64);
+      Sample.Options draw = Sample.Options.of(1, 2, 3);
       Map<String, Runnable> calls = new LinkedHashMap<>();
       calls.put("quantize", () -> Quantize.dynamic(stream, x, q));
       calls.put(
@@ -169,6 +185,30 @@ final class AllocationFreeTest {
                   perRow,
                   hc,
                   Quantize.Options.DYNAMIC));
+      calls.put(
+          "router_dense",
+          () -> RouterDense.run(stream, x, gate, gateBias, indices, routed, logits, router));
+      calls.put(
+          "router_dense of NVFP4",
+          () -> RouterDense.run(stream, x, w, gateBias, indices, routed, null, router));
+      calls.put(
+          "router_hash",
+          () -> RouterHash.run(stream, x, gate, expertTable, rows, indices, routed, router));
+      calls.put(
+          "router_hash of NVFP4",
+          () -> RouterHash.run(stream, x, w, expertTable, rows, indices, routed, router));
+      calls.put(
+          "expert_dispatch",
+          () -> ExpertDispatch.run(stream, indices, routed, offsets, rows, positions, weight));
+      calls.put("expert_combine", () -> ExpertCombine.run(stream, x, indices, routed, x, x));
+      calls.put(
+          "indexer_topk", () -> IndexerTopk.run(stream, streams, keys, post, rows, indexed, null));
+      calls.put(
+          "indexer_topk with scores",
+          () -> IndexerTopk.run(stream, streams, keys, post, rows, indexed, allScores));
+      calls.put("cache_append_window", () -> CacheAppendWindow.run(stream, cache, x, counter));
+      calls.put("cache_append", () -> CacheAppend.run(stream, cache, x, counter));
+      calls.put("sample", () -> Sample.run(stream, x, noise, counter64, rows, draw));
       calls.forEach((name, call) -> {
         // Until it is compiled by C2, a call may allocate: at most a few rounds are allowed for
         // that.

@@ -130,6 +130,29 @@ final class ConstantsTest {
   }
 
   @Test
+  void sampleOptionsKeepWhatTheyWereGiven() {
+    Sample.Options options = Sample.Options.of(0.5f, 0x1_0000_0002L, -1);
+    assertThat(options).hasToString("temperature 0.5 seed 4294967298 offset -1");
+    assertThat(options.temperature()).isEqualTo(0.5f);
+    assertThat(options.seed()).isEqualTo(0x1_0000_0002L);
+    assertThat(options.offset()).isEqualTo(-1);
+    assertThat(options.struct.toArray(ValueLayout.JAVA_INT))
+        .containsExactly(24, Float.floatToRawIntBits(0.5f), 2, 1, -1, -1);
+    assertThat(Sample.Options.GREEDY).hasToString("temperature 0.0 seed 0 offset 0");
+  }
+
+  @Test
+  void routerOptionsKeepWhatTheyWereGiven() {
+    RouterOptions router = RouterOptions.of(0.75f);
+    assertThat(router).hasToString("scale 0.75");
+    assertThat(router.scale()).isEqualTo(0.75f);
+    assertThat(router.struct.toArray(ValueLayout.JAVA_INT))
+        .containsExactly(8, Float.floatToRawIntBits(0.75f));
+    assertThat(RouterOptions.FLASH.scale()).isEqualTo(1.5f);
+    assertThat(RouterOptions.PRO.scale()).isEqualTo(2.5f);
+  }
+
+  @Test
   void scaleLayoutsHaveTheLibrarysSizes() {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment out = arena.allocate(ValueLayout.JAVA_LONG);

@@ -10,9 +10,11 @@ import io.github.nvfp4j.reference.DequantizeReference;
 import io.github.nvfp4j.reference.HyperConnectionsReference;
 import io.github.nvfp4j.reference.Nvfp4Matrix;
 import io.github.nvfp4j.reference.QuantizeReference;
+import io.github.nvfp4j.reference.RouterReference;
 import io.github.nvfp4j.reference.SinkhornReference;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Nested;
@@ -368,6 +370,70 @@ final class GraphTest {
               floats(end));
         }
       }
+    }
+
+    @Test
+    void routersAreReplayed() {
+      Values values = new Values(22);
+      // W is the identity: a logit is x, and nothing depends on the order of a sum.
+      float[] identity = new float[16 * 16];
+      for (int e = 0; e < 16; e++) {
+        identity[17 * e] = 1;
+      }
+      Tensor x = device.allocate(arena, DType.F32, 5, 16);
+      Tensor gate = upload(DType.F32, identity, 16, 16);
+      float[] bias = new float[16];
+      for (int e = 0; e < 16; e++) {
+        bias[e] = (float) values.random().nextGaussian();
+      }
+      Tensor biases = upload(bias);
+      int[] entries = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8};
+      Tensor table = upload(entries).reshaped(arena, 6, 2);
+      int[] ids = {5, 0, 3, 3, 1};
+      Tensor tokenIds = upload(ids);
+      Tensor indices = device.allocate(arena, DType.I32, 5, 4);
+      Tensor weights = device.allocate(arena, DType.F32, 5, 4);
+      Tensor logits = device.allocate(arena, DType.F32, 5, 16);
+      Tensor hashed = device.allocate(arena, DType.I32, 5, 2);
+      Tensor hashedWeights = device.allocate(arena, DType.F32, 5, 2);
+      Tensor[] written = {indices, weights, logits, hashed, hashedWeights};
+      for (Tensor each : written) {
+        poison(each);
+      }
+      try (Graph graph =
+          stream.capture(() -> {
+            RouterDense.run(stream, x, gate, biases, indices, weights, logits, RouterOptions.FLASH);
+            RouterHash.run(
+                stream, x, gate, table, tokenIds, hashed, hashedWeights, RouterOptions.PRO);
+          })) {
+        for (Tensor each : written) {
+          assertThat(bytes(each)).as("recorded, not run").containsOnly(POISON);
+        }
+        for (int i = 0; i < 3; i++) {
+          float[] z = values.activations(DType.F32, 5, 16);
+          host(DType.F32, z, 5, 16, 16).copyTo(stream, x);
+          graph.launch(stream);
+          stream.synchronize();
+          RouterReference.Choice choice = RouterReference.choose(z, bias, 5, 16, 4, 1.5f);
+          assertThat(ints(indices)).containsExactly(choice.indices());
+          requireEqual("weights", choice.weights(), floats(weights));
+          int[] looked =
+              RouterReference.lookUp(
+                  Arrays.stream(entries).asLongStream().toArray(),
+                  Arrays.stream(ids).asLongStream().toArray(),
+                  16,
+                  2);
+          assertThat(ints(hashed)).containsExactly(looked);
+          requireEqual(
+              "hashed weights",
+              RouterReference.weigh(z, looked, 5, 16, 2, 2.5f),
+              floats(hashedWeights));
+        }
+      }
+    }
+
+    private int[] ints(Tensor tensor) {
+      return tensor.toHost(stream, arena).segment().toArray(ValueLayout.JAVA_INT);
     }
 
     @Test
