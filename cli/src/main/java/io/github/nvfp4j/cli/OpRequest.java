@@ -163,6 +163,19 @@ final class OpRequest {
     throw fault("parameter " + name + " is " + value + ", expected a finite number >= 0");
   }
 
+  /// 64 bits, as a signed or an unsigned integer; 0 by default.
+  long word(String name) {
+    String value = parameter(name);
+    if (value == null) {
+      return 0;
+    }
+    try {
+      return value.startsWith("-") ? Long.parseLong(value) : Long.parseUnsignedLong(value);
+    } catch (NumberFormatException e) {
+      throw fault("parameter " + name + " is " + value + ", expected an integer of 64 bits");
+    }
+  }
+
   private @Nullable String parameter(String name) {
     knownParameters.add(name);
     return parameters.get(name);

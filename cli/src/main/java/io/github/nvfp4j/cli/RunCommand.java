@@ -47,7 +47,9 @@ final class RunCommand implements Callable<Integer> {
       paramLabel = "OP",
       description =
           "quantize, dequantize, swizzle, unswizzle, swiglu, swiglu_quantize, gemm, grouped_gemm,"
-              + " batched_gemm, sinkhorn, hc_pre, hc_post, hc_head or hc_post_pre.")
+              + " batched_gemm, sinkhorn, hc_pre, hc_post, hc_head, hc_post_pre,"
+              + " router_dense, router_hash, expert_dispatch, expert_combine, indexer_topk,"
+              + " cache_append_window, cache_append or sample.")
   private String op;
 
   @Parameters(index = "1", paramLabel = "IN", description = "The op's tensors, by name.")

@@ -66,6 +66,14 @@ final class RunOps {
     ALL.put(Op.HC_POST.opName(), RunHyperConnections::hcPost);
     ALL.put(Op.HC_HEAD.opName(), RunHyperConnections::hcHead);
     ALL.put(Op.HC_POST_PRE.opName(), RunHyperConnections::hcPostPre);
+    ALL.put(Op.ROUTER_DENSE.opName(), RunRouters::dense);
+    ALL.put(Op.ROUTER_HASH.opName(), RunRouters::hash);
+    ALL.put(Op.EXPERT_DISPATCH.opName(), RunExperts::dispatch);
+    ALL.put(Op.EXPERT_COMBINE.opName(), RunExperts::combine);
+    ALL.put(Op.INDEXER_TOPK.opName(), RunIndexer::indexerTopk);
+    ALL.put(Op.CACHE_APPEND_WINDOW.opName(), RunCaches::appendWindow);
+    ALL.put(Op.CACHE_APPEND.opName(), RunCaches::append);
+    ALL.put(Op.SAMPLE.opName(), RunSample::sample);
   }
 
   private RunOps() {}

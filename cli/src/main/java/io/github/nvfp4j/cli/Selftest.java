@@ -61,6 +61,11 @@ final class Selftest {
     addSwiglu();
     SelftestGemm.add(this::add);
     SelftestHyperConnections.add(this::add);
+    SelftestRouters.add(this::add);
+    SelftestExperts.add(this::add);
+    SelftestIndexer.add(this::add);
+    SelftestCaches.add(this::add);
+    SelftestSample.add(this::add);
     addCopy();
     addFaults();
   }

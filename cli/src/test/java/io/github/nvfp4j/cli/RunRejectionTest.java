@@ -325,14 +325,16 @@ class RunRejectionTest {
             tensors("gate_up", x, "rows", zeros(SafetensorsDType.I32, 2)),
             "",
             "swiglu_quantize: tensor rows is unknown, expected gate_up, weight, gs"),
-        // ops of other versions
+        // ops that there are not
         Arguments.of(
-            "router_dense",
+            "attention",
             tensors("x", x),
             "",
-            "run: OP is router_dense, expected one of quantize, dequantize, swizzle, unswizzle,"
+            "run: OP is attention, expected one of quantize, dequantize, swizzle, unswizzle,"
                 + " swiglu, swiglu_quantize, gemm, grouped_gemm, batched_gemm, sinkhorn, hc_pre,"
-                + " hc_post, hc_head, hc_post_pre"));
+                + " hc_post, hc_head, hc_post_pre, router_dense, router_hash,"
+                + " expert_dispatch, expert_combine, indexer_topk, cache_append_window,"
+                + " cache_append, sample"));
   }
 
   @ParameterizedTest

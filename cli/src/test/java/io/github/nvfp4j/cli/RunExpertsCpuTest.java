@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.github.nvfp4j.cli;
+
+class RunExpertsCpuTest extends RunExpertsGoldens {
+  RunExpertsCpuTest() {
+    super("cpu");
+  }
+}
