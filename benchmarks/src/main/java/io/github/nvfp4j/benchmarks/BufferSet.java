@@ -70,6 +70,10 @@ final class BufferSet {
   }
 
   private void fill(Stream stream, Buffer buffer, Tensor tensor, HostData data) {
+    if (buffer.fill().isIndices()) {
+      fillIndices(stream, buffer, tensor, data);
+      return;
+    }
     long rowBytes = buffer.rowBytes();
     long rows = tensor.shape(0);
     long chunk = Math.max(1, Math.min(rows, data.limit() / 2 / rowBytes));
@@ -86,6 +90,19 @@ final class BufferSet {
         source.copyTo(stream, tensor.slice(arena, row, count));
         stream.synchronize(); // the staging buffer is used again
       }
+    }
+  }
+
+  /// Some calls have indices of their own, and the next ones those again.
+  private void fillIndices(Stream stream, Buffer buffer, Tensor tensor, HostData data) {
+    long calls = tensor.shape(0) / buffer.pitch();
+    try (Arena staging = Arena.ofConfined()) {
+      IndexData indices = IndexData.of(staging, buffer, calls, data.random(buffer));
+      for (long call = 0; call < calls; call += indices.calls()) {
+        Tensor source = indices.first(staging, Math.min(indices.calls(), calls - call));
+        source.copyTo(stream, tensor.slice(arena, call * buffer.pitch(), source.shape(0)));
+      }
+      stream.synchronize();
     }
   }
 }

@@ -2,9 +2,12 @@
 package io.github.nvfp4j.benchmarks;
 
 import io.github.nvfp4j.BatchedGemm;
+import io.github.nvfp4j.CacheAppend;
+import io.github.nvfp4j.CacheAppendWindow;
 import io.github.nvfp4j.DType;
 import io.github.nvfp4j.Dequantize;
 import io.github.nvfp4j.Device;
+import io.github.nvfp4j.ExpertCombine;
 import io.github.nvfp4j.Gemm;
 import io.github.nvfp4j.GlobalScale;
 import io.github.nvfp4j.GroupedGemm;
@@ -14,10 +17,15 @@ import io.github.nvfp4j.HcOptions;
 import io.github.nvfp4j.HcPost;
 import io.github.nvfp4j.HcPostPre;
 import io.github.nvfp4j.HcPre;
+import io.github.nvfp4j.IndexerTopk;
 import io.github.nvfp4j.Nvfp4Tensor;
 import io.github.nvfp4j.Nvfp4j;
 import io.github.nvfp4j.PackActivations;
 import io.github.nvfp4j.Quantize;
+import io.github.nvfp4j.RouterDense;
+import io.github.nvfp4j.RouterHash;
+import io.github.nvfp4j.RouterOptions;
+import io.github.nvfp4j.Sample;
 import io.github.nvfp4j.ScaleLayout;
 import io.github.nvfp4j.Sinkhorn;
 import io.github.nvfp4j.Stream;
@@ -42,7 +50,8 @@ import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
 /// What a call costs before any work is done: an op with zero rows is checked by Java and by C,
-/// completely, and launches nothing.
+/// completely, and launches nothing. (`expert_dispatch` is not here: it has offsets to write
+/// without any row, on a CUDA device by a launch.)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.NANOSECONDS)
 @Warmup(iterations = 3, time = 500, timeUnit = TimeUnit.MILLISECONDS)
@@ -53,6 +62,8 @@ public class CallOverhead {
   private static final long COLUMNS = 7168;
   private static final long ROWS = 64;
   private static final long STREAMS = 4;
+  private static final long EXPERTS = 384;
+  private static final long TOPK = 6;
 
   /// The device; `cuda:0` needs a GPU.
   @Param({"cpu"})
@@ -77,6 +88,19 @@ public class CallOverhead {
   private Tensor comb;
   private HcModule module;
   private HcModule head;
+  private Tensor gate;
+  private Tensor bias;
+  private Tensor table;
+  private Tensor ids;
+  private Tensor indices;
+  private Tensor routed;
+  private Tensor queries;
+  private Tensor keys;
+  private Tensor visible;
+  private Tensor chosen;
+  private Tensor cache;
+  private Tensor length;
+  private Tensor tokens;
 
   /// Creates empty tensors on the measuring thread, to which their arena belongs.
   @Setup
@@ -101,6 +125,19 @@ public class CallOverhead {
     comb = opened.allocate(arena, DType.F32, 0, STREAMS, STREAMS);
     module = module(STREAMS * (STREAMS + 2), 3);
     head = module(STREAMS, 1);
+    gate = opened.allocate(arena, DType.BF16, EXPERTS, COLUMNS);
+    bias = opened.allocate(arena, DType.F32, EXPERTS);
+    table = opened.allocate(arena, DType.I32, ROWS, TOPK);
+    ids = opened.allocate(arena, DType.I32, 0);
+    indices = opened.allocate(arena, DType.I32, 0, TOPK);
+    routed = opened.allocate(arena, DType.F32, 0, TOPK);
+    queries = opened.allocate(arena, DType.BF16, 0, STREAMS, 128);
+    keys = opened.allocate(arena, DType.BF16, ROWS, 128);
+    visible = opened.allocate(arena, DType.I32, 0);
+    chosen = opened.allocate(arena, DType.I32, 0, 512);
+    cache = opened.allocate(arena, DType.BF16, ROWS, COLUMNS);
+    length = opened.allocate(arena, DType.I32, 1);
+    tokens = opened.allocate(arena, DType.I32, 0);
   }
 
   private HcModule module(long mixes, long scales) {
@@ -229,6 +266,48 @@ public class CallOverhead {
         post,
         comb,
         HcOptions.DEFAULT);
+  }
+
+  /// `router_dense`, without logits.
+  @Benchmark
+  public void routerDense() {
+    RouterDense.run(stream, values, gate, bias, indices, routed, null, RouterOptions.PRO);
+  }
+
+  /// `router_hash`.
+  @Benchmark
+  public void routerHash() {
+    RouterHash.run(stream, values, gate, table, ids, indices, routed, RouterOptions.PRO);
+  }
+
+  /// `expert_combine`, in place.
+  @Benchmark
+  public void expertCombine() {
+    ExpertCombine.run(stream, values, indices, routed, values, values);
+  }
+
+  /// `indexer_topk`, without scores.
+  @Benchmark
+  public void indexerTopk() {
+    IndexerTopk.run(stream, queries, keys, post, visible, chosen, null);
+  }
+
+  /// `cache_append_window`.
+  @Benchmark
+  public void cacheAppendWindow() {
+    CacheAppendWindow.run(stream, cache, values, length);
+  }
+
+  /// `cache_append`.
+  @Benchmark
+  public void cacheAppend() {
+    CacheAppend.run(stream, cache, values, length);
+  }
+
+  /// `sample`.
+  @Benchmark
+  public void sample() {
+    Sample.run(stream, values, tokens, Sample.Options.GREEDY);
   }
 
   /// `copy`.

@@ -121,7 +121,7 @@ public final class DeviceTime {
   }
 
   private Measurement measure(Workload workload) {
-    Plan plan = plan(workload.bytes());
+    Plan plan = plan(workload);
     try (Arena arena = Arena.ofConfined()) {
       BufferSet inputs = BufferSet.allocate(stream, arena, workload.inputs(), plan.buffers(), data);
       BufferSet outputs =
@@ -144,8 +144,10 @@ public final class DeviceTime {
     }
   }
 
-  private Plan plan(long bytesPerCall) {
-    return device.isCuda() ? Plan.cuda(bytesPerCall) : Plan.cpu(bytesPerCall, options.quick());
+  private Plan plan(Workload workload) {
+    return device.isCuda()
+        ? Plan.cudaWithin(workload.bytes(), workload.allocated())
+        : Plan.cpu(workload.allocated(), options.quick());
   }
 
   private @Nullable Double emptyNode() {

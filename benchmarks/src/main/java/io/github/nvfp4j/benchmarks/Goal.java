@@ -40,6 +40,18 @@ sealed interface Goal {
     }
   }
 
+  /// At most `factor` times as long as a peer measured in the same session, one that does only a
+  /// part of the same.
+  ///
+  /// @param factor the bound
+  /// @param peer the peer's name in the peers' result file
+  record TimeOfPeer(double factor, String peer) implements Goal {
+    @Override
+    public String toString() {
+      return String.format(Locale.ROOT, "<= %.1f x the time of %s", factor, peer);
+    }
+  }
+
   /// Whether a goal was reached.
   enum Outcome {
     MET,

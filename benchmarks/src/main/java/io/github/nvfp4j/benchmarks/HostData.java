@@ -35,9 +35,11 @@ final class HostData {
   MemorySegment view(Buffer.Fill fill, DType dtype, long index, long bytes) {
     DType expected =
         switch (fill) {
-          case VALUES -> DType.BF16;
+          case VALUES, GATE_WEIGHTS -> DType.BF16;
           case LOGITS, MIXING_WEIGHTS, FRACTIONS, GLOBAL_SCALES -> DType.F32;
-          case BLOCK_SCALES, BYTES, E4M3, POISON -> dtype;
+          case BLOCK_SCALES, GATE_BLOCK_SCALES, BYTES, E4M3, POISON, ZEROS -> dtype;
+          case INDICES, CHOICES, POSITIONS, COUNTS ->
+              throw new IllegalArgumentException("fill: " + fill + " is made by IndexData");
         };
     if (dtype != expected) {
       throw new IllegalArgumentException("fill: dtype is " + dtype + ", expected " + expected);
@@ -45,6 +47,11 @@ final class HostData {
     long slack = POOL_BYTES - bytes;
     long offset = slack == 0 ? 0 : Math.floorMod(index * STEP_BYTES, slack) & -16L;
     return pools.computeIfAbsent(fill, this::pool).asSlice(offset, bytes).asReadOnly();
+  }
+
+  /// @return random numbers of a buffer's own
+  SplittableRandom random(Buffer buffer) {
+    return new SplittableRandom(seed + buffer.name().hashCode());
   }
 
   /// @return most bytes that one view can have
@@ -56,7 +63,18 @@ final class HostData {
     MemorySegment pool = arena.allocate(POOL_BYTES, 64);
     SplittableRandom random = new SplittableRandom(seed + fill.ordinal());
     switch (fill) {
-      case POISON -> pool.fill((byte) 0xA5);
+      case POISON -> pool.fill(Buffer.POISON);
+      case ZEROS -> {} // as allocated
+      case GATE_WEIGHTS -> {
+        for (long at = 0; at < POOL_BYTES; at += 2) {
+          pool.set(ValueLayout.JAVA_SHORT, at, upper(bell(random.nextLong()) / 64));
+        }
+      }
+      case GATE_BLOCK_SCALES -> {
+        for (long at = 0; at < POOL_BYTES; at++) {
+          pool.set(ValueLayout.JAVA_BYTE, at, (byte) random.nextInt(0x40, 0x58));
+        }
+      }
       case VALUES -> {
         for (long at = 0; at < POOL_BYTES; at += 2) {
           pool.set(ValueLayout.JAVA_SHORT, at, value(random.nextLong()));
@@ -82,6 +100,7 @@ final class HostData {
           pool.set(ValueLayout.JAVA_LONG, at, random.nextLong());
         }
       }
+      case INDICES, CHOICES, POSITIONS, COUNTS -> throw new IllegalStateException(fill.name());
     }
     return pool;
   }
@@ -92,10 +111,14 @@ final class HostData {
     }
   }
 
-  /// The upper half of a float; one value in 64 is sixteen times as large.
+  /// One value in 64 is sixteen times as large.
   private static short value(long bits) {
     float x = bell(bits);
-    x = (bits >>> 58) == 0 ? 16 * x : x;
+    return upper((bits >>> 58) == 0 ? 16 * x : x);
+  }
+
+  /// The upper half of a float.
+  private static short upper(float x) {
     return (short) (Float.floatToRawIntBits(x) >>> 16);
   }
 

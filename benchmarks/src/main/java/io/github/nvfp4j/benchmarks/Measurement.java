@@ -51,6 +51,7 @@ record Measurement(
       case Goal.Micros goal when card.contains(goal.card()) -> of(-timing.median(), -goal.micros());
       case Goal.Micros goal -> Outcome.NOT_COMPARED;
       case Goal.TimesPeer goal -> of(speedup(goal.peer()), goal.factor());
+      case Goal.TimeOfPeer goal -> of(speedup(goal.peer()), 1 / goal.factor());
     };
   }
 
@@ -72,6 +73,8 @@ record Measurement(
           String.format(Locale.ROOT, "%.0f %%", 100 * fraction(goal.ceiling()));
       case Goal.TimesPeer goal when !Double.isNaN(speedup(goal.peer())) ->
           String.format(Locale.ROOT, "%.2f x", speedup(goal.peer()));
+      case Goal.TimeOfPeer goal when !Double.isNaN(speedup(goal.peer())) ->
+          String.format(Locale.ROOT, "%.2f x", 1 / speedup(goal.peer()));
       case null, default -> "";
     };
   }

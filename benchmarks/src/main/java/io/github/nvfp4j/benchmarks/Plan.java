@@ -19,6 +19,9 @@ record Plan(int buffers, int nodes, int graphs, int replays, boolean flush) {
   /// Making so many calls takes seconds; calls of less than 13 KiB would need more of them.
   private static final int MAX_BUFFERS = 16_384;
 
+  /// Most bytes of the buffers of a workload whose calls need a part of them only.
+  private static final long ALLOCATED_BYTES = 4L << 30;
+
   private static final int MIN_REPLAYS = 21;
   private static final double LONG_GRAPH_MICROS = 6_000;
 
@@ -34,7 +37,22 @@ record Plan(int buffers, int nodes, int graphs, int replays, boolean flush) {
     return new Plan(buffers, nodes, graphs, Math.max(MIN_REPLAYS, 2 * graphs), false);
   }
 
-  /// The plan for a matrix product on a CUDA device: as above, but graphs of calls that take long
+  /// The plan for calls on a CUDA device that need a part of their buffers only: as above, but no
+  /// more buffers than four gigabytes hold, the cache emptied before each round where they are
+  /// fewer.
+  ///
+  /// @param bytesPerCall bytes that a call reads and writes
+  /// @param allocatedPerCall bytes of its buffers
+  static Plan cudaWithin(long bytesPerCall, long allocatedPerCall) {
+    Plan plan = cuda(bytesPerCall);
+    int most = (int) Math.max(2, ALLOCATED_BYTES / allocatedPerCall);
+    if (allocatedPerCall == bytesPerCall || plan.buffers <= most) {
+      return plan;
+    }
+    return new Plan(most, most, 1, MIN_REPLAYS, true);
+  }
+
+  /// The plan for a matrix product on a CUDA device: the first, but graphs of calls that take long
   /// have fewer, 4 and more.
   ///
   /// @param bytesPerCall bytes that a call reads and writes

@@ -14,7 +14,8 @@ import org.jspecify.annotations.Nullable;
 /// @param variant what distinguishes two rows of the same op and shape, for example `dynamic,
 ///   tensor`
 /// @param rows rows of the output, of the hyper-connections and sinkhorn tokens
-/// @param columns elements in a row of the output, where a row is several streams in one of them
+/// @param columns elements in a row of the output, where a row is several streams in one of them;
+///   where the output is a choice (routers, indexer_topk, sample), in a row of what it is made from
 /// @param inputs buffers that the call reads
 /// @param outputs buffers that the call writes
 /// @param binding makes the call
@@ -70,17 +71,24 @@ record Workload(
 
   /// @return bytes that a call has to read
   long bytesRead() {
-    return inputs.stream().mapToLong(Buffer::bytes).sum();
+    return inputs.stream().mapToLong(Buffer::needed).sum();
   }
 
   /// @return bytes that a call has to write
   long bytesWritten() {
-    return outputs.stream().mapToLong(Buffer::bytes).sum();
+    return outputs.stream().mapToLong(Buffer::needed).sum();
   }
 
   /// @return bytes that a call moves
   long bytes() {
     return bytesRead() + bytesWritten();
+  }
+
+  /// @return bytes of the buffers of a call, needed or not
+  long allocated() {
+    return java.util.stream.Stream.concat(inputs.stream(), outputs.stream())
+        .mapToLong(Buffer::bytes)
+        .sum();
   }
 
   @Override

@@ -89,6 +89,8 @@ final class Workloads {
       all.add(unswizzle(rows, hidden));
     }
     all.addAll(HcWorkloads.all(quick));
+    all.addAll(RoutingWorkloads.all(quick));
+    all.addAll(DecodeWorkloads.all(quick));
     return List.copyOf(all);
   }
 

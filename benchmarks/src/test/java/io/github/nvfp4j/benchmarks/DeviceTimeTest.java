@@ -80,7 +80,15 @@ class DeviceTimeTest {
             "hc_pre",
             "hc_post",
             "hc_head",
-            "hc_post_pre");
+            "hc_post_pre",
+            "router_dense",
+            "router_hash",
+            "expert_dispatch",
+            "expert_combine",
+            "indexer_topk",
+            "cache_append_window",
+            "cache_append",
+            "sample");
     assertThat(rows)
         .filteredOn(row -> Double.valueOf(1e3).equals(((Map<?, ?>) row).get("peer_triton_us")))
         .hasSize(1);

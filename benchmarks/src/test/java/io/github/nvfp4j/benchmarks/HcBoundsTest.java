@@ -19,7 +19,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 class HcBoundsTest {
 
   static List<Workload> workloads() {
-    return Workloads.all(true).stream().filter(w -> w.bounds() != null).toList();
+    return Workloads.all(true).stream().filter(w -> w.bounds() instanceof HcBounds).toList();
   }
 
   @ParameterizedTest

@@ -56,6 +56,21 @@ class MeasurementTest {
   }
 
   @Test
+  void thePartOfAPeerMayBeExceededByTheFactor() {
+    Goal goal = new Goal.TimeOfPeer(1.3, "torch_gate_gemm");
+    Measurement met = withPeers(goal, Map.of("torch_gate_gemm", 77.0));
+    assertThat(met.outcome(H100)).isEqualTo(Outcome.MET);
+    assertThat(met.line(H100)).contains("met: 1.30 x, <= 1.3 x the time of torch_gate_gemm");
+    assertThat(met.json(H100)).containsEntry("reached", "1.30 x");
+    Measurement slow = withPeers(goal, Map.of("torch_gate_gemm", 76.0));
+    assertThat(slow.outcome(H100)).isEqualTo(Outcome.SHORT);
+    assertThat(slow.line(H100)).contains("short: 1.32 x, ");
+    Measurement alone = withPeers(goal, Map.of("torch_compile", 190.0));
+    assertThat(alone.outcome(H100)).isEqualTo(Outcome.NOT_COMPARED);
+    assertThat(alone.json(H100)).containsEntry("reached", null);
+  }
+
+  @Test
   void bytesAreThoseThatTheOpHasToMove() {
     Workload quantize =
         Workloads.all(false).stream()

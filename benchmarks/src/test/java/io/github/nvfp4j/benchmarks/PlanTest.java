@@ -3,6 +3,7 @@ package io.github.nvfp4j.benchmarks;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -28,6 +29,15 @@ class PlanTest {
     assertThat(plan.nodes()).isEqualTo(plan.buffers()).isEqualTo(1024);
     assertThat(plan.graphs()).isOne();
     assertThat(plan.replays()).isGreaterThanOrEqualTo(21);
+  }
+
+  @Test
+  void noMoreBuffersAreMadeThanFitWhereCallsNeedAPartOfThem() {
+    Plan plan = Plan.cudaWithin(100_000, 8 << 20); // 2000 of them would have 17 GB
+    assertThat(plan).isEqualTo(new Plan(512, 512, 1, 21, true));
+    assertThat(Plan.cudaWithin(10_000_000, 16 << 20)).isEqualTo(Plan.cuda(10_000_000));
+    assertThat(Plan.cudaWithin(3L << 30, 3L << 30)).isEqualTo(Plan.cuda(3L << 30));
+    assertThat(Plan.cudaWithin(1 << 20, 3L << 30).buffers()).isEqualTo(2);
   }
 
   @ParameterizedTest
