@@ -28,7 +28,7 @@ import org.jspecify.annotations.Nullable;
 /// and counts as 0.
 ///
 /// One launch on a CUDA device for few queries (T up to 8, C up to 65536, BF16), otherwise several
-/// where the context's workspace does not hold what all queries need; asynchronous there, done on
+/// where the stream's workspace does not hold what all queries need; asynchronous there, done on
 /// return on the CPU. Deterministic, allocates nothing, can be captured.
 ///
 /// Source: `Indexer.forward` of DeepSeek-V4's reference model; ties as in DeepSeek's TileKernels.
@@ -49,8 +49,8 @@ public final class IndexerTopk {
   /// @param scores written: F32 `[T, C]`, any row stride of at least C; or null
   /// @throws IllegalArgumentException if an argument is wrong; the sentence names it, nothing was
   ///   changed
-  /// @throws IllegalStateException if an arena or the stream is closed, the stream is in use by
-  ///   another thread, or its workspace too small
+  /// @throws IllegalStateException if an arena or the stream is closed, or the stream in use by
+  ///   another thread
   /// @throws WrongThreadException if a tensor belongs to a confined arena of another thread
   /// @throws Nvfp4Exception if the device fails, or has no implementation
   public static void run(

@@ -30,12 +30,14 @@ import org.jspecify.annotations.Nullable;
 /// exceeds what their logits may differ by. b that is NaN comes behind every other one. A NaN
 /// result is 0x7FC00000.
 ///
-/// One launch on a CUDA device, asynchronous; done on return on the CPU. Deterministic, allocates
-/// nothing, can be captured. A logit that is NaN or infinite is reported
-/// ([Cause#NON_FINITE_RESULT], row: the token, column: the expert), and weights are what the
-/// formulas give. Of an NVFP4 gate, a block scale that is NaN or has its sign bit set counts as NaN
-/// ([Cause#BAD_BLOCK_SCALE], row: the expert, column: of W); a global scale that is not finite or
-/// not positive is used as it is ([Cause#BAD_GLOBAL_SCALE]).
+/// One launch on a CUDA device, asynchronous; done on return on the CPU. (Of more than 64 tokens,
+/// where compute capability 9.0 has no kernel for the types, E or alignment, and on other cards,
+/// one for each 16 MiB of logits, which lie in the stream's workspace meanwhile, unless they are
+/// asked for.) Deterministic, allocates nothing, can be captured. A logit that is NaN or infinite
+/// is reported ([Cause#NON_FINITE_RESULT], row: the token, column: the expert), and weights are
+/// what the formulas give. Of an NVFP4 gate, a block scale that is NaN or has its sign bit set
+/// counts as NaN ([Cause#BAD_BLOCK_SCALE], row: the expert, column: of W); a global scale that is
+/// not finite or not positive is used as it is ([Cause#BAD_GLOBAL_SCALE]).
 ///
 /// Source: `Gate.forward` of DeepSeek-V4's reference model (F32 logits), with 1e-20 in the division
 /// as transformers has it, and the tie rule of DeepSeek's TileKernels.
