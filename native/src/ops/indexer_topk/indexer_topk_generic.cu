@@ -2,6 +2,7 @@
 // indexer_topk on any device from compute capability 8.0 on. Of few queries bound by the keys' way from memory, behind it by the chain of what follows: sorting, one exchange between thread blocks, ranking. Of more queries by the products.
 // A thread block a multiprocessor, 16 warps. The rows are dealt out in chunks of 16, a warp each; scores stay in the thread block, which sorts them and sends the best k of them, so that the exchange is the only one of a launch
 // (indexer_topk_rank.cuh). Up to 8 queries share a reading of the keys; more take another, from L2 mostly, and where their lists outgrow the workspace another launch.
+// NVIDIA H200, 6ba2b34, the best 1024 of 32768 rows for one query, 64 x 128: 16.5 us, 22 % of reading the keys; 64 queries of 16384 rows 180 us.
 #include "common/workspace_layout.hpp"
 #include "device/launch.cuh"
 #include "nvfp4j/indexer.h"

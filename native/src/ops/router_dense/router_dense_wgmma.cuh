@@ -5,6 +5,7 @@
 //   a thread block     one or two warpgroups of 64 tokens each, whose sums stay in registers, and a thread that fills a ring of columns of x and W
 //
 // The tensor core adds up 64 columns (and truncates), these sums are added in F32 rounded to nearest. At the end logits go to the thread block that chooses for their tokens, a share each.
+// NVIDIA H200, 6ba2b34, 384 x 7168: 1024 tokens 32 us, 8192 102 us, where the BF16 product alone takes cuBLAS 16.5 and 61.5 us. Of 8192 tokens the choice takes some 17 us, behind the products.
 #pragma once
 #include <cuda.h>
 

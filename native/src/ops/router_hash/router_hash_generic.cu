@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // router_hash on any device from compute capability 8.0 on. A thread block a token: its id, the experts of that id, their rows of W; each thread multiplies the same columns of all rows with what it has of x. Bound by reading k rows of W a token from L2.
+// NVIDIA H200, 6ba2b34, 6 of 384 x 7168: 8192 tokens 147 us, 5.6 TB/s from L2 to the multiprocessors.
 #include "device/launch.cuh"
 #include "ops/router_hash/router_hash_impl.hpp"
 #include "ops/router_hash/router_hash_rows.cuh"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // router_hash of few tokens on Hopper: a cluster of thread blocks a token, each with a part of the columns. Bound by loads that wait for each other: id, experts, rows. So the addresses are looked at once before the kernel before has ended, for nothing but to bring what they lead to to L2; and a row is read by eight multiprocessors. Their
 // sums go to the first of them, whose barrier counts the bytes.
+// NVIDIA H200, 6ba2b34, 6 of 384 x 7168: 1 token 5.4 us, 64 tokens 6.8 us, all of it from memory (1 token with ids and table in L2: 2.4 us).
 #include "device/cluster.cuh"
 #include "device/launch.cuh"
 #include "ops/router_hash/router_hash_impl.hpp"

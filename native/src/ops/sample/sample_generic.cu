@@ -3,6 +3,7 @@
 // instruction issue (ten rounds of Philox for 4 columns, and two logarithms and a division for each).
 // A value and its column are one 64-bit integer whose order is that of the draw, so that no order of reduction shows. Each thread block of a row writes it to a word of the workspace and then counts itself; the last to do so takes the maximum and leaves zeros for the next
 // launch. No fence orders the two: a word that has not come yet is 0, and is on its way, as its thread block has written it already. So nobody waits for a thread block that may not have started.
+// NVIDIA H200, 6ba2b34, 129280 logits: 1 row 3.2 us greedy, 3.95 us drawn; 64 rows 11.3 us (80 % of reading them) and 30.4 us.
 #include "common/workspace_layout.hpp"
 #include "device/launch.cuh"
 #include "nvfp4j/tensor.h"
