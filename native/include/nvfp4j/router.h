@@ -16,7 +16,7 @@
  *   w[j] = s[i[j]] / (sum + 1e-20) * scale                   // scale once
  * @endcode
  * Each operation behind z is IEEE binary32 rounded to nearest even, the same on every device. Products of BF16, and of BF16 and NVFP4 codes, are exact;
- * |z - exact z| <= (D/64 + 32) * 2^-24 * sum over d of |x[d] * W[e,d]|, and of random data below a tenth of that. Two runs on one device give the same bits.
+ * |z - exact z| <= (D/64 + 32) * 2^-24 * sum over d of |x[d] * W[e,d]| (random data stayed below a sixth of that). Two runs on one device give the same bits.
  * A logit z that is NaN or infinite is reported as NON_FINITE_RESULT (row: the token, column: the expert); b that is NaN comes behind every other one, and weights are what the formulas give.
  * A NaN result is 0x7FC00000.
  *

@@ -30,13 +30,6 @@ __device__ __forceinline__ float scale_of_gate(const RouterTarget& t) {
   return t.gate.global_scale != nullptr ? load(t.gate.global_scale) : 1.0f;
 }
 
-__device__ __forceinline__ void report_bad_global_scale(const RouterTarget& t) {
-  if (t.gate.global_scale == nullptr) return;
-  const float gs = load(t.gate.global_scale);
-  if (!(gs > 0.0f && math::is_finite(gs)))
-    report_here(t.status, t.op, NVFP4J_CAUSE_BAD_GLOBAL_SCALE, -1, -1);
-}
-
 // ---- few tokens ----------------------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ std::uint64_t* split_words(const RouterTarget& t, std::int64_t token,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of activations and the gate's rows: what one warp adds up of a tile of tokens and experts.
 #pragma once
+#include "common/math.hpp"
 #include "device/e2m1.cuh"
 #include "device/fp8.cuh"
 #include "device/mma.cuh"
@@ -27,6 +28,14 @@ __device__ __forceinline__ uint4 router_packet(const void* data, std::int64_t st
 __device__ __forceinline__ bool bad_block_scale(std::uint32_t scale) { return scale >= 0x7Fu; }
 __device__ __forceinline__ float f32_from_block_scale(std::uint32_t scale) {
   return bad_block_scale(scale) ? __uint_as_float(0x7FC00000u) : f32_from_e4m3(scale);
+}
+
+// An NVFP4 gate's global scale: the factor of logits, reported where it is none.
+__device__ __forceinline__ void report_bad_global_scale(const RouterTarget& t) {
+  if (t.gate.global_scale == nullptr) return;
+  const float gs = load(t.gate.global_scale);
+  if (!(gs > 0.0f && math::is_finite(gs)))
+    report_here(t.status, t.op, NVFP4J_CAUSE_BAD_GLOBAL_SCALE, -1, -1);
 }
 
 struct RouterCodes {

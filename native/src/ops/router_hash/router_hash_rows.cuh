@@ -87,14 +87,6 @@ __device__ __forceinline__ void prefetch_rows(const RouterHashTarget& t, std::in
   }
 }
 
-// An NVFP4 gate's global scale: the factor of logits, reported where it is none.
-__device__ __forceinline__ void report_bad_global_scale(const RouterTarget& t) {
-  if (t.gate.global_scale == nullptr) return;
-  const float gs = load(t.gate.global_scale);
-  if (!(gs > 0.0f && math::is_finite(gs)))
-    report_here(t.status, t.op, NVFP4J_CAUSE_BAD_GLOBAL_SCALE, -1, -1);
-}
-
 // The sums of 8 columns of x with those of an expert's row.
 template <RouterOperands O>
 struct HashPacket;
