@@ -16,10 +16,10 @@ NVFP4J_HD inline float log_of_normal(float x) {
   return log_of(add(from_bits(b - shifted), -1.0f), shifted);
 }
 
-// log(E) with E = -log(u), u = (floor(r / 512) + 0.5) * 2^-23. That is exact, as one fused operation too; u is from 2^-24 to 1 - 2^-24, so that E is from 2^-24 to 16.7: both are normal.
+// log(E) with E = -log(u), u = (floor(r / 512) + 0.5) * 2^-23. That is exact: 1 + floor(r / 512) * 2^-23, less 1 - 2^-24. u is from 2^-24 to 1 - 2^-24, so that E is from 2^-24 to 16.7: both are normal.
 NVFP4J_HD inline float log_exponential(std::uint32_t r) {
   using namespace math::detail;
-  const float u = fma(to_float(static_cast<std::int32_t>(r >> 9)), 0x1p-23f, 0x1p-24f);
+  const float u = add(from_bits(0x3F800000u | r >> 9), -0x1.FFFFFEp-1f);
   return log_of_normal(-log_of_normal(u));
 }
 

@@ -6,6 +6,7 @@
 #include "ops/sample/sample_args.hpp"
 #include "ops/sample/sample_math.hpp"
 #include "ops/sample/sample_plan.hpp"
+#include "ops/sample/sample_quotient.cuh"
 
 namespace nvfp4j {
 
@@ -65,37 +66,53 @@ struct SampleQuad {
 template <typename T, SampleMode MODE>
 class SampleScan {
  public:
-  __device__ __forceinline__ SampleScan(const SampleTarget& t, std::uint64_t offset,
-                                        std::int64_t row)
+  // Groups whose loads are in flight at once.
+  static constexpr int kFlight = MODE == SampleMode::kGreedy ? 4 : 2;
+
+  __device__ __forceinline__ SampleScan(const SampleTarget& t, const SampleDivisor& temperature,
+                                        std::uint64_t offset, std::int64_t row)
       : t_(t),
+        temperature_(temperature),
         logits_(t.logits + row * t.logits_stride),
         noise_(MODE == SampleMode::kGiven ? t.noise + row * t.noise_stride : nullptr),
         counter_{0, static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(offset),
                  static_cast<std::uint32_t>(offset >> 32)} {}
 
-  // The groups first, first + STEP, ... below end.
+  // The groups first, first + STEP, ... below end. `early`: nobody has waited for the kernel before. Then the first noise is made while that still runs, and this waits before it reads.
   template <int STEP>
-  __device__ __forceinline__ SampleKey run(std::int64_t row, std::uint32_t first,
-                                           std::uint32_t end) {
-    if (first >= end) return 0;
+  __device__ __forceinline__ SampleKey run(std::int64_t row, std::uint32_t first, std::uint32_t end,
+                                           bool& early) {
     column_ = 4 * first;
-    constexpr int kFlight = MODE == SampleMode::kGiven ? 2 : 4;
     for (std::uint32_t quad = first; quad < end; quad += kFlight * STEP) {
       SampleQuad<T> l[kFlight];
       SampleQuad<F32> e[kFlight];
+      float log_e[kFlight][4];
+      if (!early) fetch<STEP>(quad, end, l, e);
+      if constexpr (MODE == SampleMode::kPhilox) {
+        // Before the logits are needed, which are still on their way.
+#pragma unroll
+        for (std::uint32_t i = 0; i < kFlight; ++i) {
+          if (quad + i * STEP < end) draw(quad + i * STEP, log_e[i]);
+        }
+      }
+      if (early) {
+        await_predecessor();
+        early = false;
+        fetch<STEP>(quad, end, l, e);
+      }
 #pragma unroll
       for (std::uint32_t i = 0; i < kFlight; ++i) {
         const std::uint32_t q = quad + i * STEP;
         if (q >= end) continue;
-        l[i].fetch(logits_, 4 * q, columns(), t_.aligned);
-        if constexpr (MODE == SampleMode::kGiven) e[i].fetch(noise_, 4 * q, columns(), t_.aligned);
-      }
-#pragma unroll
-      for (std::uint32_t i = 0; i < kFlight; ++i) {
-        const std::uint32_t q = quad + i * STEP;
-        if (q < end) see(q, l[i], e[i]);
+        if constexpr (MODE == SampleMode::kGiven) take(q, e[i], log_e[i]);
+        see(q, l[i], log_e[i]);
       }
     }
+    if (early) {
+      await_predecessor();
+      early = false;
+    }
+    if (first >= end) return 0;
     report_faults(row);
     const bool above = MODE == SampleMode::kGreedy ? best_ > -kInfinity : above_;
     const bool nan = nan_ >= 0;
@@ -110,41 +127,61 @@ class SampleScan {
     return static_cast<std::uint32_t>(t_.columns);
   }
 
-  __device__ __forceinline__ void see(std::uint32_t quad, const SampleQuad<T>& logits,
-                                      const SampleQuad<F32>& noise) {
-    // Before the logits are needed, which are still on their way.
-    float log_e[4];
-    if constexpr (MODE == SampleMode::kPhilox) {
-      const PhiloxWords r = philox({quad, counter_.y, counter_.z, counter_.w}, t_.key);
-      log_e[0] = log_exponential(r.x);
-      log_e[1] = log_exponential(r.y);
-      log_e[2] = log_exponential(r.z);
-      log_e[3] = log_exponential(r.w);
-    } else if constexpr (MODE == SampleMode::kGiven) {
-      bool usable = true;
+  template <int STEP>
+  __device__ __forceinline__ void fetch(std::uint32_t quad, std::uint32_t end,
+                                        SampleQuad<T> (&l)[kFlight],
+                                        SampleQuad<F32> (&e)[kFlight]) const {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const float e = __uint_as_float(noise.w[j]);
-        log_e[j] = math::log(e);
-        // What lies behind the last column is no noise.
-        usable = usable && (usable_noise(e) || 4 * quad + j >= columns());
-      }
-      if (!usable && bad_noise_ < 0) bad_noise_ = first_bad_noise(quad, noise);
+    for (std::uint32_t i = 0; i < kFlight; ++i) {
+      const std::uint32_t q = quad + i * STEP;
+      if (q >= end) continue;
+      l[i].fetch(logits_, 4 * q, columns(), t_.aligned);
+      if constexpr (MODE == SampleMode::kGiven) e[i].fetch(noise_, 4 * q, columns(), t_.aligned);
     }
+  }
+
+  // Noise of its own.
+  __device__ __forceinline__ void draw(std::uint32_t quad, float (&log_e)[4]) const {
+    const PhiloxWords r = philox({quad, counter_.y, counter_.z, counter_.w}, t_.key);
+    log_e[0] = log_exponential(r.x);
+    log_e[1] = log_exponential(r.y);
+    log_e[2] = log_exponential(r.z);
+    log_e[3] = log_exponential(r.w);
+  }
+  // The caller's.
+  __device__ __forceinline__ void take(std::uint32_t quad, const SampleQuad<F32>& noise,
+                                       float (&log_e)[4]) {
+    bool usable = true;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const float e = __uint_as_float(noise.w[j]);
+      log_e[j] = math::log(e);
+      // What lies behind the last column is no noise.
+      usable = usable && (usable_noise(e) || 4 * quad + j >= columns());
+    }
+    if (!usable && bad_noise_ < 0) bad_noise_ = first_bad_noise(quad, noise);
+  }
+
+  __device__ __forceinline__ void see(std::uint32_t quad, const SampleQuad<T>& logits,
+                                      const float (&log_e)[4]) {
     float l[4];
     unpack<T, T::kBytes>(logits.w, l);
     const bool nan = l[0] != l[0] || l[1] != l[1] || l[2] != l[2] || l[3] != l[3];
     if (nan && nan_ < 0) nan_ = static_cast<int>(4 * quad) + first_nan(l);
+    float v[4] = {l[0], l[1], l[2], l[3]};
+    if constexpr (MODE != SampleMode::kGreedy) {
+      temperature_.divide(l, v);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        above_ = above_ || l[j] > -kInfinity;
+        v[j] = __fsub_rn(v[j], log_e[j]);
+      }
+    }
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      float v = l[j];
-      if constexpr (MODE != SampleMode::kGreedy) {
-        above_ = above_ || l[j] > -kInfinity;
-        v = __fsub_rn(__fdiv_rn(l[j], t_.temperature), log_e[j]);
-      }
       // Columns come in ascending order, so that of equal ones the lowest stays.
-      if (v > best_) {
-        best_ = v;
+      if (v[j] > best_) {
+        best_ = v[j];
         column_ = 4 * quad + static_cast<std::uint32_t>(j);
       }
     }
@@ -170,6 +207,7 @@ class SampleScan {
   }
 
   const SampleTarget& t_;
+  const SampleDivisor& temperature_;
   const char* logits_;
   const char* noise_;
   PhiloxWords counter_;
