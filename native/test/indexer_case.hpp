@@ -22,8 +22,9 @@ enum class Kind {
   kCopies,    // seven different rows
   kPeaks,     // the best rows are all in few runs of 16
   kFaults,    // some NaNs and infinities everywhere
+  kStripes,   // every 66th run of 16 rows has the best: those of one or two of 132 thread blocks
 };
-inline constexpr int kKinds = 7;
+inline constexpr int kKinds = 8;
 
 struct Case {
   std::int64_t queries;
@@ -114,7 +115,9 @@ struct Problem : Case {
       valid.push_back(static_cast<std::int32_t>(v));
     }
     for (std::int64_t t = 0; t < rows; ++t) {
-      const float scale = kind == Kind::kPeaks && t / 16 % 37 == 0 ? 100.0f : 1.0f;
+      const bool high = (kind == Kind::kPeaks && t / 16 % 37 == 0) ||
+                        (kind == Kind::kStripes && t / 16 % 66 == 0);
+      const float scale = high ? 100.0f : 1.0f;
       for (int i = 0; i < columns; ++i) {
         const bool copy = kind == Kind::kCopies && t >= 7;
         keys.put(t * keys_stride + i,

@@ -7,6 +7,7 @@
 #include "ops/indexer_topk/indexer_topk_kernels.hpp"
 #include "ops/indexer_topk/indexer_topk_order.hpp"
 #include "ops/indexer_topk/indexer_topk_plan.hpp"
+#include "ops/router_dense/router_layout.hpp"
 
 using namespace fixture;
 using indexer::Case;
@@ -99,6 +100,16 @@ void check_plan(const nvfp4j::CudaDeviceProperties& device, const nvfp4j::Indexe
   CHECK(p.list >= std::min(p.rows, problem.k) || p.list >= problem.k);
   CHECK(p.list >= 32 && p.list <= 2048 && (p.list & (p.list - 1)) == 0);
   CHECK_EQ(p.shared_rows, p.rows <= kIndexerSharedRows);
+  // Few queries are done at once, with all heads, and their words have room.
+  if (p.few) {
+    CHECK(problem.bf16 && p.blocks > 1 && p.sets == 1 && p.shared_rows);
+    CHECK(p.group == problem.queries && p.launch_queries == problem.queries);
+    CHECK(p.heads == problem.heads && p.warps == kIndexerFewWarps * kIndexerSide);
+    CHECK_EQ(p.rows % 32, 0);
+    CHECK(p.steps == 4 || p.steps == 8);
+    CHECK(IndexerFewWords{p.blocks}.count(problem.queries) <= RouterExchange::kMaxWords);
+    CHECK(p.layout.stage + p.group * (8 * p.rows + 12 * kIndexerBest) <= p.layout.total);
+  }
   // All queries have a set, and every set one.
   CHECK(p.launch_queries >= 1 && p.launch_queries <= problem.queries);
   CHECK(p.sets * p.set_queries >= p.launch_queries);
@@ -173,10 +184,23 @@ TEST(plans_of_decoding) {
   const IndexerPlan p = plan_indexer_topk(kH100, {1, 32768, 64, 128, 1024, true});
   CHECK_EQ(p.blocks, 132);
   CHECK_EQ(p.warps, kIndexerWarps);
+  CHECK_EQ(p.few, true);
   CHECK_EQ(p.rows, 256);
   CHECK_EQ(p.list, 256);
   const IndexerPlan eight = plan_indexer_topk(kH100, {8, 65536, 64, 128, 512, true});
   CHECK_EQ(eight.group, 8);
+  CHECK_EQ(eight.few, true);
+  // Two launches' thread blocks fit a multiprocessor of one or two queries.
+  const IndexerPlan two = plan_indexer_topk(kH100, {2, 65536, 64, 128, 1024, true});
+  CHECK(2 * (two.layout.total + 1024) <= kH100.shared_memory_per_sm);
+  // Not few: too many, types, columns, thread blocks that have many of the best, words without room.
+  CHECK_EQ(plan_indexer_topk(kH100, {9, 32768, 64, 128, 1024, true}).few, false);
+  CHECK_EQ(plan_indexer_topk(kH100, {1, 32768, 64, 128, 1024, false}).few, false);
+  CHECK_EQ(plan_indexer_topk(kH100, {1, 32768, 64, 256, 1024, true}).few, false);
+  CHECK_EQ(plan_indexer_topk(kSmall, {1, 32768, 64, 128, 1024, true}).few, false);
+  constexpr CudaDeviceProperties kMany = {0, 9, 0, 800, 232448, 233472, 52428800, 1, 0};
+  CHECK_EQ(plan_indexer_topk(kMany, {5, 65536, 4, 64, 512, true}).few, true);
+  CHECK_EQ(plan_indexer_topk(kMany, {6, 65536, 4, 64, 512, true}).few, false);
   CHECK_EQ(eight.launch_queries, std::int64_t{8});
 }
 

@@ -11,6 +11,7 @@
 #include "nvfp4j/indexer.h"
 #include "ops/indexer_topk/indexer_topk_cuda.hpp"
 #include "ops/indexer_topk/indexer_topk_plan.hpp"
+#include "ops/router_dense/router_layout.hpp"
 
 namespace nvfp4j::test {
 namespace {
@@ -30,24 +31,34 @@ void note(bool is, const char* what) {
   if (is) reached.insert(what);
 }
 
-constexpr const char* kBranches[] = {"F32",
-                                     "4 steps",
-                                     "8 steps",
-                                     "16 steps",
-                                     "padded columns",
-                                     "one thread block a query",
-                                     "thread blocks that exchange",
-                                     "several sets",
-                                     "several queries of a set",
-                                     "several groups of a set",
-                                     "groups of several queries",
-                                     "several launches",
-                                     "heads in parts",
-                                     "fewer warps",
-                                     "scores in the workspace",
-                                     "a selection in the thread block",
-                                     "q that is not aligned",
-                                     "keys that are not aligned"};
+constexpr const char* kBranches[] = {
+    "F32",
+    "4 steps",
+    "8 steps",
+    "16 steps",
+    "padded columns",
+    "one thread block a query",
+    "thread blocks that exchange",
+    "several sets",
+    "several queries of a set",
+    "several groups of a set",
+    "groups of several queries",
+    "several launches",
+    "heads in parts",
+    "fewer warps",
+    "scores in the workspace",
+    "a selection in the thread block",
+    "few queries: one",
+    "few queries: several, two chunks a warp",
+    "few queries: several, a chunk a warp",
+    "few queries: 4 steps",
+    "few queries: 8 steps",
+    "few queries: more chunks than are in flight",
+    "few queries: more of a thread block's rows than it sends ahead",
+    "few queries: equal scores of several thread blocks",
+    "few queries: tags go round",
+    "q that is not aligned",
+    "keys that are not aligned"};
 
 void note_plan(const CudaDeviceProperties& device, const indexer::Problem& p,
                const IndexerTopkArgs& args) {
@@ -69,10 +80,43 @@ void note_plan(const CudaDeviceProperties& device, const indexer::Problem& p,
   note(plan.heads < p.heads, "heads in parts");
   note(plan.warps < kIndexerWarps && plan.steps != 0, "fewer warps");
   note(!plan.shared_rows, "scores in the workspace");
-  note(plan.rows > plan.list, "a selection in the thread block");
+  note(plan.rows > plan.list && !plan.few, "a selection in the thread block");
+  const std::int64_t chunks = (p.rows + kIndexerChunk - 1) / kIndexerChunk;
+  const bool pairs = chunks > std::int64_t{kIndexerFewWarps} * plan.blocks;
+  note(plan.few && p.queries == 1, "few queries: one");
+  note(plan.few && p.queries > 1 && pairs, "few queries: several, two chunks a warp");
+  note(plan.few && p.queries > 1 && !pairs, "few queries: several, a chunk a warp");
+  note(plan.few && plan.steps == 4, "few queries: 4 steps");
+  note(plan.few && plan.steps == 8, "few queries: 8 steps");
+  note(plan.few && chunks > std::int64_t{kIndexerFewWarps} * kIndexerSide * plan.blocks,
+       "few queries: more chunks than are in flight");
   if (!bf16) return;
   note(!aligned16(args.q, 2 * p.head_stride), "q that is not aligned");
   note(!aligned16(args.keys, 2 * p.keys_stride), "keys that are not aligned");
+}
+
+// What the kernel for few queries meets in these results.
+void note_results(const CudaDeviceProperties& device, const indexer::Problem& p,
+                  const std::vector<std::uint8_t>& indices,
+                  const std::vector<std::uint8_t>& scores) {
+  const IndexerPlan plan = plan_indexer_topk(
+      device, {p.queries, p.rows, p.heads, p.columns, p.k, p.dtype == NVFP4J_DTYPE_BF16});
+  if (!plan.few) return;
+  for (std::int64_t s = 0; s < p.queries; ++s) {
+    const auto* best = reinterpret_cast<const std::int32_t*>(indices.data()) + s * p.indices_stride;
+    const auto* of_rows = reinterpret_cast<const float*>(scores.data()) + s * p.scores_stride;
+    std::vector<int> of_block(static_cast<std::size_t>(plan.blocks));
+    const auto block = [&](std::int32_t row) {
+      return static_cast<std::size_t>(row / kIndexerChunk % plan.blocks);
+    };
+    for (int i = 0; i < p.k && best[i] >= 0; ++i) {
+      note(++of_block[block(best[i])] > kIndexerBest,
+           "few queries: more of a thread block's rows than it sends ahead");
+      note(
+          i > 0 && of_rows[best[i]] == of_rows[best[i - 1]] && block(best[i]) != block(best[i - 1]),
+          "few queries: equal scores of several thread blocks");
+    }
+  }
 }
 
 // An input where it is wanted; a tensor without elements has no memory.
@@ -197,6 +241,7 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c, const Card& card = {}) {
             gaps_are_poison(first_scores, p.queries, p.rows, p.scores_stride),
         p.name() + ": bytes between rows were written");
   check_status(gpu, p, faults != 0);
+  note_results(told, p, first_indices, first_scores);
   std::vector<std::uint8_t> behind(kBehind);
   MUST(cudaMemcpy(behind.data(), own + used, kBehind, cudaMemcpyDeviceToHost));
   check(std::all_of(behind.begin(), behind.end(), [](std::uint8_t b) { return b == 0xC3; }),
@@ -247,6 +292,10 @@ void test_shapes(Gpu& gpu, std::mt19937& g, bool quick) {
     run_case(gpu, g, {3, 0, 4, 64, 5, dtype});
     run_case(gpu, g, {2, 1, 4, 64, 1, dtype});
   }
+  run_case(gpu, g, {1, 34000, 1, 64, 100, kBf16, Kind::kStripes});
+  run_case(gpu, g, {1, 8000, 1, 16, 100, kBf16, Kind::kSmall});
+  run_case(gpu, g, {2, 18000, 1, 16, 100, kBf16, Kind::kSmall});
+  run_case(gpu, g, {2, 5000, 1, 128, 100, kBf16});
   // The shape of the model.
   run_case(gpu, g, {5, 37, 64, 128, 16, kBf16});
   if (quick) return;
@@ -254,6 +303,11 @@ void test_shapes(Gpu& gpu, std::mt19937& g, bool quick) {
     for (const int k : {512, 1024, 2048}) run_case(gpu, g, {1, rows, 64, 128, k, kBf16});
   }
   run_case(gpu, g, {8, 32768, 64, 128, 1024, kBf16});
+  run_case(gpu, g, {8, 65536, 64, 128, 1024, kBf16});
+  for (const std::int64_t queries : {2, 3, 5, 7}) {
+    for (const Kind kind : {Kind::kNormal, Kind::kStripes, Kind::kSmall, Kind::kCopies})
+      run_case(gpu, g, {queries, 20000, 4, 48, 700, kBf16, kind});
+  }
   run_case(gpu, g, {8, 65536, 16, 64, 512, kBf16});
   run_case(gpu, g, {33, 20000, 8, 64, 1024, kBf16});
   run_case(gpu, g, {200, 9000, 4, 32, 512, kBf16});
@@ -318,6 +372,25 @@ void test_cards(Gpu& gpu, std::mt19937& g, bool quick) {
   }
 }
 
+// Tags go round: the launches before and behind 2^32 of them. What is in the words carries the tag of the launch before, as if routers, whose words they are too, had left it.
+void test_tags(Gpu& gpu, std::mt19937& g) {
+  char* exchange = static_cast<char*>(gpu.launch.workspace) + kWorkspaceRouterAt;
+  std::vector<std::uint64_t> words(static_cast<std::size_t>(RouterExchange::kMaxWords));
+  for (const std::uint64_t epoch : {5ull, 0xFFFFFFFCull, 0xFFFFFFFEull, 0xFFFFFFFFull}) {
+    for (const std::int64_t queries : {1, 5}) {
+      for (std::uint64_t& word : words) word = epoch << 32 | g();
+      MUST(cudaMemcpy(exchange + RouterExchange::kWords, words.data(), 8 * words.size(),
+                      cudaMemcpyHostToDevice));
+      MUST(cudaMemcpy(exchange + RouterExchange::kEpoch, &epoch, 8, cudaMemcpyHostToDevice));
+      run_case(gpu, g, {queries, 9000, 4, 64, 512, NVFP4J_DTYPE_BF16});
+      std::uint64_t after = 0;
+      MUST(cudaMemcpy(&after, exchange + RouterExchange::kEpoch, 8, cudaMemcpyDeviceToHost));
+      check(after != epoch, "a launch of few queries has no tag of its own");
+      note(after < epoch, "few queries: tags go round");
+    }
+  }
+}
+
 void check_all_reached() {
   for (const char* branch : kBranches)
     check(reached.count(branch) != 0, std::string("no case reaches ") + branch);
@@ -338,6 +411,7 @@ int main(int argc, char** argv) {
   test_visible(gpu, g, quick);
   test_kinds(gpu, g, quick);
   test_cards(gpu, g, quick);
+  test_tags(gpu, g);
   check_all_reached();
   return finish();
 }

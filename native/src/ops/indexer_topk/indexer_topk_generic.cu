@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// indexer_topk on any device from compute capability 8.0 on. Of few queries bound by the keys' way from memory, behind it by the chain of what follows: sorting, one exchange between thread blocks, ranking. Of more queries by the products.
-// A thread block a multiprocessor, 16 warps. The rows are dealt out in chunks of 16, a warp each; scores stay in the thread block, which sorts them and sends the best k of them, so that the exchange is the only one of a launch
+// indexer_topk on any device from compute capability 8.0 on. Of few queries bound by the keys' way from L2 to the multiprocessors, behind it by the chain of what follows: sorting, one exchange between thread blocks, ranking. Of more queries by the products.
+// indexer_topk_few_kernel: up to 8 queries whose thread blocks have a handful of the best each (indexer_topk_few.cuh), 8 warps, so that the next launch's thread blocks fit beside them: they fetch to L2 while these sort and rank.
+// indexer_topk_kernel: all else. A thread block a multiprocessor, 16 warps. The rows are dealt out in chunks of 16, a warp each; scores stay in the thread block, which sorts them and sends the best k of them, so that the exchange is the only one of a launch
 // (indexer_topk_rank.cuh). Up to 8 queries share a reading of the keys; more take another, from L2 mostly, and where their lists outgrow the workspace another launch.
-// NVIDIA H200, 6ba2b34, the best 1024 of 32768 rows for one query, 64 x 128: 16.5 us, 22 % of reading the keys; 64 queries of 16384 rows 180 us.
+// NVIDIA H200, the best 1024, 64 x 128: of 32768 rows for one query 9.6 us (two 13.7, four 23.8, eight 42), of 8192 rows 7.6, of 65536 rows 14.4 and for eight queries 68; 64 queries of 16384 rows 178 us.
 #include "common/workspace_layout.hpp"
 #include "device/launch.cuh"
 #include "nvfp4j/indexer.h"
 #include "nvfp4j/tensor.h"
 #include "ops/indexer_topk/indexer_topk_cuda.hpp"
+#include "ops/indexer_topk/indexer_topk_few.cuh"
 #include "ops/indexer_topk/indexer_topk_rank.cuh"
 #include "ops/indexer_topk/indexer_topk_score.cuh"
 #include "ops/indexer_topk/indexer_topk_select.cuh"
@@ -47,6 +49,18 @@ __device__ __forceinline__ void send_group(const IndexerTarget& a, const Indexer
   __syncthreads();
 }
 
+// Of the queries from `first` on, those whose number of rows is none.
+__device__ __forceinline__ void report_valid(const IndexerTarget& a, std::int64_t first,
+                                             std::int64_t end, int threads) {
+  for (std::int64_t s = first + threadIdx.x; s < end; s += threads) {
+    const std::int32_t valid = load(a.valid + s);
+    if (valid < 0 || valid > a.all_rows) {
+      report_here(a.status, NVFP4J_OP_INDEXER_TOPK, NVFP4J_CAUSE_INDEX_OUT_OF_RANGE,
+                  a.first_query + s, -1);
+    }
+  }
+}
+
 template <typename Sweep>
 __global__ void __launch_bounds__(kIndexerThreads, 1)
     indexer_topk_kernel(const __grid_constant__ IndexerTarget a) {
@@ -63,15 +77,7 @@ __global__ void __launch_bounds__(kIndexerThreads, 1)
                             ? a.rows_of_blocks + static_cast<std::int64_t>(blockIdx.x) * a.rows
                             : reinterpret_cast<std::uint32_t*>(shared + a.layout.keys);
 
-  if (place.block == 0) {
-    for (std::int64_t s = first + threadIdx.x; s < end; s += kIndexerThreads) {
-      const std::int32_t valid = load(a.valid + s);
-      if (valid < 0 || valid > a.all_rows) {
-        report_here(a.status, NVFP4J_OP_INDEXER_TOPK, NVFP4J_CAUSE_INDEX_OUT_OF_RANGE,
-                    a.first_query + s, -1);
-      }
-    }
-  }
+  if (place.block == 0) report_valid(a, first, end, kIndexerThreads);
   for (std::int64_t query = first; query < end; query += a.group) {
     const int count = static_cast<int>(min(static_cast<std::int64_t>(a.group), end - query));
     for (int head = 0; head < a.all_heads; head += a.heads) {
@@ -83,7 +89,7 @@ __global__ void __launch_bounds__(kIndexerThreads, 1)
 
   grid_exchange(a.exchange, epoch);
   for (std::int64_t query = first; query < end; ++query) {
-    const IndexerRanks ranks = {a, place, shared, query};
+    const IndexerRanks<kIndexerWarps> ranks = {a, place, shared, query};
     for (int i = 0; ranks.run(i); i += 32) {
     }
     if (place.block == 0) {
@@ -95,7 +101,27 @@ __global__ void __launch_bounds__(kIndexerThreads, 1)
   }
 }
 
-const void* kernel_of(int steps) {
+template <int STEPS>
+__global__ void __launch_bounds__(kIndexerFewThreads, 2)
+    indexer_topk_few_kernel(const __grid_constant__ IndexerTarget a) {
+  extern __shared__ __align__(128) char shared[];
+  const IndexerPlace place = {static_cast<int>(blockIdx.x), a.blocks};
+  const IndexerFew<STEPS> few = {
+      {{a, place, shared, reinterpret_cast<std::uint32_t*>(shared + a.layout.keys), 0,
+        static_cast<int>(a.queries), 0, a.all_heads}}};
+  const int likely = few.prefetch();
+  wait_for_predecessor();
+  if (place.block == 0) report_valid(a, 0, a.queries, kIndexerFewThreads);
+  few.score(likely);
+  few.send();
+  few.rank();
+}
+
+const void* kernel_of(int steps, bool few) {
+  if (few) {
+    return steps == 4 ? reinterpret_cast<const void*>(&indexer_topk_few_kernel<4>)
+                      : reinterpret_cast<const void*>(&indexer_topk_few_kernel<8>);
+  }
   return steps == 0   ? reinterpret_cast<const void*>(&indexer_topk_kernel<IndexerF32>)
          : steps == 4 ? reinterpret_cast<const void*>(&indexer_topk_kernel<IndexerBf16<4>>)
          : steps == 8 ? reinterpret_cast<const void*>(&indexer_topk_kernel<IndexerBf16<8>>)
@@ -116,6 +142,7 @@ IndexerTarget target_of(const CudaLaunch& launch, const IndexerTopkArgs& args,
   t.status = launch.status;
   char* workspace = static_cast<char*>(launch.workspace);
   t.exchange = reinterpret_cast<GridExchange*>(workspace);
+  t.tagged = workspace + kWorkspaceRouterAt;
   workspace += kWorkspaceExchangeBytes;
   if (!plan.shared_rows) {
     t.rows_of_blocks = reinterpret_cast<std::uint32_t*>(workspace);
@@ -158,12 +185,13 @@ int indexer_topk_cuda(const CudaLaunch& launch, const IndexerTopkArgs& args) {
     t.indices = args.indices + first * t.indices_row;
     t.scores = args.scores == nullptr ? nullptr : args.scores + first * t.scores_row;
     const dim3 grid = grid_of((t.queries + plan.set_queries - 1) / plan.set_queries * plan.blocks);
+    const void* kernel = kernel_of(plan.steps, plan.few);
+    const int threads = plan.few ? kIndexerFewThreads : kIndexerThreads;
     const cudaError_t status =
         plan.blocks > 1
-            ? launch_cooperative_programmatic(kernel_of(plan.steps), launch, grid, kIndexerThreads,
-                                              plan.layout.total, arguments)
-            : launch_programmatic(kernel_of(plan.steps), launch, grid, kIndexerThreads,
-                                  plan.layout.total, arguments);
+            ? launch_cooperative_programmatic(kernel, launch, grid, threads, plan.layout.total,
+                                              arguments)
+            : launch_programmatic(kernel, launch, grid, threads, plan.layout.total, arguments);
     if (status != cudaSuccess) return status;
   }
   return cudaSuccess;
@@ -179,10 +207,13 @@ const char* indexer_topk_cuda_refusal(const CudaDeviceProperties& device) {
 
 int indexer_topk_cuda_warm_up(const CudaDeviceProperties& device) {
   for (const int steps : {0, 4, 8, 16}) {
-    const cudaError_t status =
-        cudaFuncSetAttribute(kernel_of(steps), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             device.shared_memory_per_block_optin);
-    if (status != cudaSuccess) return status;
+    for (const bool few : {false, true}) {
+      if (few && steps != 4 && steps != 8) continue;
+      const cudaError_t status =
+          cudaFuncSetAttribute(kernel_of(steps, few), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               device.shared_memory_per_block_optin);
+      if (status != cudaSuccess) return status;
+    }
   }
   return cudaSuccess;
 }

@@ -5,6 +5,7 @@
 
 #include "common/workspace_layout.hpp"
 #include "nvfp4j/indexer.h"
+#include "ops/router_dense/router_layout.hpp"
 
 namespace nvfp4j {
 namespace {
@@ -13,6 +14,8 @@ namespace {
 constexpr std::int64_t kListBytes = 8 << 20;
 // Chunks of rows that are worth an exchange between thread blocks.
 constexpr std::int64_t kAloneChunks = 32;
+// Rows of a thread block that the kernel for few queries sorts, 32 against 32.
+constexpr int kFewRows = 1024;
 
 template <typename T>
 constexpr T divide_up(T a, T b) {
@@ -65,9 +68,19 @@ IndexerLayout layout_of(const IndexerPlan& plan, const IndexerProblem& problem) 
   l.stage = align(l.keys + (plan.shared_rows ? 4 * plan.group * plan.rows : 0));
   l.q = l.stage + (plan.steps == 0 ? 0 : plan.warps * kIndexerChunk * pitch);
   const int scoring = l.q + plan.group * plan.padded_heads * pitch;
-  const int sorting = l.stage + 8 * plan.group * plan.list;
+  // (Few queries: keys, places, and of the best keys, rows and ranks.)
+  const int sorting = l.stage + (plan.few ? plan.group * (8 * plan.rows + 12 * kIndexerBest)
+                                          : 8 * plan.group * plan.list);
   l.total = align(std::max(scoring, sorting));
   return l;
+}
+
+// Whether the kernel for few queries takes them: they share one reading of the keys, and of a thread block's rows hardly more than kIndexerBest are among the best of all.
+bool few_queries(const IndexerPlan& plan, const IndexerProblem& problem) {
+  return problem.bf16 && plan.steps <= 8 && plan.blocks > 1 && plan.sets == 1 &&
+         problem.queries <= kIndexerMaxGroup && plan.launch_queries == problem.queries &&
+         plan.rows <= kFewRows && 2 * problem.k <= plan.blocks * kIndexerBest &&
+         IndexerFewWords{plan.blocks}.count(problem.queries) <= RouterExchange::kMaxWords;
 }
 
 }  // namespace
@@ -96,6 +109,21 @@ IndexerPlan plan_indexer_topk(const CudaDeviceProperties& device, const IndexerP
   }
   plan.set_queries = divide_up(plan.launch_queries, plan.sets);
   plan.sets = divide_up(plan.launch_queries, plan.set_queries);
+
+  // The warps of that kernel have two chunks each: as many are in flight.
+  if (few_queries(plan, problem)) {
+    plan.few = true;
+    plan.group = static_cast<int>(problem.queries);
+    plan.warps = kIndexerFewWarps * kIndexerSide;
+    plan.heads = problem.heads;
+    plan.padded_heads = divide_up(problem.heads, 16) * 16;
+    const int rows = plan.rows;
+    plan.rows = divide_up(rows, 32) * 32;
+    plan.layout = layout_of(plan, problem);
+    if (plan.layout.total <= device.shared_memory_per_block_optin) return plan;
+    plan.few = false;
+    plan.rows = rows;
+  }
 
   // All heads of as many queries as fit, with as many warps; one query, with fewer warps, with fewer heads.
   const int granule = problem.bf16 ? 16 : 32;

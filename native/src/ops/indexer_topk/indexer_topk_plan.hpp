@@ -4,11 +4,17 @@
 #include <cstdint>
 
 #include "common/cuda_launch.hpp"
+#include "common/math.hpp"
 
 namespace nvfp4j {
 
 inline constexpr int kIndexerThreads = 512;
 inline constexpr int kIndexerWarps = kIndexerThreads / 32;
+// Of the kernel for few queries: so many that the next launch's thread blocks have room beside them.
+inline constexpr int kIndexerFewWarps = 8;
+inline constexpr int kIndexerFewThreads = 32 * kIndexerFewWarps;
+inline constexpr int kIndexerSide = 2;       // chunks that a warp of it multiplies side by side
+inline constexpr int kIndexerBest = 32;      // rows of a list that it sends ahead
 inline constexpr int kIndexerChunk = 16;     // rows of keys that a warp scores at a time
 inline constexpr int kIndexerMaxGroup = 8;   // queries that share a reading of the keys
 inline constexpr int kIndexerCounters = 64;  // of a selection within a thread block
@@ -26,7 +32,8 @@ struct IndexerProblem {
 
 // Of a thread block's dynamic shared memory: offsets in bytes. Sums that warps share begin it.
 struct IndexerLayout {
-  static constexpr int kCounters = 0;
+  static constexpr int kCounters =
+      0;  // (indexer_topk_few.cuh: rows that queries see, and words for all)
   static constexpr int kPartial = 4 * kIndexerCounters;  // a sum of each warp and lane
   static constexpr int kSaturated = kPartial + kIndexerWarps * 32 * 4;
   int weights;  // behind one word a thread block of a set
@@ -37,6 +44,7 @@ struct IndexerLayout {
 };
 
 struct IndexerPlan {
+  bool few;           // the kernel for few queries (indexer_topk_few.cuh)
   int steps;          // products of 16 columns that a row takes, padded: 4, 8 or 16; 0 for F32
   int blocks;         // of a set: they share the rows, a chunk each in turn
   std::int64_t sets;  // each has queries of its own
@@ -50,6 +58,22 @@ struct IndexerPlan {
   bool shared_rows;  // where these are
   int list;          // entries that a thread block can send of a query, a power of two from 32 on
   IndexerLayout layout;
+};
+
+// Words that thread blocks of the kernel for few queries send each other, each with the launch's tag: [query][thread block][key or row][kIndexerBest], and one a thread block that its list is there.
+struct IndexerFewWords {
+  int blocks;
+
+  NVFP4J_HD constexpr std::int64_t keys(std::int64_t query, int block) const {
+    return (query * blocks + block) * 2 * kIndexerBest;
+  }
+  NVFP4J_HD constexpr std::int64_t rows(std::int64_t query, int block) const {
+    return keys(query, block) + kIndexerBest;
+  }
+  NVFP4J_HD constexpr std::int64_t lists(std::int64_t queries) const { return keys(queries, 0); }
+  NVFP4J_HD constexpr std::int64_t count(std::int64_t queries) const {
+    return lists(queries) + blocks;
+  }
 };
 
 IndexerPlan plan_indexer_topk(const CudaDeviceProperties& device, const IndexerProblem& problem);

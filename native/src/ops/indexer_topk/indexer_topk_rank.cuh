@@ -52,7 +52,8 @@ __device__ __forceinline__ int entries_before(std::uint64_t entries, std::uint64
   return search_lanes(entries, [&](std::uint64_t other) { return other > mine; });
 }
 
-// Ranks of the thread block's own rows, 32 at a time, against all others' lists, 32 entries at a time.
+// Ranks of the thread block's own rows of a query, 32 at a time, against all others' lists, 32 entries at a time.
+template <int WARPS>
 struct IndexerRanks {
   const IndexerTarget& a;
   const IndexerPlace place;
@@ -64,6 +65,7 @@ struct IndexerRanks {
   __device__ __forceinline__ const std::uint64_t* list(int block) const {
     return a.lists + (query * place.blocks + block) * a.list;
   }
+
   // Of a list: the lanes whose entry is behind all that was seen of it.
   __device__ __forceinline__ std::uint32_t* saturated() const {
     return reinterpret_cast<std::uint32_t*>(shared + IndexerLayout::kSaturated);
@@ -82,36 +84,39 @@ struct IndexerRanks {
     if (lane == 0) saturated()[block] = depth + 32 < a.list ? all : 0u;
   }
 
-  // Entries `first` and on of the own list. Whether there may be more with a rank.
-  __device__ __forceinline__ bool run(int first) const {
+  // Adds what the first 32 entries of the warp's lists say.
+  __device__ __forceinline__ int compare(std::uint64_t mine) const {
     constexpr int kAhead = 4;
-    const std::uint64_t mine = load_entry(list(place.block) + first + lane);
     int before = 0;
-    for (int from = warp; from < place.blocks; from += kAhead * kIndexerWarps) {
+    for (int from = warp; from < place.blocks; from += kAhead * WARPS) {
       std::uint64_t entries[kAhead];
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
-        const int block = from + i * kIndexerWarps;
+        const int block = from + i * WARPS;
         entries[i] = block < place.blocks ? load_entry(list(block) + lane) : 0ull;
       }
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
-        const int block = from + i * kIndexerWarps;
+        const int block = from + i * WARPS;
         if (block < place.blocks && block != place.block) add(entries[i], block, 0, mine, before);
       }
     }
-    // Deeper into lists of which all entries were before one that may still have a rank.
+    return before;
+  }
+
+  // With the sums over the first 32 entries of all lists in `before` of the warps: deeper into lists of which all entries were before one that may still have a rank. Whether entries behind `first` + 31 may have one.
+  __device__ __forceinline__ bool finish(int first, std::uint64_t mine, int before) const {
     for (int depth = 32;; depth += 32) {
       std::uint32_t* sums = partial();
       sums[warp * 32 + lane] = static_cast<std::uint32_t>(before);
       __syncthreads();
       int rank = first + lane;
 #pragma unroll
-      for (int w = 0; w < kIndexerWarps; ++w) rank += static_cast<int>(sums[w * 32 + lane]);
+      for (int w = 0; w < WARPS; ++w) rank += static_cast<int>(sums[w * 32 + lane]);
       const bool ranked = mine != 0ull && rank < a.k;
       const std::uint32_t live = __ballot_sync(0xffffffffu, ranked);
       bool deeper = false;
-      for (int block = warp; block < place.blocks; block += kIndexerWarps) {
+      for (int block = warp; block < place.blocks; block += WARPS) {
         // The own list has no word: it is in `rank`.
         if (block == place.block || (saturated()[block] & live) == 0u) continue;
         deeper = true;
@@ -122,6 +127,12 @@ struct IndexerRanks {
         return live == 0xffffffffu && first + 32 < a.list;
       }
     }
+  }
+
+  // Entries `first` and on of the own list. Whether there may be more with a rank.
+  __device__ __forceinline__ bool run(int first) const {
+    const std::uint64_t mine = load_entry(list(place.block) + first + lane);
+    return finish(first, mine, compare(mine));
   }
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scores of the rows of a thread block for a group of queries. Each warp has chunks of 16 rows of its own and waits for nobody: of BF16 one chunk is in registers, where it is multiplied, while the next is on its way to shared memory.
+// Scores of the rows of a thread block for a group of queries. Each warp has chunks of 16 rows of its own and waits for nobody: of BF16 one or two chunks are in registers, where they are multiplied, while the next are on their way to shared memory.
 #pragma once
 #include "device/mma.cuh"
 #include "device/packet.cuh"
@@ -15,7 +15,9 @@ __device__ __forceinline__ float positive_part(float x) {
 }
 
 // What both types have alike: q and weights in shared memory, and where a score goes.
+template <int WARPS>
 struct IndexerSweep {
+  static constexpr int kThreads = 32 * WARPS;
   const IndexerTarget& a;
   const IndexerPlace place;
   char* const shared;
@@ -34,7 +36,7 @@ struct IndexerSweep {
   __device__ __forceinline__ void fetch_weights() const {
     for (int q = 0; q < count; ++q) {
       const float* from = a.weights + (query + q) * a.weights_row + head;
-      for (int h = static_cast<int>(threadIdx.x); h < heads; h += kIndexerThreads)
+      for (int h = static_cast<int>(threadIdx.x); h < heads; h += kThreads)
         copy_async_4(smem_address(weights(q) + h), from + h);
     }
   }
@@ -47,82 +49,110 @@ struct IndexerSweep {
   }
 };
 
-// 16 STEPS columns, products of matrices of 16 rows and 8 heads.
-template <int STEPS>
-struct IndexerBf16 : IndexerSweep {
+// 16 STEPS columns, products of matrices of 16 rows and 8 heads. A warp multiplies up to SIDE chunks side by side, so that it loads q once for them.
+template <int STEPS, int WARPS = kIndexerWarps, int SIDE = 1>
+struct IndexerBf16 : IndexerSweep<WARPS> {
+  using Base = IndexerSweep<WARPS>;
+  using Base::a, Base::place, Base::shared, Base::query, Base::count, Base::head, Base::heads;
+  using Base::lane, Base::warp, Base::weights, Base::kThreads;
   static constexpr int kPitch = indexer_pitch(STEPS, 0);
   static constexpr int kPackets = 2 * STEPS;  // of a padded row
-  // Warps that ask for their first chunk before they know how many rows are visible: half of what is in flight at a time.
-  static constexpr int kEager = kIndexerWarps / 2;
+  // Chunks of a thread block that are asked for before it is known how many rows are visible: half of what is in flight at a time.
+  static constexpr int kEager = WARPS * SIDE / 2;
   // Products whose sums a matrix unit may add up: it truncates.
   static constexpr int kChain = STEPS < 8 ? STEPS : 8;
   // Of 8 heads, multiplied side by side: as registers allow.
   static constexpr int kTiles = STEPS < 16 ? 2 : 1;
 
-  __device__ __forceinline__ std::uint32_t stage() const {
+  __device__ __forceinline__ std::uint32_t stage(int side) const {
     return smem_address(shared + a.layout.stage) +
-           static_cast<std::uint32_t>(warp * kIndexerChunk * kPitch);
+           static_cast<std::uint32_t>((side * WARPS + warp) * kIndexerChunk * kPitch);
   }
   __device__ __forceinline__ std::uint32_t q_row(int q, int h) const {
     return smem_address(shared + a.layout.q) +
            static_cast<std::uint32_t>((q * a.padded_heads + h) * kPitch);
   }
-  __device__ __forceinline__ static void fetch_packet(std::uint32_t to, const char* from,
-                                                      bool aligned) {
-    if (aligned) {
-      copy_async_16(to, from);
-    } else {
-      store_shared_16(to, load_packet<Bf16, false>(from));
-    }
-  }
-
   // Zeros where no column or head is: no product there is a NaN.
   __device__ __forceinline__ void clear_padding() const {
     if (a.columns == 16 * STEPS && heads == a.padded_heads) return;
     const std::uint32_t from = smem_address(shared + a.layout.stage);
     const std::uint32_t to = smem_address(shared + a.layout.q) +
                              static_cast<std::uint32_t>(a.group * a.padded_heads * kPitch);
-    for (std::uint32_t p = from + threadIdx.x * 16; p < to; p += kIndexerThreads * 16)
+    for (std::uint32_t p = from + threadIdx.x * 16; p < to; p += kThreads * 16)
       store_shared_16(p, make_uint4(0u, 0u, 0u, 0u));
     __syncthreads();
   }
 
-  __device__ __forceinline__ void fetch_q() const {
-    for (int q = 0; q < count; ++q) {
-      const char* from = a.q + (query + q) * a.q_query + head * a.q_head;
-      for (int i = static_cast<int>(threadIdx.x); i < heads * kPackets; i += kIndexerThreads) {
-        const int h = i / kPackets;
-        const int column = i % kPackets;
-        if (column < a.columns / 8) {
-          fetch_packet(q_row(q, h) + static_cast<std::uint32_t>(16 * column),
-                       from + h * a.q_head + 16 * column, a.q_aligned);
+  // 16 bytes of every ROWS-th row from this thread's `row` on, below `end`, to shared memory. (What is not aligned is rare: code that is not run need not be fetched either.)
+  template <int ROWS>
+  __device__ __forceinline__ void fetch_rows(std::uint32_t to, const char* from,
+                                             std::int64_t stride, int row, int end,
+                                             bool aligned) const {
+    const int column = static_cast<int>(threadIdx.x) % kPackets;
+    if (column >= a.columns / 8) return;
+    to += static_cast<std::uint32_t>(16 * column);
+    from += 16 * column;
+    if (aligned) {
+      if constexpr (STEPS < 16) {
+        // Little code, which comes from memory too, and no products on the way from one address to the next.
+        to += static_cast<std::uint32_t>(row * kPitch);
+        from += row * stride;
+        const std::int64_t step = ROWS * stride;
+#pragma unroll 1
+        for (; row < end; row += ROWS) {
+          copy_async_16(to, from);
+          to += ROWS * kPitch;
+          from += step;
         }
+      } else {  // registers are short
+#pragma unroll 4
+        for (; row < end; row += ROWS)
+          copy_async_16(to + static_cast<std::uint32_t>(row * kPitch), from + row * stride);
+      }
+    } else {
+#pragma unroll 1
+      for (; row < end; row += ROWS) {
+        store_shared_16(to + static_cast<std::uint32_t>(row * kPitch),
+                        load_packet<Bf16, false>(from + row * stride));
       }
     }
+  }
+
+  __device__ __forceinline__ void fetch_q() const {
+    for (int q = 0; q < count; ++q) {
+      fetch_rows<kThreads / kPackets>(q_row(q, 0), a.q + (query + q) * a.q_query + head * a.q_head,
+                                      a.q_head, static_cast<int>(threadIdx.x) / kPackets, heads,
+                                      a.q_aligned);
+    }
+  }
+
+  // The first row of a chunk of the thread block.
+  __device__ __forceinline__ int row_of(int chunk) const {
+    return (chunk * place.blocks + place.block) * kIndexerChunk;
   }
 
   // Rows from `first` on, below C. They may be more than are visible.
-  __device__ __forceinline__ void fetch_chunk(int first) const {
-    const int count_here = min(kIndexerChunk, a.all_rows - first);
-    const char* from = a.keys + static_cast<std::int64_t>(first) * a.keys_row;
+  __device__ __forceinline__ void fetch_chunk(int first, int side) const {
+    fetch_rows<32 / kPackets>(stage(side), a.keys + static_cast<std::int64_t>(first) * a.keys_row,
+                              a.keys_row, lane / kPackets, min(kIndexerChunk, a.all_rows - first),
+                              a.keys_aligned);
+  }
+  __device__ __forceinline__ void take_chunk(std::uint32_t (&x)[STEPS][4], int side) const {
+    const std::uint32_t matrix =
+        stage(side) + static_cast<std::uint32_t>((lane & 15) * kPitch + (lane >> 4) * 16);
 #pragma unroll
-    for (int i = 0; i < kIndexerChunk * kPackets / 32; ++i) {
-      const int p = i * 32 + lane;
-      const int row = p / kPackets;
-      const int column = p % kPackets;
-      if (row < count_here && column < a.columns / 8) {
-        fetch_packet(stage() + static_cast<std::uint32_t>(row * kPitch + 16 * column),
-                     from + row * a.keys_row + 16 * column, a.keys_aligned);
-      }
-    }
+    for (int i = 0; i < STEPS; ++i)
+      load_matrices(matrix + 32 * i, x[i][0], x[i][1], x[i][2], x[i][3]);
   }
 
-  // Of the tiles from `address` on.
-  __device__ __forceinline__ void multiply(const std::uint32_t (&x)[STEPS][4],
-                                           std::uint32_t address, float (&dot)[kTiles][4]) const {
+  // Of the tiles from `address` on, with the first N chunks.
+  template <int N>
+  __device__ __forceinline__ void multiply(const std::uint32_t (&x)[SIDE][STEPS][4],
+                                           std::uint32_t address,
+                                           float (&dot)[N][kTiles][4]) const {
 #pragma unroll
     for (int part = 0; part < STEPS / kChain; ++part) {
-      float chain[kTiles][4] = {};
+      float chain[N][kTiles][4] = {};
 #pragma unroll
       for (int step = part * kChain; step < (part + 1) * kChain; step += 2) {
 #pragma unroll
@@ -130,31 +160,43 @@ struct IndexerBf16 : IndexerSweep {
           std::uint32_t b[4];
           load_matrices(address + static_cast<std::uint32_t>(tile * 8 * kPitch + step * 32), b[0],
                         b[1], b[2], b[3]);
-          mma_16x8x16(chain[tile], x[step][0], x[step][1], x[step][2], x[step][3], b[0], b[1]);
-          mma_16x8x16(chain[tile], x[step + 1][0], x[step + 1][1], x[step + 1][2], x[step + 1][3],
-                      b[2], b[3]);
+#pragma unroll
+          for (int n = 0; n < N; ++n) {
+            mma_16x8x16(chain[n][tile], x[n][step][0], x[n][step][1], x[n][step][2], x[n][step][3],
+                        b[0], b[1]);
+          }
+#pragma unroll
+          for (int n = 0; n < N; ++n) {
+            mma_16x8x16(chain[n][tile], x[n][step + 1][0], x[n][step + 1][1], x[n][step + 1][2],
+                        x[n][step + 1][3], b[2], b[3]);
+          }
         }
       }
 #pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
+      for (int n = 0; n < N; ++n) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i)
-          dot[tile][i] = part == 0 ? chain[tile][i] : dot[tile][i] + chain[tile][i];
+        for (int tile = 0; tile < kTiles; ++tile) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i)
+            dot[n][tile][i] = part == 0 ? chain[n][tile][i] : dot[n][tile][i] + chain[n][tile][i];
+        }
       }
     }
   }
 
-  // Rows g and g + 8 in lanes 4g to 4g + 3, which have heads 2t and 2t + 1 of each 8.
-  __device__ __forceinline__ void score_chunk(const std::uint32_t (&x)[STEPS][4], int at) const {
+  // Of a chunk, rows g and g + 8 in lanes 4g to 4g + 3, which have heads 2t and 2t + 1 of each 8. put(query, chunk, row of the chunk, score).
+  template <int N, typename Put>
+  __device__ __forceinline__ void score_chunks(const std::uint32_t (&x)[SIDE][STEPS][4],
+                                               const Put& put) const {
     const int t = lane & 3;
     const std::uint32_t matrix = static_cast<std::uint32_t>((lane & 7) * kPitch + (lane >> 3) * 16);
     for (int q = 0; q < count; ++q) {
       const float* w = weights(q) + 2 * t;
-      float sum[2] = {0.0f, 0.0f};
+      float sum[N][2] = {};
 #pragma unroll 1
       for (int h = 0; h < heads; h += 8 * kTiles) {
-        float dot[kTiles][4];
-        multiply(x, q_row(q, h) + matrix, dot);
+        float dot[N][kTiles][4];
+        multiply<N>(x, q_row(q, h) + matrix, dot);
 #pragma unroll
         for (int tile = 0; tile < kTiles; ++tile) {
           const float2 weight = *reinterpret_cast<const float2*>(w + h + 8 * tile);
@@ -162,60 +204,66 @@ struct IndexerBf16 : IndexerSweep {
           for (int i = 0; i < 4; ++i) {
             // (A head that is not there has zeros for q, but its product with an infinite key is NaN.)
             if (h + 8 * tile + 2 * t + (i & 1) < heads) {
-              sum[i >> 1] =
-                  __fmaf_rn(i & 1 ? weight.y : weight.x, positive_part(dot[tile][i]), sum[i >> 1]);
+#pragma unroll
+              for (int n = 0; n < N; ++n) {
+                sum[n][i >> 1] = __fmaf_rn(i & 1 ? weight.y : weight.x,
+                                           positive_part(dot[n][tile][i]), sum[n][i >> 1]);
+              }
             }
           }
         }
       }
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        sum[i] += __shfl_xor_sync(0xffffffffu, sum[i], 1);
-        sum[i] += __shfl_xor_sync(0xffffffffu, sum[i], 2);
+      for (int n = 0; n < N; ++n) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          sum[n][i] += __shfl_xor_sync(0xffffffffu, sum[n][i], 1);
+          sum[n][i] += __shfl_xor_sync(0xffffffffu, sum[n][i], 2);
+        }
+        if (t < 2) put(q, n, lane / 4 + 8 * t, t == 0 ? sum[n][0] : sum[n][1]);
       }
-      if (t < 2) put(q, at + lane / 4 + 8 * t, t == 0 ? sum[0] : sum[1]);
     }
   }
 
   // Before the wait for the kernel before: what is read first is on its way to L2.
+  __device__ __forceinline__ void prefetch_chunk(int chunk) const {
+    const int row = row_of(chunk) + lane;
+    if (lane >= kIndexerChunk || row >= a.all_rows || !a.keys_aligned) return;
+    prefetch_l2_bulk(a.keys + static_cast<std::int64_t>(row) * a.keys_row,
+                     static_cast<std::uint32_t>(2 * a.columns));
+  }
   __device__ __forceinline__ void prefetch() const {
-    const int row = (warp * place.blocks + place.block) * kIndexerChunk + lane / 2;
-    if (warp >= kEager || warp >= a.warps || row >= a.all_rows) return;
-    const char* from = a.keys + static_cast<std::int64_t>(row) * a.keys_row;
-    for (int i = lane % 2 * 128; i < 2 * a.columns; i += 256) prefetch_l2(from + i);
+    if (warp < kEager && warp < a.warps) prefetch_chunk(warp);
   }
 
   // All places of rows that a query of the group sees. Shared memory is free.
   __device__ __forceinline__ void run() const {
+    static_assert(SIDE == 1);
     const int wanted = lane < count ? visible_rows(a, query + lane) : 0;
     clear_padding();
     fetch_q();
-    fetch_weights();
+    this->fetch_weights();
     copy_async_commit();
     const int step = place.blocks * kIndexerChunk;  // rows from chunk to chunk of a thread block
-    int first = (warp * place.blocks + place.block) * kIndexerChunk;
+    int first = row_of(warp);
     const bool eager = warp < kEager;
-    if (eager && warp < a.warps && first < a.all_rows) fetch_chunk(first);
+    if (eager && warp < a.warps && first < a.all_rows) fetch_chunk(first, 0);
     const int end = static_cast<int>(__reduce_max_sync(0xffffffffu, static_cast<unsigned>(wanted)));
-    if (!eager && warp < a.warps && first < end) fetch_chunk(first);
+    if (!eager && warp < a.warps && first < end) fetch_chunk(first, 0);
     copy_async_commit();
     copy_async_wait<1>();
     __syncthreads();
     if (warp < a.warps) {
       for (int at = warp * kIndexerChunk; first < end; at += a.warps * kIndexerChunk) {
-        std::uint32_t x[STEPS][4];
+        std::uint32_t x[SIDE][STEPS][4];
         copy_async_wait<0>();
         __syncwarp();
-        const std::uint32_t matrix =
-            stage() + static_cast<std::uint32_t>((lane & 15) * kPitch + (lane >> 4) * 16);
-#pragma unroll
-        for (int i = 0; i < STEPS; ++i)
-          load_matrices(matrix + 32 * i, x[i][0], x[i][1], x[i][2], x[i][3]);
+        take_chunk(x[0], 0);
         __syncwarp();
         first += a.warps * step;
-        if (first < end) fetch_chunk(first);
+        if (first < end) fetch_chunk(first, 0);
         copy_async_commit();
-        score_chunk(x, at);
+        score_chunks<1>(x, [&](int q, int, int row, float sum) { this->put(q, at + row, sum); });
       }
     }
     copy_async_wait<0>();
@@ -224,7 +272,7 @@ struct IndexerBf16 : IndexerSweep {
 };
 
 // A row's columns over the lanes of a warp, and 32 heads at a time: their sums are exchanged so that each lane ends with one.
-struct IndexerF32 : IndexerSweep {
+struct IndexerF32 : IndexerSweep<kIndexerWarps> {
   static constexpr int kColumns = NVFP4J_MAX_INDEXER_COLUMNS / 32;  // of a lane
 
   __device__ __forceinline__ const float* q_row(int q, int h) const {

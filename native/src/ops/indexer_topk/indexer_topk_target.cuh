@@ -45,6 +45,7 @@ struct IndexerTarget {
   bool q_aligned;  // rows begin at multiples of 16 bytes
   bool keys_aligned;
   IndexerLayout layout;
+  char* tagged;  // few queries: RouterExchange, whose words these share
 };
 
 namespace device {
@@ -69,6 +70,13 @@ struct IndexerPlace {
 __device__ __forceinline__ int visible_rows(const IndexerTarget& a, std::int64_t query) {
   const std::int32_t valid = load(a.valid + query);
   return valid < 0 || valid > a.all_rows ? 0 : valid;
+}
+
+// The same where the kernel before may be writing it: some number. (Not through L1, where it would stay.)
+__device__ __forceinline__ int load_guess(const std::int32_t* p) {
+  int v;
+  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
 }
 
 }  // namespace device
