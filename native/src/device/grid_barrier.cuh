@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A maximum over all thread blocks of a cooperative grid: barrier and reduction in one exchange.
+// A maximum over all thread blocks of a cooperative grid: barrier and reduction in one exchange. And the barrier alone.
 //
 // Each thread block stores (epoch, its maximum) in its slot, one 64-bit word, and waits until all slots carry this launch's epoch. No atomics and no fences: the data is its own flag.
 // The epoch is one more than the word in memory, which thread block 0 advances after it has seen every slot, hence after every block has read it. So the state is reusable after every
@@ -39,6 +39,25 @@ __device__ __forceinline__ std::uint32_t grid_max(std::uint32_t v, GridExchange*
   v = block_max(v, scratch + 32);
   if (blockIdx.x == 0 && threadIdx.x == 0) store_shared_word(&x->epoch, epoch);
   return v;
+}
+
+// All thread blocks of the grid, as grid_max(): what any thread wrote before, every thread reads behind it (past L1, or where its thread block has not read before). The words are fenced, since the data are others.
+__device__ __forceinline__ void grid_sync(GridExchange* x, std::uint32_t epoch) {
+  __syncthreads();
+  const std::uint32_t stride = (gridDim.x + 15u) / 16u * 16u;
+  if (threadIdx.x < kGridExchangeCopies) {
+    asm volatile("fence.acq_rel.gpu;" ::: "memory");
+    store_shared_word(&x->slots[threadIdx.x * stride + blockIdx.x],
+                      static_cast<std::uint64_t>(epoch) << 32);
+  }
+  const std::uint64_t* slots = &x->slots[blockIdx.x % kGridExchangeCopies * stride];
+  for (std::uint32_t i = threadIdx.x; i < gridDim.x; i += blockDim.x) {
+    while (static_cast<std::uint32_t>(load_shared_word(&slots[i]) >> 32) != epoch) {
+    }
+  }
+  if (threadIdx.x < gridDim.x) asm volatile("fence.acq_rel.gpu;" ::: "memory");
+  __syncthreads();
+  if (blockIdx.x == 0 && threadIdx.x == 0) store_shared_word(&x->epoch, epoch);
 }
 
 }  // namespace device

@@ -51,6 +51,16 @@ __device__ __forceinline__ void prefetch_l2(const void* p) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
 }
 
+// The same of many bytes: address and number are multiples of 16.
+__device__ __forceinline__ void prefetch_l2_bulk(const void* p, std::uint32_t bytes) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(p), "r"(bytes) : "memory");
+#else
+  (void)p;
+  (void)bytes;
+#endif
+}
+
 // What L2 has, and keeps as the policy says; L1 is left alone.
 __device__ __forceinline__ uint4 load_streaming(const void* p, std::uint64_t policy) {
   uint4 v;
@@ -79,6 +89,15 @@ __device__ __forceinline__ std::uint64_t load_shared_word(const std::uint64_t* p
 }
 __device__ __forceinline__ void store_shared_word(std::uint64_t* p, std::uint64_t v) {
   asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
+}
+// Counts them from 0 to `last`, and then again from 0: the number of this one.
+__device__ __forceinline__ std::uint32_t count_shared(std::uint32_t* p, std::uint32_t last) {
+  std::uint32_t v;
+  asm volatile("atom.relaxed.gpu.global.inc.u32 %0, [%1], %2;"
+               : "=r"(v)
+               : "l"(p), "r"(last)
+               : "memory");
+  return v;
 }
 
 // ---- shared memory -------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // router_hash on the GPU: indices exactly, weights against binary64, hostile ids and entries, and the same bits again and in a graph.
 #include "ops/router_hash/router_hash_cuda.hpp"
+#include "ops/router_hash/router_hash_plan.hpp"
 #include "router_case.cuh"
 
 namespace nvfp4j::test {
@@ -14,6 +15,18 @@ constexpr int kBf16 = NVFP4J_DTYPE_BF16;
 constexpr int kF32 = NVFP4J_DTYPE_F32;
 constexpr int kNvfp4 = NVFP4J_DTYPE_U8;
 constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;
+
+// Which kernels have run: rows of a thread block a token, and tiles of 3, 4 and 8 pairs of experts, in one round and in more.
+bool seen_rows = false;
+bool seen_tiles[9][2] = {};
+
+void see(const RouterHashPlan& plan, std::int64_t tokens) {
+  if (plan.kernel == RouterHashKernel::kRows) {
+    seen_rows = true;
+  } else {
+    seen_tiles[plan.pairs][plan.round_tokens < tokens ? 1 : 0] = true;
+  }
+}
 
 // The largest deviation of a weight, of what the bound of its logits allows.
 double worst_weight = 0.0;
@@ -142,6 +155,7 @@ void run_problem(Gpu& gpu, const Problem& p, const Lookup& lookup, const Places&
   const auto launch = [&] {
     must(static_cast<cudaError_t>(router_hash_cuda(gpu.launch, args)), "router_hash_cuda");
   };
+  see(plan_router_hash(gpu.properties, args), s.tokens);
   check(router_hash_cuda_workspace_bytes(gpu.properties, s.tokens, s.columns) <= kWorkspaceBytes,
         name + ": needs more workspace than this test has");
 
@@ -249,6 +263,14 @@ void test_shapes(Gpu& gpu, std::mt19937& g, bool quick) {
       run_case(gpu, g, {40, 384, 17, 6, t.x, t.w, Kind::kLogits}, 50);
       run_case(gpu, g, {40, 384, 24, 6, t.x, t.w, Kind::kLow}, 50);
     }
+    // Many tokens, by tiles; of more than the workspace has room for the sums of, in rounds.
+    for (const int k : {1, 6, 7, 8, 9, 16}) run_case(gpu, g, {500, 100, 528, k, t.x, t.w}, 1000);
+    if (t.x == kBf16 && t.w != kF32) {
+      for (const int k : {6, 8, 12}) {
+        const Shape many = {270000, 20, 16, k, t.x, t.w};
+        run_problem(gpu, router::make_problem(g, many), random_lookup(g, many, 1000), Places{});
+      }
+    }
     if (quick) continue;
     run_case(gpu, g, {8192, 384, 7168, 6, t.x, t.w}, 129280);
     run_case(gpu, g, {8192 + 7, 256, 4096, 6, t.x, t.w}, 129280);
@@ -304,8 +326,8 @@ void test_faults(Gpu& gpu, std::mt19937& g, bool quick) {
   const float nan = float_of(0xFFC12345u);
   const auto below = [&](std::size_t end) { return static_cast<std::size_t>(g() % end); };
   for (const Types& t : kTypes) {
-    for (const std::int64_t tokens : {1, 20, 300}) {
-      if (quick && tokens == 300) continue;
+    for (const std::int64_t tokens : {1, 20, 420}) {
+      if (quick && tokens == 420) continue;
       const Shape s = {tokens, 100, 176, 6, t.x, t.w};
       const Lookup lookup = random_lookup(g, s, 77);
       for (const float value : {infinity, -infinity, nan}) {
@@ -348,6 +370,16 @@ int main(int argc, char** argv) {
   test_shapes(gpu, g, quick);
   test_hostile(gpu, g, quick);
   test_faults(gpu, g, quick);
+  check(seen_rows, "router_hash_rows has not run");
+  // (Cards with many multiprocessors, or with shared memory for few experts, take rows for longer.)
+  if (gpu.properties.sm_count <= 160 && gpu.properties.cooperative_launch != 0) {
+    for (const int pairs : {3, 4, 8}) {
+      for (const int rounds : {0, 1})
+        check(seen_tiles[pairs][rounds], "router_hash_tiles has not run with " +
+                                             std::to_string(pairs) + " pairs, rounds " +
+                                             std::to_string(rounds));
+    }
+  }
   std::printf("largest error of a weight: %.3f of what is allowed\n", worst_weight);
   return finish();
 }

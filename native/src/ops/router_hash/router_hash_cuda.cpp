@@ -8,31 +8,33 @@ namespace nvfp4j {
 
 int router_hash_cuda(const CudaLaunch& launch, const RouterHashArgs& args) {
   const RouterHashPlan plan = plan_router_hash(*launch.device, args);
-  return plan.cluster ? router_hash_cluster_sm90(launch, args, plan)
-                      : router_hash_generic(launch, args, plan);
+  return plan.kernel == RouterHashKernel::kTiles ? router_hash_tiles(launch, args, plan)
+                                                 : router_hash_rows(launch, args, plan);
 }
 
 const char* router_hash_cuda_path(const CudaDeviceProperties& device) {
-  if (router_has_sm90(device)) {
-    return "sm_90: router_hash_cluster for few tokens where x, and W unless it is NVFP4, are BF16 "
-           "at "
-           "multiples of 16 bytes, else router_hash_generic; compute capability 9.0";
-  }
-  return device.major < 8 ? nullptr
-                          : "generic: router_hash_generic, compute capability 8.0 or newer";
+  return device.major < 8
+             ? nullptr
+             : "generic: router_hash_tiles for many tokens where x, and W unless it is NVFP4, are "
+               "BF16 at multiples of 16 bytes, else router_hash_rows; compute capability 8.0 or "
+               "newer";
 }
 const char* router_hash_cuda_refusal(const CudaDeviceProperties& device) {
   return device.major < 8 ? "the CUDA kernels need compute capability 8.0 or newer" : nullptr;
 }
 
 int router_hash_cuda_warm_up(const CudaDeviceProperties& device) {
-  const int status = router_hash_generic_warm_up();
-  return status != 0 || !router_has_sm90(device) ? status : router_hash_cluster_warm_up();
+  const int status = router_hash_rows_warm_up();
+  return status != 0 ? status : router_hash_tiles_warm_up(device);
 }
 
-std::int64_t router_hash_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t,
-                                              std::int64_t) {
-  return 0;
+std::int64_t router_hash_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows,
+                                              std::int64_t columns) {
+  if (!router_hash_has_tiles(device, rows)) return 0;
+  const std::int64_t slices = (columns + kRouterHashSlice - 1) / kRouterHashSlice;
+  const std::int64_t most = kRouterScratchBytes;
+  const std::int64_t sums = rows > most / 64 / slices ? most : rows * slices * 64;
+  return kWorkspaceExchangeBytes + sums;
 }
 
 }  // namespace nvfp4j

@@ -7,13 +7,12 @@
 
 namespace nvfp4j {
 
-// Any device from compute capability 8.0 on.
-int router_hash_generic(const CudaLaunch& launch, const RouterHashArgs& args,
-                        const RouterHashPlan& plan);
-int router_hash_generic_warm_up();
-// Compute capability 9.0.
-int router_hash_cluster_sm90(const CudaLaunch& launch, const RouterHashArgs& args,
-                             const RouterHashPlan& plan);
-int router_hash_cluster_warm_up();
+// Both on any device from compute capability 8.0 on.
+int router_hash_rows(const CudaLaunch& launch, const RouterHashArgs& args,
+                     const RouterHashPlan& plan);
+int router_hash_rows_warm_up();
+int router_hash_tiles(const CudaLaunch& launch, const RouterHashArgs& args,
+                      const RouterHashPlan& plan);
+int router_hash_tiles_warm_up(const CudaDeviceProperties& device);
 
 }  // namespace nvfp4j

@@ -9,34 +9,80 @@
 
 namespace nvfp4j {
 
-// 7168 columns in two packets of 8 a thread.
-inline constexpr int kRouterHashThreads = 448;
+// 7168 columns in a packet of 8 a thread.
+inline constexpr int kRouterHashThreads = 896;
 // Rows of W that a thread has under way at a time.
 inline constexpr int kRouterHashRows = 8;
 
-// Thread blocks of a cluster, which share a token (few tokens, Hopper).
-inline constexpr int kRouterHashCluster = 8;
-// 7168 columns in a packet of 8 a thread.
-inline constexpr int kRouterHashClusterThreads = 128;
+// Of router_hash_tiles: columns of a thread block, 8 a lane.
+inline constexpr int kRouterHashSlice = 256;
+inline constexpr int kRouterHashTileThreads = 640;
+inline constexpr int kRouterHashTileWarps = kRouterHashTileThreads / 32;
+// Tokens that a warp has under way.
+inline constexpr int kRouterHashBatch = 4;
+enum class RouterHashKernel {
+  kRows,   // a thread block a token
+  kTiles,  // many tokens: a slice of the columns of all of W to a thread block, in shared memory
+};
 
 struct RouterHashPlan {
+  RouterHashKernel kernel;
   RouterOperands operands;
-  bool cluster;
-  std::int64_t grid;  // a token each, or more than one in turn; of clusters all of them
-  bool early;         // rows are on their way to L2 before the kernel before has ended
+  std::int64_t grid;  // kRows: a token each, or more than one in turn
+  bool early;         // kRows: rows are on their way to L2 before the kernel before has ended
+  // kTiles
+  int slices;  // of the columns
+  int groups;  // of tokens: a thread block to each slice and group
+  int pairs;   // of experts of a token: 3, 4 or 8
+  std::int64_t
+      round_tokens;  // whose sums the workspace has room for, twice: all of them but for very many
+  int shared_bytes;
 };
+
+// Of router_hash_tiles for up to 2 PAIRS experts a token.
+template <int PAIRS>
+struct RouterHashPairs {
+  static constexpr int kSlots = 2 * PAIRS;
+  static constexpr int kSums = PAIRS <= 4 ? 8 : 16;  // room of a token and slice in the workspace
+  // Of a warp in shared memory, behind W: words that say where the experts' rows are, and sums of eight groups of lanes, apart so that a warp's are in different banks.
+  static constexpr int kWords = PAIRS <= 4 ? 8 : 16;
+  static constexpr int kTogether = PAIRS == 3 ? 4 : PAIRS == 4 ? 2 : 1;  // tokens
+  static constexpr int kGroup = PAIRS == 3 ? 6 : kSlots + 2;             // floats
+  static constexpr int kToken = 8 * kGroup + (PAIRS <= 4 ? 8 : 0);
+  static constexpr int kWarpBytes = 4 * (kRouterHashBatch * kWords + kTogether * kToken);
+  static_assert(kWarpBytes % 16 == 0 && kTogether * kSlots <= 32);
+};
+
+// To bring W to shared memory, and to wait for each other, takes as long as some hundred tokens row by row.
+inline bool router_hash_has_tiles(const CudaDeviceProperties& device, std::int64_t tokens) {
+  return tokens > 3 * std::int64_t{device.sm_count} && device.cooperative_launch != 0;
+}
 
 inline RouterHashPlan plan_router_hash(const CudaDeviceProperties& device,
                                        const RouterHashArgs& args) {
+  const std::int64_t tokens = args.x.tokens;
   RouterHashPlan plan{};
   plan.operands = router_operands(args.x, args.gate);
-  // While a multiprocessor has no more than a few thread blocks of clusters to hold.
-  plan.cluster = router_has_sm90(device) && plan.operands != RouterOperands::kAny &&
-                 args.x.tokens <= device.sm_count;
-  plan.grid = plan.cluster ? args.x.tokens * kRouterHashCluster
-                           : std::min<std::int64_t>(args.x.tokens, 0x7fffffff);
+  plan.pairs = args.choice.topk <= 6 ? 3 : args.choice.topk <= 8 ? 4 : 8;
+  plan.shared_bytes = args.gate.experts * kRouterHashSlice * 2 +
+                      kRouterHashTileWarps * (plan.pairs == 3   ? RouterHashPairs<3>::kWarpBytes
+                                              : plan.pairs == 4 ? RouterHashPairs<4>::kWarpBytes
+                                                                : RouterHashPairs<8>::kWarpBytes);
+  const std::int64_t slices = (args.x.columns + kRouterHashSlice - 1) / kRouterHashSlice;
+  if (router_hash_has_tiles(device, tokens) && plan.operands != RouterOperands::kAny &&
+      slices <= device.sm_count && plan.shared_bytes <= device.shared_memory_per_block_optin) {
+    plan.kernel = RouterHashKernel::kTiles;
+    plan.slices = static_cast<int>(slices);
+    plan.groups =
+        static_cast<int>(std::min<std::int64_t>(device.sm_count / slices, (tokens + 79) / 80));
+    plan.round_tokens =
+        std::min(tokens, kRouterScratchBytes / 2 / ((plan.pairs == 8 ? 64 : 32) * slices));
+    return plan;
+  }
+  plan.kernel = RouterHashKernel::kRows;
+  plan.grid = std::min<std::int64_t>(tokens, 0x7fffffff);
   // Thread blocks that are not resident when the kernel before ends have nothing to gain.
-  plan.early = plan.cluster || args.x.tokens <= 2 * std::int64_t{device.sm_count};
+  plan.early = tokens <= 2 * std::int64_t{device.sm_count};
   return plan;
 }
 
