@@ -35,36 +35,27 @@ __device__ __forceinline__ std::uint32_t upper(std::uint64_t key) {
   return static_cast<std::uint32_t>(key >> 32);
 }
 
-// A warp's room in shared memory while it chooses.
+// Room in shared memory for a token that a warp chooses for.
 struct alignas(16) RouterChooser {
   std::uint64_t candidates[32];
-  float of_candidates[32];  // their scores
-  int candidate_experts[32];
-  float scores[NVFP4J_MAX_TOPK];
+  float of_candidates[32];        // their scores
+  float scores[NVFP4J_MAX_TOPK];  // of the k, in their places
   int experts[NVFP4J_MAX_TOPK];
 };
 static_assert(sizeof(RouterChooser) % 16 == 0 && NVFP4J_MAX_TOPK == 16);
 
-// One warp writes the choice of a token: each lane that has one of the k, an expert and its score, in its place; the others' places are k or more. An expert of -1 is none: its score is 0, and its weight too.
-__device__ __forceinline__ void write_choice(const RouterChoice& c, std::int64_t token, int place,
-                                             int expert, float score, RouterChooser& room) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  if (lane < NVFP4J_MAX_TOPK) room.scores[lane] = 0.0f;
-  __syncwarp();
-  if (place < c.topk) room.scores[place] = score;
-  __syncwarp();
-  // In their order; zeros behind them change nothing.
-  float4 s[4];
+// By whole warps, SLOTS lanes a token: each has the expert of its slot, or -1, and its score, 0 where there is none.
+template <int SLOTS>
+__device__ __forceinline__ void write_slots(const RouterChoice& c, std::int64_t token, bool there,
+                                            int expert, float score) {
+  const int slot = static_cast<int>(threadIdx.x) % SLOTS;
+  // In their order; zeros change nothing.
+  float sum = 0.0f;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) s[i] = reinterpret_cast<const float4*>(room.scores)[i];
-  float sum = s[0].x;
-  sum = __fadd_rn(__fadd_rn(__fadd_rn(sum, s[0].y), s[0].z), s[0].w);
-#pragma unroll
-  for (int i = 1; i < 4; ++i)
-    sum = __fadd_rn(__fadd_rn(__fadd_rn(__fadd_rn(sum, s[i].x), s[i].y), s[i].z), s[i].w);
-  if (place < c.topk) {
-    c.indices[token * c.indices_stride + place] = expert;
-    c.weights[token * c.weights_stride + place] =
+  for (int j = 0; j < SLOTS; ++j) sum = __fadd_rn(sum, __shfl_sync(0xffffffffu, score, j, SLOTS));
+  if (there & (slot < c.topk)) {
+    c.indices[token * c.indices_stride + slot] = expert;
+    c.weights[token * c.weights_stride + slot] =
         expert < 0 ? 0.0f : router_weight(score, sum, c.scale);
   }
 }
@@ -124,78 +115,150 @@ __device__ __forceinline__ float unordered(std::uint32_t b) {
   return __uint_as_float(b ^ (b >= 0x80000000u ? 0x80000000u : 0xffffffffu));
 }
 
-// One warp chooses for one token, from the logits of up to 32 KEYS experts: `logit(expert)`, or `values` in whatever memory; `bias(i, expert)` of the lane's i-th. Who may be among the k is found with what is nearly the score; these are then compared.
-template <int KEYS, class Logit, class Bias>
-__device__ __forceinline__ void choose(const RouterTarget& t, std::int64_t token,
-                                       const volatile float* values, Logit logit, Bias bias,
-                                       RouterChooser& room) {
+// Room of a warp that chooses for GROUP tokens side by side.
+template <int GROUP>
+struct alignas(16) RouterRoom {
+  RouterChooser of[GROUP];
+  int list[32 * GROUP];  // experts who may be among the k, up to 32 of each token
+};
+
+// One warp chooses for GROUP tokens, from the logits of up to 32 KEYS experts. Of `of`: the call's `token(g)` and whether it is `there`, the lane's i-th `logit(g, i)` and `bias(i)`, finite and -infinity where it has none; `values(g)`, all logits in whatever memory.
+// Each step is a chain of latencies: so tokens go side by side. Who may be among the k is found with what is nearly the score; the few of all tokens share the lanes, get their scores, and are compared.
+template <int KEYS, int GROUP, class Of>
+__device__ __forceinline__ void choose(const RouterTarget& t, const Of& of,
+                                       RouterRoom<GROUP>& room) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int experts = t.gate.experts;
-  const float nothing = __uint_as_float(0xFF800000u);  // -infinity
-  float near[KEYS];
-  bool finite = true;
-  bool ordinary = true;
-  float best = nothing;
-  // Without branches: behind the last expert there is the first again, which counts for nothing.
+  const int topk = t.choice.topk;
+  float near[GROUP][KEYS];
+  float zero = 0.0f;  // NaN where a logit is not finite
+  float largest = 0.0f;
+  std::uint32_t highest[GROUP];
 #pragma unroll
-  for (int i = 0; i < KEYS; ++i) {
-    const int expert = 32 * i + lane < experts ? 32 * i + lane : 0;
-    const float z = logit(expert);
-    finite = finite & math::is_finite(z);
-    ordinary = ordinary & (z <= kNearlyMost);
-    const float b = nearly(z, bias(i, expert));
-    near[i] = 32 * i + lane < experts ? b : nothing;
-    best = fmaxf(best, near[i]);  // a NaN is none
+  for (int g = 0; g < GROUP; ++g) {
+    float best = __uint_as_float(0xFF800000u);  // -infinity
+#pragma unroll
+    for (int i = 0; i < KEYS; ++i) {
+      const float z = of.logit(g, i);
+      zero = __fmaf_rn(z, 0.0f, zero);
+      largest = fmaxf(largest, z);
+      near[g][i] = nearly(z, of.bias(i));
+      best = fmaxf(best, near[g][i]);  // a NaN is none
+    }
+    highest[g] = ordered(best);
+    room.of[g].candidates[lane] = 0;  // behind all
   }
-  if (!finite) {
-    for (int expert = lane; expert < experts; expert += 32) {
-      if (!math::is_finite(logit(expert)))
-        report_here(t.status, t.op, NVFP4J_CAUSE_NON_FINITE_RESULT, token, expert);
+  if (zero != zero) {
+#pragma unroll 1
+    for (int g = 0; g < GROUP; ++g) {
+      if (!of.there(g)) continue;
+      for (int expert = lane; expert < experts; expert += 32) {
+        if (!math::is_finite(of.values(g)[expert]))
+          report_here(t.status, t.op, NVFP4J_CAUSE_NON_FINITE_RESULT, of.token(g), expert);
+      }
     }
   }
-  std::uint32_t highest = ordered(best);
-  std::uint32_t least = 0;
-  for (int j = 0; j < t.choice.topk; ++j) {
-    least = __reduce_max_sync(0xffffffffu, highest);
-    const std::uint32_t who = __ballot_sync(0xffffffffu, highest == least);
-    if (lane == __ffs(static_cast<int>(who)) - 1) highest = 0;
-  }
-  // k experts are nearly that or more, so that the k-th is no less than that less its error, and nearly no less than that less twice the error.
-  const float bound = unordered(least);
-  const float lowest = __fadd_rn(bound, -__fmaf_rn(fabsf(bound), 0x1p-18f, 2.0f * kNearly));
-  int count = 0;
+  std::uint32_t least[GROUP] = {};
+#pragma unroll 1
+  for (int j = 0; j < topk; ++j) {
 #pragma unroll
-  for (int i = 0; i < KEYS; ++i) {
-    const bool in = (near[i] >= lowest) & (32 * i + lane < experts);
-    const std::uint32_t who = __ballot_sync(0xffffffffu, in);
-    const int at = count + __popc(who & ((1u << lane) - 1u));
-    if (in & (at < 32)) room.candidate_experts[at] = 32 * i + lane;
-    count += __popc(who);
+    for (int g = 0; g < GROUP; ++g) {
+      least[g] = __reduce_max_sync(0xffffffffu, highest[g]);
+      const std::uint32_t who = __ballot_sync(0xffffffffu, highest[g] == least[g]);
+      if (lane == __ffs(static_cast<int>(who)) - 1) highest[g] = 0;
+    }
   }
+  // With infinities in play, or logits that are too large for it, what is nearly the score says nothing.
+  bool ordinary = largest <= kNearlyMost;
+  std::uint32_t mine[GROUP];  // a bit for each that may be among the k
+#pragma unroll
+  for (int g = 0; g < GROUP; ++g) {
+    // k experts are nearly `bound` or more, so that the k-th is no less than that less its error, and nearly no less than that less twice the error.
+    const float bound = unordered(least[g]);
+    const float lowest = __fadd_rn(bound, -__fmaf_rn(fabsf(bound), 0x1p-18f, 2.0f * kNearly));
+    ordinary = ordinary & math::is_finite(bound);
+    mine[g] = 0;
+#pragma unroll
+    for (int i = 0; i < KEYS; ++i) mine[g] |= near[g][i] >= lowest ? 1u << i : 0u;
+  }
+  // A lane has one of them, seldom more.
+  int count[GROUP] = {};
+  bool more;
+  do {
+    more = false;
+#pragma unroll
+    for (int g = 0; g < GROUP; ++g) {
+      const std::uint32_t who = __ballot_sync(0xffffffffu, mine[g] != 0u);
+      const int place = count[g] + __popc(who & ((1u << lane) - 1u));
+      if ((mine[g] != 0u) & (place < 32))
+        room.list[32 * g + place] = 32 * (__ffs(static_cast<int>(mine[g])) - 1) + lane;
+      mine[g] &= mine[g] - 1u;
+      count[g] += __popc(who);
+      more = more | (mine[g] != 0u);
+    }
+  } while (__any_sync(0xffffffffu, more));
+  int most = 0;
+  int total = 0;
+#pragma unroll
+  for (int g = 0; g < GROUP; ++g) {
+    most = max(most, count[g]);
+    total += count[g];
+  }
+  // The candidates of all tokens, one after the other.
+  const auto entry_of = [&](int i, int& g, int& place) {
+    g = 0;
+    place = i;
+#pragma unroll
+    for (int next = 1, before = 0; next < GROUP; ++next) {
+      before += count[next - 1];
+      g = i >= before ? next : g;
+      place = i >= before ? i - before : place;
+    }
+    return room.list[32 * g + place];
+  };
   __syncwarp();
-  int place = NVFP4J_MAX_TOPK;
-  int expert = 0;
-  float score = 0.0f;
-  // With infinities in play, or logits that are too large for it, the bound says nothing.
-  if ((count <= 32) & math::is_finite(bound) & __all_sync(0xffffffffu, ordinary)) {
-    std::uint64_t mine = 0;
-    if (lane < count) {
-      expert = room.candidate_experts[lane];
-      score = score_of(logit(expert));
-      mine = router_key(__fadd_rn(score, load(t.bias + expert)), expert);
-      room.candidates[lane] = mine;
+  if ((most <= 32) & __all_sync(0xffffffffu, ordinary)) {
+    for (int first = 0; first < total; first += 32) {
+      if (first + lane < total) {
+        int g, place;
+        const int expert = entry_of(first + lane, g, place);
+        const float bias = load(t.bias + expert);
+        const float score = score_of(of.values(g)[expert]);
+        room.of[g].candidates[place] = router_key(__fadd_rn(score, bias), expert);
+        room.of[g].of_candidates[place] = score;
+      }
     }
     __syncwarp();
-    if (lane < count) place = place_of_candidate(room, count, mine);
+    for (int first = 0; first < total; first += 32) {
+      if (first + lane < total) {
+        int g, at;
+        const int expert = entry_of(first + lane, g, at);
+        RouterChooser& r = room.of[g];
+        const int place = place_of_candidate(r, most, r.candidates[at]);
+        if (place < topk) {
+          r.experts[place] = expert;
+          r.scores[place] = r.of_candidates[at];
+        }
+      }
+    }
   } else {
-    choose_among_many(values, false, t.bias, experts, t.choice.topk, room.experts);
-    if (lane < t.choice.topk) {
-      place = lane;
-      expert = room.experts[lane];
-      score = score_of(logit(expert));
+#pragma unroll 1
+    for (int g = 0; g < GROUP; ++g) {
+      choose_among_many(of.values(g), false, t.bias, experts, topk, room.of[g].experts);
+      if (lane < topk) room.of[g].scores[lane] = score_of(of.values(g)[room.of[g].experts[lane]]);
     }
   }
-  write_choice(t.choice, token, place, expert, score, room);
+  __syncwarp();
+  // Half a warp to each.
+  constexpr int kSlots = NVFP4J_MAX_TOPK;
+#pragma unroll
+  for (int first = 0; first < GROUP; first += 2) {
+    const int g = min(first + lane / kSlots, GROUP - 1);
+    const bool here = (first + lane / kSlots < GROUP) & (lane % kSlots < topk);
+    const int expert = here ? room.of[g].experts[lane % kSlots] : 0;
+    const float score = here ? room.of[g].scores[lane % kSlots] : 0.0f;
+    write_slots<kSlots>(t.choice, of.token(g), here & of.there(g), expert, score);
+  }
   __syncwarp();
 }
 

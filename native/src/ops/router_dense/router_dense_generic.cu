@@ -145,25 +145,23 @@ __device__ __forceinline__ void finish_token(const RouterTarget& t, std::int64_t
   __syncthreads();
   if (warp == 0) {
     RouterChooser& r = room.warp;
-    int place = NVFP4J_MAX_TOPK;
-    int expert = 0;
-    float score = 0.0f;
     if (room.count <= 32) {
       if (lane < room.count) {
         const std::uint64_t mine = r.candidates[lane];
-        place = place_of_candidate(r, room.count, mine);
-        expert = router_expert(mine);
-        score = r.of_candidates[lane];
+        const int place = place_of_candidate(r, room.count, mine);
+        if (place < t.choice.topk) {
+          r.experts[place] = router_expert(mine);
+          r.scores[place] = r.of_candidates[lane];
+        }
       }
     } else {
       choose_among_many(room.scores, true, t.bias, t.gate.experts, t.choice.topk, r.experts);
-      if (lane < t.choice.topk) {
-        place = lane;
-        expert = r.experts[lane];
-        score = room.scores[expert];
-      }
+      if (lane < t.choice.topk) r.scores[lane] = room.scores[r.experts[lane]];
     }
-    write_choice(t.choice, token, place, expert, score, r);
+    __syncwarp();
+    const bool here = lane < t.choice.topk;
+    write_slots<NVFP4J_MAX_TOPK>(t.choice, token, here, here ? r.experts[lane] : 0,
+                                 here ? r.scores[lane] : 0.0f);
   }
 }
 
@@ -233,21 +231,36 @@ __global__ void __launch_bounds__(kRouterThreads, 2) router_split(RouterTarget t
 
 // ---- many tokens -----------------------------------------------------------------------------------------------------------
 
-// One warp chooses for one token, whose logits are there.
+// A token whose logits are there, for the warp that chooses.
+struct TileToken {
+  const RouterTarget& t;
+  std::int64_t at;
+  const float* logits;
+
+  __device__ __forceinline__ std::int64_t token(int) const { return at; }
+  __device__ __forceinline__ bool there(int) const { return true; }
+  __device__ __forceinline__ const float* values(int) const { return logits; }
+  __device__ __forceinline__ float logit(int, int i) const {
+    const int expert = 32 * i + static_cast<int>(threadIdx.x) % 32;
+    return expert < t.gate.experts ? __ldcg(logits + expert) : 0.0f;
+  }
+  __device__ __forceinline__ float bias(int i) const {
+    const int expert = 32 * i + static_cast<int>(threadIdx.x) % 32;
+    return expert < t.gate.experts ? load(t.bias + expert) : __uint_as_float(0xFF800000u);
+  }
+};
 template <int KEYS>
 __device__ __forceinline__ void choose_token(const RouterTarget& t, std::int64_t token,
-                                             RouterChooser& room) {
-  const float* logits = t.logits + (token - t.scratch_token) * t.logits_stride;
-  choose<KEYS>(
-      t, token, logits, [&](int expert) { return __ldcg(logits + expert); },
-      [&](int, int expert) { return load(t.bias + expert); }, room);
+                                             RouterRoom<1>& room) {
+  choose<KEYS, 1>(t, TileToken{t, token, t.logits + (token - t.scratch_token) * t.logits_stride},
+                  room);
 }
 
 template <RouterOperands O, int TOKENS, int EXPERTS, int UNITS>
 __global__ void __launch_bounds__(kRouterThreads, 1) router_tiles(RouterTarget t) {
   __shared__ union {
     float sums[kRouterWarps][TOKENS * EXPERTS];
-    RouterChooser chooser[kRouterWarps];
+    RouterRoom<1> rooms[kRouterWarps];
   } shared;
   const int expert0 = static_cast<int>(blockIdx.x) * EXPERTS;
   const std::int64_t token0 = t.first_token + static_cast<std::int64_t>(blockIdx.y) * TOKENS;
@@ -280,11 +293,11 @@ __global__ void __launch_bounds__(kRouterThreads, 1) router_tiles(RouterTarget t
   const int warp = static_cast<int>(threadIdx.x) / 32;
   for (std::int64_t token = token0 + warp; token < end_token; token += kRouterWarps) {
     if (t.gate.experts <= 256) {
-      choose_token<8>(t, token, shared.chooser[warp]);
+      choose_token<8>(t, token, shared.rooms[warp]);
     } else if (t.gate.experts <= 512) {
-      choose_token<16>(t, token, shared.chooser[warp]);
+      choose_token<16>(t, token, shared.rooms[warp]);
     } else {
-      choose_token<32>(t, token, shared.chooser[warp]);
+      choose_token<32>(t, token, shared.rooms[warp]);
     }
   }
 }

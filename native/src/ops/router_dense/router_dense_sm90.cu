@@ -65,7 +65,9 @@ int router_dense_wgmma(const CudaLaunch& launch, const RouterDenseArgs& args,
                 &maps.w))
     return cudaErrorInvalidValue;
   const Kernel kernel = kernel_of(plan);
-  int steps = static_cast<int>((args.x.columns + kernel.columns - 1) / kernel.columns);
+  // An even number, behind the last column of zeros.
+  int steps =
+      static_cast<int>((args.x.columns + 2 * kernel.columns - 1) / (2 * kernel.columns)) * 2;
   const std::int64_t tiles = (args.x.tokens + plan.tokens - 1) / plan.tokens;
   void* arguments[] = {&t, &maps, &steps};
   return launch_clusters(kernel.kernel, launch, grid_of(tiles * plan.groups), kernel.threads,

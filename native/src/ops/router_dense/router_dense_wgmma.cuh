@@ -4,8 +4,8 @@
 //   a cluster          four thread blocks (of very many tokens two) with the same tokens and a share of the experts each; of a tile of x each loads a share, for all of them
 //   a thread block     one or two warpgroups of 64 tokens each, whose sums stay in registers, and a thread that fills a ring of columns of x and W
 //
-// The tensor core adds up 64 columns (and truncates), these sums are added in F32 rounded to nearest. At the end logits go to the thread block that chooses for their tokens, a share each.
-// NVIDIA H200, 6ba2b34, 384 x 7168: 1024 tokens 32 us, 8192 102 us, where the BF16 product alone takes cuBLAS 16.5 and 61.5 us. Of 8192 tokens the choice takes some 17 us, behind the products.
+// The tensor core adds up 128 columns (and truncates), these sums are added in F32 rounded to nearest. At the end logits go to the thread block that chooses for their tokens, a share each.
+// NVIDIA H200, 384 x 7168, in a chain of graph nodes: 1024 tokens 25.7 us, 8192 77.8 us, where the BF16 product alone takes cuBLAS 16.5 and 61.5 us. Of 8192 tokens the choice takes some 10 us, behind the products.
 #pragma once
 #include <cuda.h>
 
@@ -36,11 +36,14 @@ struct RouterWgmma {
   static constexpr int kStageBytes = kGranules * kGranuleBytes;
   // Of a token's logits. 8 words more than a multiple of 32: eight bytes of each of 16 lanes, 4 tokens, meet in no bank.
   static constexpr int kRow = kCluster * kExperts + 8;
+  // Tokens that a warp chooses for side by side, as registers allow.
+  static constexpr int kGroup = kCluster * EXPERTS_ > 384 ? 2 : 4;
   static constexpr int kBytes = 1024 + kStages * kStageBytes + 16 * kStages;
   static constexpr int kRowsBytes =
       kShare * kRow * 4;  // where the ring was, and behind them the room of warps that choose
-  static_assert(kRowsBytes + kWarps * static_cast<int>(sizeof(device::RouterChooser)) <=
+  static_assert(kRowsBytes + kWarps * static_cast<int>(sizeof(device::RouterRoom<kGroup>)) <=
                 kStages * kStageBytes);
+  static_assert(kShare % kGroup == 0);
   static_assert(kRowsBytes % 16 == 0);
   static_assert(kWBytes % 1024 == 0 && kShare * 128 % 1024 == 0, "swizzled blocks of memory");
 };
@@ -106,6 +109,7 @@ __device__ __forceinline__ void multiply(const RouterWgmmaPlaces<C>& p, int step
                                          float (&sum)[C::kExperts / 2]) {
   constexpr int kSums = C::kExperts / 2;
   const int thread = static_cast<int>(threadIdx.x) % 128;
+  // Of a turn of two stages: one sum for both, or one for each where registers hold them. Either way of 128 columns.
   float d[C::kGranules][kSums];
 #pragma unroll
   for (int i = 0; i < kSums; ++i) {
@@ -113,37 +117,48 @@ __device__ __forceinline__ void multiply(const RouterWgmmaPlaces<C>& p, int step
 #pragma unroll
     for (int g = 0; g < C::kGranules; ++g) d[g][i] = 0.0f;
   }
-  const auto start = [&](int stage, int granule) {
-    const std::uint64_t x = wgmma_operand_128(p.x(stage, granule) + WARPGROUP * (64u * 128u));
-    const std::uint64_t w = wgmma_operand_128(p.w(stage, granule));
-    wgmma_arrived(d[granule]);
+  const auto start = [&](int stage, int part) {
+    float (&to)[kSums] = d[part % C::kGranules];
+    wgmma_arrived(to);
     wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < 4; ++k)
-      wgmma_64<C::kExperts>(d[granule], wgmma_advance(x, 32u * k), wgmma_advance(w, 32u * k),
-                            k != 0);
+    for (int g = 0; g < C::kGranules; ++g) {
+      const std::uint64_t x = wgmma_operand_128(p.x(stage, g) + WARPGROUP * (64u * 128u));
+      const std::uint64_t w = wgmma_operand_128(p.w(stage, g));
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        wgmma_64<C::kExperts>(to, wgmma_advance(x, 32u * k), wgmma_advance(w, 32u * k),
+                              k != 0 || g != 0 || part % C::kGranules != part);
+    }
     wgmma_commit();
   };
-  const auto add = [&](int granule) {
-    wgmma_arrived(d[granule]);
+  const auto add = [&](int part) {
+    wgmma_arrived(d[part]);
 #pragma unroll
-    for (int j = 0; j < kSums; ++j) sum[j] = __fadd_rn(sum[j], d[granule][j]);
+    for (int j = 0; j < kSums; ++j) sum[j] = __fadd_rn(sum[j], d[part][j]);
+  };
+  // A lane tells each thread block of the cluster.
+  const auto release = [&](int stage) {
+    if (thread < C::kCluster)
+      mbarrier_arrive_cluster(
+          cluster_address(p.empty_of(stage), static_cast<std::uint32_t>(thread)));
   };
   // No product is under way at the end of a turn: ptxas 13.0 would wait for each. The other warpgroup's are.
   RouterRing<C::kStages> ring;
-  for (int step = 0; step < steps; ++step, ring.next()) {
-    mbarrier_wait(p.full_of(ring.stage), ring.parity);
-    start(ring.stage, 0);
-    if constexpr (C::kGranules == 2) {
-      start(ring.stage, 1);
-      wgmma_wait<1>();
-      add(0);
-    }
+  for (int step = 0; step < steps; step += 2) {
+    const int first = ring.stage;
+    mbarrier_wait(p.full_of(first), ring.parity);
+    start(first, 0);
+    ring.next();
+    const int second = ring.stage;
+    mbarrier_wait(p.full_of(second), ring.parity);
+    start(second, 1);
+    ring.next();
+    wgmma_wait<1>();
+    release(first);
+    if constexpr (C::kGranules == 2) add(0);
     wgmma_wait<0>();
-    // A lane tells each thread block of the cluster.
-    if (thread < C::kCluster)
-      mbarrier_arrive_cluster(
-          cluster_address(p.empty_of(ring.stage), static_cast<std::uint32_t>(thread)));
+    release(second);
     add(C::kGranules - 1);
   }
 }
@@ -168,27 +183,47 @@ __device__ __forceinline__ void hand_over(const RouterWgmmaPlaces<C>& p, std::ui
   }
 }
 
-// A warp's tokens, one after the other.
+// Of a warp, tokens side by side, whose logits are in shared memory.
+template <class C>
+struct RouterWgmmaTokens {
+  static constexpr int kKeys = C::kCluster * C::kExperts / 32;
+  const RouterTarget& t;
+  const float* rows;  // of the first
+  std::int64_t first;
+  float biases[kKeys];
+
+  __device__ __forceinline__ std::int64_t token(int g) const { return first + g; }
+  __device__ __forceinline__ bool there(int g) const { return first + g < t.x.tokens; }
+  __device__ __forceinline__ const float* values(int g) const { return rows + g * C::kRow; }
+  // Behind the last expert W had zeros.
+  __device__ __forceinline__ float logit(int g, int i) const {
+    return values(g)[32 * i + threadIdx.x % 32];
+  }
+  __device__ __forceinline__ float bias(int i) const { return biases[i]; }
+};
+
 template <class C>
 __device__ __forceinline__ void choose_tokens(const RouterTarget& t, const float* rows,
-                                              std::int64_t token0, RouterChooser& room) {
-  constexpr int kKeys = C::kCluster * C::kExperts / 32;
+                                              std::int64_t token0, RouterRoom<C::kGroup>& room) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  float bias[kKeys];
+  RouterWgmmaTokens<C> of = {t, rows, token0, {}};
 #pragma unroll
-  for (int i = 0; i < kKeys; ++i)
-    bias[i] = 32 * i + lane < t.gate.experts ? load(t.bias + 32 * i + lane) : 0.0f;
-  for (int local = static_cast<int>(threadIdx.x) / 32; local < C::kShare; local += C::kWarps) {
-    const std::int64_t token = token0 + local;
-    if (token >= t.x.tokens) return;
-    const float* logits = rows + local * C::kRow;
+  for (int i = 0; i < of.kKeys; ++i)
+    of.biases[i] = 32 * i + lane < t.gate.experts ? load(t.bias + 32 * i + lane)
+                                                  : __uint_as_float(0xFF800000u);
+  for (int local = C::kGroup * (static_cast<int>(threadIdx.x) / 32); local < C::kShare;
+       local += C::kGroup * C::kWarps) {
+    of.first = token0 + local;
+    of.rows = rows + local * C::kRow;
+    if (of.first >= t.x.tokens) return;
     if (t.logits != nullptr) {
-      for (int expert = lane; expert < t.gate.experts; expert += 32)
-        t.logits[token * t.logits_stride + expert] = math::canonical_nan(logits[expert]);
+      for (int g = 0; g < C::kGroup && of.there(g); ++g) {
+        for (int expert = lane; expert < t.gate.experts; expert += 32)
+          t.logits[of.token(g) * t.logits_stride + expert] =
+              math::canonical_nan(of.values(g)[expert]);
+      }
     }
-    choose<kKeys>(
-        t, token, logits, [&](int expert) { return logits[expert]; },
-        [&](int i, int) { return bias[i]; }, room);
+    choose<of.kKeys, C::kGroup>(t, of, room);
   }
 }
 
@@ -236,9 +271,9 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   cluster_sync();
   hand_over(p, rank, sum);
   cluster_sync();
-  choose_tokens<C>(t, reinterpret_cast<const float*>(ring),
-                   token0 + static_cast<std::int64_t>(rank) * C::kShare,
-                   reinterpret_cast<RouterChooser*>(ring + C::kRowsBytes)[threadIdx.x / 32]);
+  choose_tokens<C>(
+      t, reinterpret_cast<const float*>(ring), token0 + static_cast<std::int64_t>(rank) * C::kShare,
+      reinterpret_cast<RouterRoom<C::kGroup>*>(ring + C::kRowsBytes)[threadIdx.x / 32]);
 }
 
 }  // namespace device

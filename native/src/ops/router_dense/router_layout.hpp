@@ -9,7 +9,7 @@
 namespace nvfp4j {
 
 struct RouterExchange {
-  // The last tag that a launch of router_split gave its words.
+  // The last tag that a launch of router_split, or of indexer_topk for few queries, gave its words.
   static constexpr std::int64_t kEpoch = 0;
   // Of router_tiles: thread blocks of each tile of tokens that have finished; zeros between launches.
   static constexpr std::int64_t kCounters = 256;
