@@ -18,7 +18,7 @@ inline constexpr std::int64_t kWorkspaceSampleAt = kWorkspaceCountersAt + 256;  
 inline constexpr std::int64_t kWorkspaceHcBytes = 10 << 20;
 inline constexpr std::int64_t kWorkspaceHcAt = kWorkspaceCountersAt + kWorkspaceCounterBytes;
 
-// Behind that, under the same rule: the exchanges of the routers (ops/router_dense/router_layout.hpp).
+// Behind that, under the same rule: the exchanges of the routers (ops/router_dense/router_layout.hpp), whose words indexer_topk shares: each carries the tag of its launch, and both count tags in the same place.
 inline constexpr std::int64_t kWorkspaceRouterBytes = 2 << 20;
 inline constexpr std::int64_t kWorkspaceRouterAt = kWorkspaceHcAt + kWorkspaceHcBytes;
 

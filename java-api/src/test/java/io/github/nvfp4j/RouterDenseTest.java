@@ -7,9 +7,6 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.github.nvfp4j.reference.Nvfp4Matrix;
 import io.github.nvfp4j.reference.RouterReference;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Nested;
@@ -21,9 +18,9 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/// router_dense and router_hash against the reference: logits within their bound, what is behind
-/// them bit for bit; and against the goldens.
-final class RouterTest {
+/// router_dense against the reference: logits within their bound, what is behind them bit for bit;
+/// and against the goldens.
+final class RouterDenseTest {
   @Nested
   @Tag("cpu")
   final class Cpu extends Contract {
@@ -75,74 +72,7 @@ final class RouterTest {
     }
   }
 
-  /// What the gate's weight is.
-  enum Gate {
-    BF16,
-    F32,
-    NVFP4
-  }
-
-  /// x and the gate, as the reference takes them.
-  record Problem(
-      DType dtype,
-      Gate gate,
-      int tokens,
-      int experts,
-      int columns,
-      float[] x,
-      float[] weight,
-      Nvfp4Matrix quantized,
-      float[] bias) {
-    static Problem of(Values values, DType dtype, Gate gate, int tokens, int experts, int columns) {
-      float[] x = new float[tokens * columns];
-      for (int i = 0; i < x.length; i++) {
-        x[i] = Values.round(dtype, (float) values.random().nextGaussian());
-      }
-      DType of = gate == Gate.BF16 ? DType.BF16 : DType.F32;
-      float[] weight = new float[gate == Gate.NVFP4 ? 0 : experts * columns];
-      for (int i = 0; i < weight.length; i++) {
-        double w = values.random().nextGaussian() * 2 / Math.sqrt(columns);
-        weight[i] = Values.round(of, (float) w);
-      }
-      int blocks = gate == Gate.NVFP4 ? experts * columns / 16 : 0;
-      byte[] scales = new byte[blocks];
-      for (int i = 0; i < scales.length; i++) {
-        scales[i] = (byte) (0x30 + values.random().nextInt(16));
-      }
-      Nvfp4Matrix quantized =
-          new Nvfp4Matrix(
-              gate == Gate.NVFP4 ? experts : 0,
-              gate == Gate.NVFP4 ? columns : 16,
-              values.bytes(8 * blocks),
-              scales,
-              GlobalScale.TENSOR,
-              new float[] {0.7f / (float) Math.sqrt(columns)});
-      float[] bias = new float[experts];
-      for (int e = 0; e < experts; e++) {
-        bias[e] = (float) values.random().nextGaussian();
-      }
-      return new Problem(dtype, gate, tokens, experts, columns, x, weight, quantized, bias);
-    }
-
-    Problem withX(float[] other) {
-      return new Problem(dtype, gate, tokens, experts, columns, other, weight, quantized, bias);
-    }
-
-    Problem withBias(float[] other) {
-      return new Problem(dtype, gate, tokens, experts, columns, x, weight, quantized, other);
-    }
-
-    RouterReference.Logits logits() {
-      return gate == Gate.NVFP4
-          ? RouterReference.logits(x, quantized, tokens)
-          : RouterReference.logits(x, weight, tokens, experts, columns);
-    }
-  }
-
-  abstract static class Contract extends HcOnDevice {
-    static final float SCALE = 1.5f;
-    private static final Gaps GAPPED = new Gaps(3, 0);
-
+  abstract static class Contract extends RouterOnDevice {
     Contract(String id) {
       super(id);
     }
@@ -150,38 +80,6 @@ final class RouterTest {
     /// How far a logit may be from the exact one.
     double allowed(RouterReference.Logits logits, int i, boolean quantized) {
       return logits.bound(i);
-    }
-
-    record Made(Strided indices, Strided weights, Strided logits) {}
-
-    private Made outputs(int tokens, int topk, int experts, Gaps gaps) {
-      return new Made(
-          integers(tokens, topk, gaps),
-          strided(DType.F32, null, gaps, tokens, topk),
-          strided(DType.F32, null, gaps, tokens, experts));
-    }
-
-    private Strided integers(int rows, int columns, Gaps gaps) {
-      Tensor whole = device.allocate(arena, DType.I32, rows, columns + gaps.columns());
-      poison(whole);
-      return new Strided(whole, whole.slice(arena, 1, 0, columns));
-    }
-
-    /// The integers of a result; nothing between them may have been written.
-    int[] ints(Strided result) {
-      int columns = (int) result.view().shape(1);
-      int width = (int) result.whole().shape(1);
-      int[] whole = result.whole().toHost(stream, arena).segment().toArray(ValueLayout.JAVA_INT);
-      int[] ints = new int[(int) result.view().elements()];
-      int count = 0;
-      for (int i = 0; i < whole.length; i++) {
-        if (i % width < columns) {
-          ints[count++] = whole[i];
-        } else {
-          assertThat(whole[i]).as("between rows").isEqualTo(0xA5A5A5A5);
-        }
-      }
-      return ints;
     }
 
     Made dense(Problem p, int topk, Gaps gaps, boolean withLogits) {
@@ -197,43 +95,6 @@ final class RouterTest {
         RouterDense.run(stream, x, weight, bias, indices, weights, logits, options);
       } else {
         RouterDense.run(stream, x, weight(p, gaps), bias, indices, weights, logits, options);
-      }
-      return made;
-    }
-
-    private Tensor weight(Problem p, Gaps gaps) {
-      DType dtype = p.gate() == Gate.F32 ? DType.F32 : DType.BF16;
-      return strided(dtype, p.weight(), gaps, p.experts(), p.columns()).view();
-    }
-
-    private Tensor longs(boolean wide, long[] values, long... shape) {
-      MemorySegment memory = arena.allocate(Math.max(1, values.length) * 8L, 64);
-      for (int i = 0; i < values.length; i++) {
-        if (wide) {
-          memory.setAtIndex(ValueLayout.JAVA_LONG, i, values[i]);
-        } else {
-          memory.setAtIndex(ValueLayout.JAVA_INT, i, (int) values[i]);
-        }
-      }
-      DType dtype = wide ? DType.I64 : DType.I32;
-      Tensor host =
-          Tensor.of(arena, memory.asSlice(0, values.length * dtype.bytes()), dtype, shape);
-      return device.isCuda() ? host.to(stream, arena) : host;
-    }
-
-    private Made hash(Problem p, int topk, Gaps gaps, boolean wide, long[] table, long[] ids) {
-      Made made = outputs(p.tokens(), topk, p.experts(), gaps);
-      Tensor x = strided(p.dtype(), p.x(), gaps, p.tokens(), p.columns()).view();
-      Tensor t = longs(wide, table, table.length / topk, topk);
-      Tensor d = longs(wide, ids, ids.length);
-      Tensor indices = made.indices().view();
-      Tensor weights = made.weights().view();
-      RouterOptions options = RouterOptions.of(SCALE);
-      if (p.gate() == Gate.NVFP4) {
-        Nvfp4Tensor weight = upload(p.quantized(), ScaleLayout.LINEAR);
-        RouterHash.run(stream, x, weight, t, d, indices, weights, options);
-      } else {
-        RouterHash.run(stream, x, weight(p, gaps), t, d, indices, weights, options);
       }
       return made;
     }
@@ -260,39 +121,9 @@ final class RouterTest {
       return logits;
     }
 
-    /// Experts, columns, k: each number of columns on its own, as many experts as there may be.
-    private static final int[][] SHAPES = {
-      {1, 1, 1},
-      {2, 3, 2},
-      {7, 17, 6},
-      {16, 16, 16},
-      {64, 100, 6},
-      {100, 512, 1},
-      {256, 1040, 6},
-      {384, 64, 6},
-      {385, 32, 16},
-      {1024, 48, 8}
-    };
-
-    record Case(DType dtype, Gate gate, int experts, int columns, int topk) {}
-
-    static List<Case> cases() {
-      List<Case> cases = new ArrayList<>();
-      for (DType dtype : List.of(DType.F32, DType.BF16)) {
-        for (Gate gate : Gate.values()) {
-          for (int[] shape : SHAPES) {
-            if (gate != Gate.NVFP4 || shape[1] % 16 == 0) {
-              cases.add(new Case(dtype, gate, shape[0], shape[1], shape[2]));
-            }
-          }
-        }
-      }
-      return cases;
-    }
-
     @ParameterizedTest
     @MethodSource("cases")
-    void denseIsRight(Case c) {
+    void isRight(Case c) {
       for (int tokens : new int[] {1, 2, 9, 33}) {
         for (Gaps gaps : List.of(Gaps.NONE, GAPPED)) {
           Values values = new Values(90 + tokens);
@@ -306,51 +137,6 @@ final class RouterTest {
         }
       }
       stream.synchronize();
-    }
-
-    @ParameterizedTest
-    @MethodSource("cases")
-    void hashIsRight(Case c) {
-      for (int tokens : new int[] {1, 9, 33}) {
-        for (boolean wide : new boolean[] {false, true}) {
-          Values values = new Values(190 + tokens);
-          Gaps gaps = wide ? GAPPED : Gaps.NONE;
-          Problem p = Problem.of(values, c.dtype(), c.gate(), tokens, c.experts(), c.columns());
-          long[] table = new long[20 * c.topk()];
-          Arrays.setAll(table, i -> values.random().nextInt(c.experts()));
-          long[] ids = new long[tokens];
-          Arrays.setAll(ids, i -> values.random().nextInt(20));
-          Made made = hash(p, c.topk(), gaps, wide, table, ids);
-          requireNearly(p, c.topk(), table, ids, made);
-        }
-      }
-      stream.synchronize();
-    }
-
-    /// The table's experts, and weights that are near those of exact logits.
-    private void requireNearly(Problem p, int topk, long[] table, long[] ids, Made made) {
-      int[] indices = RouterReference.lookUp(table, ids, p.experts(), topk);
-      assertThat(ints(made.indices())).containsExactly(indices);
-      RouterReference.Logits logits = p.logits();
-      double[] exact =
-          RouterReference.weightsExact(
-              logits.exact(), indices, p.tokens(), p.experts(), topk, SCALE);
-      float[] weights = values(made.weights());
-      for (int i = 0; i < weights.length; i++) {
-        // Each logit moves a weight by less than half of itself, and by that again in the sum.
-        double off = 2e-6;
-        for (int j = i / topk * topk; j < (i / topk + 1) * topk; j++) {
-          if (indices[j] >= 0) {
-            off = Math.max(off, 2e-6 + logits.bound(i / topk * p.experts() + indices[j]));
-          }
-        }
-        if (!(Math.abs(weights[i] - exact[i]) <= off * exact[i])) {
-          throw new AssertionError("weight " + i + " is " + weights[i] + ", expected " + exact[i]);
-        }
-        if (indices[i] < 0) {
-          assertThat(Float.floatToRawIntBits(weights[i])).isZero();
-        }
-      }
     }
 
     @ParameterizedTest
@@ -442,12 +228,6 @@ final class RouterTest {
         assertThat(report.row()).isEqualTo(13);
         assertThat(report.column()).isBetween(0L, 29L);
         stream.synchronize(); // A fault is reported once.
-        long[] table = {3, 1, 4, 1};
-        hash(p, 4, Gaps.NONE, true, table, new long[20]);
-        report = catchThrowableOfType(ReportedByKernelException.class, () -> stream.synchronize());
-        assertThat(report.causes().get(Op.ROUTER_HASH)).containsExactly(Cause.NON_FINITE_RESULT);
-        assertThat(report.row()).isEqualTo(13);
-        assertThat(report.column()).isIn(1L, 3L, 4L);
       }
     }
 
@@ -461,13 +241,6 @@ final class RouterTest {
             catchThrowableOfType(ReportedByKernelException.class, () -> stream.synchronize());
         assertThat(report.causes().get(Op.ROUTER_DENSE))
             .containsExactlyInAnyOrder(Cause.BAD_BLOCK_SCALE, Cause.NON_FINITE_RESULT);
-        // Only of rows that are read.
-        hash(p, 2, Gaps.NONE, false, new long[] {6, 8}, new long[3]);
-        stream.synchronize();
-        hash(p, 2, Gaps.NONE, false, new long[] {6, 7}, new long[3]);
-        report = catchThrowableOfType(ReportedByKernelException.class, () -> stream.synchronize());
-        assertThat(report.causes().get(Op.ROUTER_HASH))
-            .containsExactlyInAnyOrder(Cause.BAD_BLOCK_SCALE, Cause.NON_FINITE_RESULT);
       }
       p.quantized().scales()[7 * 4 + 2] = 0x30;
       p.quantized().globalScales()[0] = -0.125f;
@@ -478,37 +251,11 @@ final class RouterTest {
       assertThat(report.row()).isEqualTo(-1);
     }
 
-    @ParameterizedTest
-    @ValueSource(booleans = {false, true})
-    void reportsIdsOutOfRange(boolean wide) {
-      long[] table = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, -1, 3};
-      long[] ids = {0, -1, 3, 4, 1, Integer.MIN_VALUE, Integer.MAX_VALUE, 2};
-      if (wide) {
-        table[5] = Long.MIN_VALUE;
-        table[6] = 1L << 32;
-        table[7] = Long.MAX_VALUE;
-        ids[1] = Long.MIN_VALUE;
-        ids[3] = 1L << 32;
-        ids[6] = Long.MAX_VALUE;
-      }
-      for (Gate gate : Gate.values()) {
-        Problem p = Problem.of(new Values(95), DType.BF16, gate, 8, 8, 64);
-        Made made = hash(p, 3, GAPPED, wide, table, ids);
-        requireNearly(p, 3, table, ids, made);
-        ReportedByKernelException report =
-            catchThrowableOfType(ReportedByKernelException.class, () -> stream.synchronize());
-        assertThat(report.op()).isEqualTo(Op.ROUTER_HASH);
-        assertThat(report.causes().get(Op.ROUTER_HASH)).containsExactly(Cause.INDEX_OUT_OF_RANGE);
-        assertThat(report.row()).isIn(1L, 2L, 3L, 4L, 5L, 6L, 7L);
-      }
-    }
-
     @Test
     void acceptsNoTokens() {
       for (Gate gate : Gate.values()) {
         Problem p = Problem.of(new Values(96), DType.BF16, gate, 0, 8, 64);
         dense(p, 4, Gaps.NONE, true);
-        hash(p, 4, Gaps.NONE, false, new long[8], new long[0]);
       }
       stream.synchronize();
     }
@@ -541,35 +288,6 @@ final class RouterTest {
       stream.synchronize();
     }
 
-    private static int[] ints(Golden golden, String name) {
-      return golden.file().data(name).toArray(ValueLayout.JAVA_INT_UNALIGNED);
-    }
-
-    private static Problem problem(Golden golden, int tokens, int experts, int columns) {
-      Nvfp4Matrix none =
-          new Nvfp4Matrix(0, 16, new byte[0], new byte[0], GlobalScale.TENSOR, new float[1]);
-      return new Problem(
-          DType.F32,
-          Gate.BF16,
-          tokens,
-          experts,
-          columns,
-          golden.floats("x"),
-          golden.floats("weight"),
-          none,
-          new float[experts]);
-    }
-
-    private static void requireClose(double[] exact, float[] weights, double relative) {
-      assertThat(weights).hasSameSizeAs(exact);
-      for (int i = 0; i < exact.length; i++) {
-        // Scores of logits below -104 are 0 in F32.
-        if (!(Math.abs(weights[i] - exact[i]) <= 1e-18 + relative * exact[i])) {
-          throw new AssertionError("weight " + i + " is " + weights[i] + ", expected " + exact[i]);
-        }
-      }
-    }
-
     @ParameterizedTest
     @CsvSource({"b0", "bbig", "bneg", "brand"})
     void isNearTheGoldensOfEdges(String variant) throws Exception {
@@ -590,20 +308,6 @@ final class RouterTest {
       requireEqual("logits", p.logits().values(), values(made.logits()));
       assertThat(ints(made.indices())).containsExactly(ints(golden, variant + "_indices_stable"));
       requireClose(golden.doubles(variant + "_weights_f64"), values(made.weights()), 2e-6);
-      stream.synchronize();
-    }
-
-    @Test
-    void isNearTheGoldensOfTheHashRouter() throws Exception {
-      Golden golden = golden("router_hash_flash");
-      Problem p = problem(golden, 16, 256, 256);
-      long[] table = Arrays.stream(ints(golden, "tid2eid")).asLongStream().toArray();
-      long[] ids = Arrays.stream(ints(golden, "input_ids")).asLongStream().toArray();
-      for (boolean wide : new boolean[] {false, true}) {
-        Made made = hash(p, 6, Gaps.NONE, wide, table, ids);
-        assertThat(ints(made.indices())).containsExactly(ints(golden, "indices"));
-        requireClose(golden.doubles("weights_f64"), values(made.weights()), 4e-6);
-      }
       stream.synchronize();
     }
   }
