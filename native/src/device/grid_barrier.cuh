@@ -15,7 +15,7 @@ namespace nvfp4j {
 
 namespace device {
 
-// To be read before the first grid_max of a launch (there is one a launch), early, so that its latency is hidden.
+// To be read before the first grid_max or grid_sync of a launch, early, so that its latency is hidden. (There is one grid_max a launch.)
 __device__ __forceinline__ std::uint32_t grid_epoch(const GridExchange* x) {
   return static_cast<std::uint32_t>(load_shared_word(&x->epoch)) + 1u;
 }
@@ -41,7 +41,7 @@ __device__ __forceinline__ std::uint32_t grid_max(std::uint32_t v, GridExchange*
   return v;
 }
 
-// All thread blocks of the grid, as grid_max(): what any thread wrote before, every thread reads behind it (past L1, or where its thread block has not read before). The words are fenced, since the data are others.
+// All thread blocks of the grid: what any thread wrote before, every thread reads behind it. The words are fenced, since the data are others. There may be several a launch, each with an epoch one higher: a thread block that is there already for the next one has been there for this one.
 __device__ __forceinline__ void grid_sync(GridExchange* x, std::uint32_t epoch) {
   __syncthreads();
   const std::uint32_t stride = (gridDim.x + 15u) / 16u * 16u;
@@ -52,7 +52,7 @@ __device__ __forceinline__ void grid_sync(GridExchange* x, std::uint32_t epoch) 
   }
   const std::uint64_t* slots = &x->slots[blockIdx.x % kGridExchangeCopies * stride];
   for (std::uint32_t i = threadIdx.x; i < gridDim.x; i += blockDim.x) {
-    while (static_cast<std::uint32_t>(load_shared_word(&slots[i]) >> 32) != epoch) {
+    while (static_cast<std::uint32_t>(load_shared_word(&slots[i]) >> 32) - epoch > 1u) {
     }
   }
   if (threadIdx.x < gridDim.x) asm volatile("fence.acq_rel.gpu;" ::: "memory");

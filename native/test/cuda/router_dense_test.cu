@@ -283,6 +283,19 @@ void test_extremes(Gpu& gpu, std::mt19937& g) {
   }
 }
 
+// Biases as far down as there are, and below them none: the bound of the k-th is not finite, though it is itself.
+void test_lowest_bias(Gpu& gpu, std::mt19937& g) {
+  for (const Types& t : kTypes) {
+    for (const std::int64_t tokens : {4, 70}) {
+      Problem p = router::make_problem(g, {tokens, 250, 64, 6, t.x, t.w});
+      for (std::size_t e = 0; e < p.bias.size(); ++e)
+        p.bias[e] = e % 10 == 3 ? -std::numeric_limits<float>::max()
+                                : std::numeric_limits<float>::quiet_NaN();
+      run_problem(gpu, p, random_places(g));
+    }
+  }
+}
+
 // Scores of 2^23 and more, which a bias takes back: what is left are small integers, less than an approximate root is off by. It may be right where significands are short.
 void test_cancelling_bias(Gpu& gpu, std::mt19937& g, bool quick) {
   constexpr std::size_t kColumns = 64;
@@ -373,6 +386,7 @@ int main(int argc, char** argv) {
   test_models(gpu, g, quick);
   test_choices(gpu, g, quick);
   test_extremes(gpu, g);
+  test_lowest_bias(gpu, g);
   test_cancelling_bias(gpu, g, quick);
   test_tags(gpu, g);
   test_faults(gpu, g, quick);

@@ -266,8 +266,9 @@ void test_shapes(Gpu& gpu, std::mt19937& g, bool quick) {
     // Many tokens, by tiles; of more than the workspace has room for the sums of, in rounds.
     for (const int k : {1, 6, 7, 8, 9, 16}) run_case(gpu, g, {500, 100, 528, k, t.x, t.w}, 1000);
     if (t.x == kBf16 && t.w != kF32) {
-      for (const int k : {6, 8, 12}) {
-        const Shape many = {270000, 20, 16, k, t.x, t.w};
+      for (const Shape& many :
+           {Shape{270000, 20, 16, 6, t.x, t.w}, Shape{270000, 20, 16, 8, t.x, t.w},
+            Shape{270000, 20, 16, 12, t.x, t.w}, Shape{9000, 20, 4112, 12, t.x, t.w}}) {
         run_problem(gpu, router::make_problem(g, many), random_lookup(g, many, 1000), Places{});
       }
     }

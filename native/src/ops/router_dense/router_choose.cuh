@@ -122,7 +122,7 @@ struct alignas(16) RouterRoom {
   int list[32 * GROUP];  // experts who may be among the k, up to 32 of each token
 };
 
-// One warp chooses for GROUP tokens, from the logits of up to 32 KEYS experts. Of `of`: the call's `token(g)` and whether it is `there`, the lane's i-th `logit(g, i)` and `bias(i)`, finite and -infinity where it has none; `values(g)`, all logits in whatever memory.
+// One warp chooses for GROUP tokens, from the logits of up to 32 KEYS experts. Of `of`: the call's `token(g)` and whether it is `there`, the lane's i-th `logit(g, i)` and `bias(i)`, 0 (or NaN) and -infinity where it has none; `values(g)`, all logits in whatever memory.
 // Each step is a chain of latencies: so tokens go side by side. Who may be among the k is found with what is nearly the score; the few of all tokens share the lanes, get their scores, and are compared.
 template <int KEYS, int GROUP, class Of>
 __device__ __forceinline__ void choose(const RouterTarget& t, const Of& of,
@@ -176,7 +176,7 @@ __device__ __forceinline__ void choose(const RouterTarget& t, const Of& of,
     // k experts are nearly `bound` or more, so that the k-th is no less than that less its error, and nearly no less than that less twice the error.
     const float bound = unordered(least[g]);
     const float lowest = __fadd_rn(bound, -__fmaf_rn(fabsf(bound), 0x1p-18f, 2.0f * kNearly));
-    ordinary = ordinary & math::is_finite(bound);
+    ordinary = ordinary & math::is_finite(lowest);  // and so is `bound` then
     mine[g] = 0;
 #pragma unroll
     for (int i = 0; i < KEYS; ++i) mine[g] |= near[g][i] >= lowest ? 1u << i : 0u;

@@ -32,8 +32,9 @@ std::int64_t router_hash_cuda_workspace_bytes(const CudaDeviceProperties& device
                                               std::int64_t columns) {
   if (!router_hash_has_tiles(device, rows)) return 0;
   const std::int64_t slices = (columns + kRouterHashSlice - 1) / kRouterHashSlice;
+  // Where there may be more than one round, both halves.
   const std::int64_t most = kRouterScratchBytes;
-  const std::int64_t sums = rows > most / 64 / slices ? most : rows * slices * 64;
+  const std::int64_t sums = rows > most / 2 / 64 / slices ? most : rows * slices * 64;
   return kWorkspaceExchangeBytes + sums;
 }
 
