@@ -81,16 +81,21 @@ __device__ __forceinline__ void store_streaming(void* p, uint4 v) {
                : "memory");
 }
 
-// Words that other thread blocks of the same launch read or write.
+// Words that other thread blocks of the same launch, or the kernel before, read or write. Past L1, so that a load behind a wait finds nothing old there.
 __device__ __forceinline__ std::uint64_t load_shared_word(const std::uint64_t* p) {
   std::uint64_t v;
   asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
   return v;
 }
+__device__ __forceinline__ std::uint32_t load_shared_word(const std::uint32_t* p) {
+  std::uint32_t v;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
 __device__ __forceinline__ void store_shared_word(std::uint64_t* p, std::uint64_t v) {
   asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
 }
-// Counts them from 0 to `last`, and then again from 0: the number of this one.
+// A counter that each caller counts up: from 0 to `last`, and then again from 0. What it was.
 __device__ __forceinline__ std::uint32_t count_shared(std::uint32_t* p, std::uint32_t last) {
   std::uint32_t v;
   asm volatile("atom.relaxed.gpu.global.inc.u32 %0, [%1], %2;"

@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kIndexerThreads, 1)
   }
   if (a.blocks == 1) return;
 
-  grid_exchange(a.exchange, epoch);
+  grid_sync(a.exchange, epoch);
   for (std::int64_t query = first; query < end; ++query) {
     const IndexerRanks<kIndexerWarps> ranks = {a, place, shared, query};
     for (int i = 0; ranks.run(i); i += 32) {

@@ -5,25 +5,6 @@
 
 namespace nvfp4j::device {
 
-// All thread blocks of the grid: what any thread wrote before is what every thread reads behind. The words of grid_barrier.cuh, without a number, and fences because the data are no words of their own.
-__device__ __forceinline__ void grid_exchange(GridExchange* x, std::uint32_t epoch) {
-  __syncthreads();
-  const std::uint32_t stride = (gridDim.x + 15u) / 16u * 16u;
-  const std::uint64_t word = static_cast<std::uint64_t>(epoch) << 32;
-  if (threadIdx.x < kGridExchangeCopies) {
-    asm volatile("fence.acq_rel.gpu;" ::: "memory");
-    store_shared_word(&x->slots[threadIdx.x * stride + blockIdx.x], word);
-  }
-  const std::uint64_t* slots = &x->slots[blockIdx.x % kGridExchangeCopies * stride];
-  for (std::uint32_t i = threadIdx.x; i < gridDim.x; i += blockDim.x) {
-    while (static_cast<std::uint32_t>(load_shared_word(&slots[i]) >> 32) != epoch) {
-    }
-  }
-  if (threadIdx.x < gridDim.x) asm volatile("fence.acq_rel.gpu;" ::: "memory");
-  __syncthreads();
-  if (blockIdx.x == 0 && threadIdx.x == 0) store_shared_word(&x->epoch, epoch);
-}
-
 __device__ __forceinline__ std::uint64_t load_entry(const std::uint64_t* p) {
   const uint2 v = load(reinterpret_cast<const uint2*>(p));
   return static_cast<std::uint64_t>(v.y) << 32 | v.x;

@@ -72,11 +72,9 @@ __device__ __forceinline__ int visible_rows(const IndexerTarget& a, std::int64_t
   return valid < 0 || valid > a.all_rows ? 0 : valid;
 }
 
-// The same where the kernel before may be writing it: some number. (Not through L1, where it would stay.)
+// The same where the kernel before may be writing it: some number.
 __device__ __forceinline__ int load_guess(const std::int32_t* p) {
-  int v;
-  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
-  return v;
+  return static_cast<int>(load_shared_word(reinterpret_cast<const std::uint32_t*>(p)));
 }
 
 }  // namespace device

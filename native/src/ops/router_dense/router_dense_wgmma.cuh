@@ -24,7 +24,7 @@ struct RouterWgmma {
   static constexpr int kShare = kTokens / kCluster;  // that a thread block loads and chooses for
   static constexpr int kExperts = EXPERTS_;          // of a thread block
   static constexpr int kStages = STAGES_;
-  // Of 64 columns, in a stage: as many as registers hold sums of. With two, a warpgroup has two products under way.
+  // Of 64 columns, in a stage: as many as registers hold sums of.
   static constexpr int kGranules = EXPERTS_ > 128 ? 1 : 2;
   static constexpr int kWarps = 4 * kWarpgroups;
   // Two warpgroups take registers from the third, of which one thread fills the ring.

@@ -16,8 +16,8 @@ const char* router_hash_cuda_path(const CudaDeviceProperties& device) {
   return device.major < 8
              ? nullptr
              : "generic: router_hash_tiles for many tokens where x, and W unless it is NVFP4, are "
-               "BF16 at multiples of 16 bytes, else router_hash_rows; compute capability 8.0 or "
-               "newer";
+               "BF16 at multiples of 16 bytes and shared memory holds 256 columns of all of W, "
+               "else router_hash_rows; compute capability 8.0 or newer";
 }
 const char* router_hash_cuda_refusal(const CudaDeviceProperties& device) {
   return device.major < 8 ? "the CUDA kernels need compute capability 8.0 or newer" : nullptr;
@@ -30,12 +30,7 @@ int router_hash_cuda_warm_up(const CudaDeviceProperties& device) {
 
 std::int64_t router_hash_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows,
                                               std::int64_t columns) {
-  if (!router_hash_has_tiles(device, rows)) return 0;
-  const std::int64_t slices = (columns + kRouterHashSlice - 1) / kRouterHashSlice;
-  // Where there may be more than one round, both halves.
-  const std::int64_t most = kRouterScratchBytes;
-  const std::int64_t sums = rows > most / 2 / 64 / slices ? most : rows * slices * 64;
-  return kWorkspaceExchangeBytes + sums;
+  return router_hash_workspace_bytes(device, rows, columns);
 }
 
 }  // namespace nvfp4j

@@ -20,6 +20,7 @@ inline constexpr int kRouterHashTileThreads = 640;
 inline constexpr int kRouterHashTileWarps = kRouterHashTileThreads / 32;
 // Tokens that a warp has under way.
 inline constexpr int kRouterHashBatch = 4;
+
 enum class RouterHashKernel {
   kRows,   // a thread block a token
   kTiles,  // many tokens: a slice of the columns of all of W to a thread block, in shared memory
@@ -56,6 +57,18 @@ struct RouterHashPairs {
 // To bring W to shared memory, and to wait for each other, takes as long as some hundred tokens row by row.
 inline bool router_hash_has_tiles(const CudaDeviceProperties& device, std::int64_t tokens) {
   return tokens > 3 * std::int64_t{device.sm_count} && device.cooperative_launch != 0;
+}
+
+// What a call with so many rows may take of the workspace. Where there may be more than one round, both halves of the scratch.
+inline std::int64_t router_hash_workspace_bytes(const CudaDeviceProperties& device,
+                                                std::int64_t rows, std::int64_t columns) {
+  if (!router_hash_has_tiles(device, rows)) return 0;
+  const std::int64_t slices = (columns + kRouterHashSlice - 1) / kRouterHashSlice;
+  constexpr std::int64_t kToken = 4 * RouterHashPairs<8>::kSums;  // of a slice, at most
+  const std::int64_t sums = rows > kRouterScratchBytes / 2 / kToken / slices
+                                ? kRouterScratchBytes
+                                : rows * slices * kToken;
+  return kWorkspaceExchangeBytes + sums;
 }
 
 inline RouterHashPlan plan_router_hash(const CudaDeviceProperties& device,

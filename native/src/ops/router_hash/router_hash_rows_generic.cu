@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "device/launch.cuh"
+#include "device/packet.cuh"
 #include "ops/router_hash/router_hash_impl.hpp"
 #include "ops/router_hash/router_hash_slots.cuh"
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What router_hash's kernels have in common: from a token to its experts, and from their logits to weights.
 #pragma once
-#include "device/packet.cuh"
 #include "ops/router_dense/router_choose.cuh"
 #include "ops/router_dense/router_sums.cuh"
 #include "ops/router_hash/router_hash_args.hpp"
@@ -32,8 +31,6 @@ inline RouterHashTarget router_hash_target(const CudaLaunch& launch, const Route
   t.table_is_64_bit = args.table_is_64_bit;
   t.ids_are_64_bit = args.ids_are_64_bit;
   t.early = plan.early && launch.programmatic;
-  t.launch_tokens = plan.round_tokens;
-  t.slices = plan.slices;
   return t;
 }
 
@@ -51,7 +48,7 @@ struct HashInteger {
   }
 };
 
-// EARLY: before the wait for the kernel before, which may be writing it: past L1, so that the load behind the wait finds nothing old there.
+// EARLY: before the wait for the kernel before, which may be writing it: past L1 (load_shared_word).
 template <bool EARLY = false>
 __device__ __forceinline__ HashInteger integer(const void* data, bool is_64_bit, std::int64_t at) {
   HashInteger v = {0u, 0u};
@@ -67,7 +64,7 @@ __device__ __forceinline__ HashInteger integer(const void* data, bool is_64_bit,
   } else {
     const auto* p = static_cast<const std::uint32_t*>(data) + at;
     if constexpr (EARLY) {
-      asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v.low) : "l"(p) : "memory");
+      v.low = load_shared_word(p);
     } else {
       v.low = load(p);
     }

@@ -2,20 +2,22 @@
 // router_hash of many tokens. Row by row, k rows of W would come from L2 for each token. Instead the multiprocessors hold W among them, several times: a thread block has 256 columns of all rows in shared memory, and takes these columns of its share of the tokens, each from memory once. Bound
 // by shared memory, from which a warp reads k rows of 512 bytes for each token.
 //
-// The warp multiplies with tensor cores, though a token's experts are its own: lanes 4g to 4g + 3 hold 32 columns of x, the first operand's row g, and of an expert's row, the second one's column g. So the diagonal of a product are sums of these columns, and what is beside it means nothing.
+// The warp multiplies with tensor cores, though a token's experts are its own: lanes 4g to 4g + 3 hold 32 columns of x, the first operand's row g, and of an expert's row, the second one's column g. So the diagonal of a product has sums of these columns, and what is beside it means nothing.
 // Sums of lanes, then of thread blocks: those are in the workspace, and behind a barrier of the grid each thread block finishes some of the tokens.
 // NVIDIA H200, 6 of 384 x 7168, in a chain of graph nodes: 8192 tokens 71 us, 1024 tokens 20 us.
 #include "common/workspace_layout.hpp"
 #include "device/grid_barrier.cuh"
 #include "device/launch.cuh"
+#include "device/mma.cuh"
 #include "ops/router_hash/router_hash_impl.hpp"
 #include "ops/router_hash/router_hash_slots.cuh"
 
 namespace nvfp4j {
 
 struct RouterHashTilesTarget : RouterHashTarget {
-  GridExchange* exchange;
+  GridExchange* barrier;
   float* sums;  // [round % 2][token][slice][kSums]
+  std::int64_t round_tokens;
   int groups;
 };
 
@@ -32,14 +34,6 @@ struct HashRound {
   float* sums;
 };
 
-// Of W, which stays as it is from the barrier on that `address` has been read behind: so loads may pass stores to other places.
-__device__ __forceinline__ uint4 load_gate(std::uint32_t address) {
-  uint4 v;
-  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "r"(address));
-  return v;
-}
 // Of x, which is read once.
 __device__ __forceinline__ uint4 load_once(const void* p) {
   uint4 v;
@@ -187,9 +181,9 @@ __device__ __forceinline__ void sum_tokens(const RouterHashTilesTarget& t, const
       }
       const auto row = [&](int j) {
         const std::uint32_t first = P::kWords == 8 ? rows[j % 8] : words[i * P::kWords + j];
-        return load_gate(first + lane_bytes);
+        return load_shared_16(first + lane_bytes);
       };
-      // The next two experts' rows are on their way while two are multiplied.
+      // The next two experts' rows are on their way while two are multiplied. (W stays as it is behind the barrier: nothing else orders these loads.)
       uint4 w[2] = {row(0), row(1)};
 #pragma unroll
       for (int j = 0; j < P::kSlots; j += 2) {
@@ -241,7 +235,7 @@ __device__ __forceinline__ void finish_tokens(const RouterHashTilesTarget& t,
       lane / SUMS;
   std::int64_t id = id_at(token);
   int expert = expert_at(id);
-  grid_sync(t.exchange, epoch);
+  grid_sync(t.barrier, epoch);
   while (__any_sync(0xffffffffu, token < round.tokens)) {
     const bool there = (token < round.tokens) & (slot < t.choice.topk);
     float score = 0.0f;
@@ -284,14 +278,14 @@ __global__ void __launch_bounds__(kRouterHashTileThreads, 1)
   const int group = static_cast<int>(blockIdx.x) / t.slices;
   const std::int64_t column0 = static_cast<std::int64_t>(slice) * kRouterHashSlice;
   await_predecessor();
-  std::uint32_t epoch = grid_epoch(t.exchange);
+  std::uint32_t epoch = grid_epoch(t.barrier);
   if (blockIdx.x == 0 && threadIdx.x == 0) report_bad_global_scale(t);
   const std::uint32_t gate = smem_address(shared);
   fetch_gate<O>(t, gate, column0);
-  HashRound round = {0, static_cast<int>(t.launch_tokens), t.sums};
+  HashRound round = {0, static_cast<int>(t.round_tokens), t.sums};
 #pragma unroll 1
-  for (; round.first < t.x.tokens; round.first += t.launch_tokens) {
-    round.tokens = static_cast<int>(min(t.launch_tokens, t.x.tokens - round.first));
+  for (; round.first < t.x.tokens; round.first += t.round_tokens) {
+    round.tokens = static_cast<int>(min(t.round_tokens, t.x.tokens - round.first));
     // Whole batches of tokens to each group.
     const int batches = (round.tokens + kRouterHashBatch - 1) / kRouterHashBatch;
     const int share = (batches + t.groups - 1) / t.groups * kRouterHashBatch;
@@ -320,9 +314,11 @@ const void* kernel_of(RouterOperands operands, int pairs) {
 int router_hash_tiles(const CudaLaunch& launch, const RouterHashArgs& args,
                       const RouterHashPlan& plan) {
   char* workspace = static_cast<char*>(launch.workspace);
-  RouterHashTilesTarget t{
-      router_hash_target(launch, args, plan), reinterpret_cast<GridExchange*>(workspace),
-      reinterpret_cast<float*>(workspace + kWorkspaceExchangeBytes), plan.groups};
+  RouterHashTilesTarget t{router_hash_target(launch, args, plan),
+                          reinterpret_cast<GridExchange*>(workspace),
+                          reinterpret_cast<float*>(workspace + kWorkspaceExchangeBytes),
+                          plan.round_tokens, plan.groups};
+  t.slices = plan.slices;
   void* arguments[] = {&t};
   return launch_cooperative_programmatic(kernel_of(plan.operands, plan.pairs), launch,
                                          grid_of(std::int64_t{plan.slices} * plan.groups),

@@ -41,7 +41,7 @@ __device__ __forceinline__ void exchange(const SampleTarget& t, std::int64_t row
     before = count_shared(&t.exchange->arrived[row], blocks - 1);
   }
   if (__shfl_sync(0xffffffffu, before, 0) != blocks - 1) return;
-  // All those of a lane are asked for before one is waited for.
+  // Four words of a lane are asked for before one is waited for.
   constexpr std::uint32_t kWords = 4;
   SampleKey found = 0;
   for (std::uint32_t first = lane; first < blocks; first += 32 * kWords) {
