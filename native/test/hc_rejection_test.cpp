@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What sinkhorn and the hyper-connection ops refuse, in which words, and that nothing is written then.
-#include <functional>
 #include <limits>
 
-#include "fixture.hpp"
+#include "rejections.hpp"
 
 using namespace fixture;
 
@@ -90,62 +89,11 @@ struct Call {
 };
 
 using Op = Outcome (Call::*)();
+constexpr auto tensor_argument = Rejections<Call>::tensor_argument;
 
-/// Spoils a good call, which must then be refused with the sentence and write nothing.
-void refused(const std::string& op, Op run, const std::string& sentence,
-             const std::function<void(Call&)>& spoil) {
-  Call call;
-  spoil(call);
-  const Outcome said = (call.*run)();
-  check::equal(__FILE__, __LINE__, sentence.c_str(), said.message, op + ": " + sentence);
-  CHECK_EQ(said.status, kInvalid);
-  CHECK(call.nothing_written());
-}
-
-/// The same for what has an address or another test's sentence.
-void refused(Op run, const std::function<void(Call&)>& spoil) {
-  Call call;
-  spoil(call);
-  CHECK_EQ((call.*run)().status, kInvalid);
-  CHECK(call.nothing_written());
-}
-
-/// What holds for each tensor argument.
-void tensor_argument(const std::string& op, Op run, const std::string& name,
-                     nvfp4j_tensor Call::* argument, const std::string& dtypes) {
-  refused(op, run,
-          name + ".struct_size is 7, expected " + std::to_string(sizeof(nvfp4j_tensor)) +
-              " (ABI version " NVFP4J_ABI_TEXT ")",
-          [&](Call& c) { (c.*argument).struct_size = 7; });
-  refused(op, run, name + " has dtype F16, expected " + dtypes,
-          [&](Call& c) { (c.*argument).dtype = NVFP4J_DTYPE_F16; });
-  refused(op, run,
-          name +
-              " is in DEVICE memory, expected HOST or PINNED (the context's "
-              "device is cpu)",
-          [&](Call& c) { (c.*argument).memory = NVFP4J_MEMORY_DEVICE; });
-  for (const std::int32_t dtype : {6, 32, 64, -1, -32}) {
-    refused(op, run,
-            name + ".dtype is " + std::to_string(dtype) +
-                ", expected 0 to 5 (F32, BF16, F16, U8, I32, I64)",
-            [&](Call& c) { (c.*argument).dtype = dtype; });
-  }
-  for (const std::int32_t memory : {3, 32, -1, -32}) {
-    refused(
-        op, run,
-        name + ".memory is " + std::to_string(memory) + ", expected 0 to 2 (HOST, PINNED, DEVICE)",
-        [&](Call& c) { (c.*argument).memory = memory; });
-  }
-  for (std::int32_t i = 0; i < (Call().*argument).rank; ++i) {
-    refused(op, run, name + ".shape[" + std::to_string(i) + "] is -1, expected 0 or more",
-            [&](Call& c) { (c.*argument).shape[i] = -1; });
-  }
-  refused(run, [&](Call& c) { (c.*argument).rank = 4; });
-  refused(run, [&](Call& c) { (c.*argument).data = nullptr; });
-  refused(run, [&](Call& c) {
-    (c.*argument).data = static_cast<std::uint8_t*>((c.*argument).data) + 1;
-  });
-  if ((Call().*argument).rank > 1) refused(run, [&](Call& c) { (c.*argument).stride[0] = 1; });
+template <class... Arguments>
+void refused(const Arguments&... arguments) {
+  Rejections<Call>::refused(arguments...);
 }
 
 void module_arguments(const std::string& op, Op run) {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the routers refuse, in which words, and that nothing is written then.
-#include <functional>
 #include <limits>
 
-#include "fixture.hpp"
+#include "rejections.hpp"
 
 using namespace fixture;
 
@@ -67,57 +66,11 @@ struct Call {
 };
 
 using Op = Outcome (Call::*)();
+constexpr auto tensor_argument = Rejections<Call>::tensor_argument;
 
-/// Spoils a good call, which must then be refused with the sentence and write nothing.
-void refused(const std::string& op, Op run, const std::string& sentence,
-             const std::function<void(Call&)>& spoil) {
-  Call call;
-  spoil(call);
-  const Outcome said = (call.*run)();
-  check::equal(__FILE__, __LINE__, sentence.c_str(), said.message, op + ": " + sentence);
-  CHECK_EQ(said.status, kInvalid);
-  CHECK(call.nothing_written());
-}
-
-/// The same for what has an address or another test's sentence.
-void refused(Op run, const std::function<void(Call&)>& spoil) {
-  Call call;
-  spoil(call);
-  CHECK_EQ((call.*run)().status, kInvalid);
-  CHECK(call.nothing_written());
-}
-
-/// What holds for each tensor argument.
-void tensor_argument(const std::string& op, Op run, const std::string& name,
-                     nvfp4j_tensor Call::* argument, const std::string& dtypes) {
-  const int32_t rank = (Call().*argument).rank;
-  refused(op, run,
-          name + ".struct_size is 7, expected " + std::to_string(sizeof(nvfp4j_tensor)) +
-              " (ABI version " NVFP4J_ABI_TEXT ")",
-          [&](Call& c) { (c.*argument).struct_size = 7; });
-  for (const auto& [dtype, text] : {std::pair{NVFP4J_DTYPE_F16, "F16"}, {NVFP4J_DTYPE_U8, "U8"}}) {
-    refused(op, run, name + " has dtype " + text + ", expected " + dtypes,
-            [&, dtype = dtype](Call& c) { (c.*argument).dtype = dtype; });
-  }
-  refused(op, run,
-          name + " is in DEVICE memory, expected HOST or PINNED (the context's device is cpu)",
-          [&](Call& c) { (c.*argument).memory = NVFP4J_MEMORY_DEVICE; });
-  refused(op, run, name + ".dtype is 6, expected 0 to 5 (F32, BF16, F16, U8, I32, I64)",
-          [&](Call& c) { (c.*argument).dtype = 6; });
-  refused(op, run, name + ".memory is -1, expected 0 to 2 (HOST, PINNED, DEVICE)",
-          [&](Call& c) { (c.*argument).memory = -1; });
-  for (int32_t i = 0; i < rank; ++i) {
-    refused(op, run, name + ".shape[" + std::to_string(i) + "] is -1, expected 0 or more",
-            [&](Call& c) { (c.*argument).shape[i] = -1; });
-  }
-  refused(run, [&](Call& c) { (c.*argument).rank = 4; });
-  refused(run, [&](Call& c) { (c.*argument).rank = rank == 1 ? 0 : 1; });
-  refused(run, [&](Call& c) { (c.*argument).data = nullptr; });
-  refused(run, [&](Call& c) {
-    (c.*argument).data = static_cast<std::uint8_t*>((c.*argument).data) + 1;
-  });
-  refused(run, [&](Call& c) { (c.*argument).stride[0] = rank == 1 ? 2 : 1; });
-  refused(run, [&](Call& c) { (c.*argument).stride[rank - 1] = 2; });
+template <class... Arguments>
+void refused(const Arguments&... arguments) {
+  Rejections<Call>::refused(arguments...);
 }
 
 /// x, the gate, options and outputs of either op; `nvfp4` is the op with an NVFP4 gate.
