@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.github.nvfp4j;
 
-import java.lang.foreign.Arena;
 import java.util.List;
 import java.util.function.Consumer;
 import org.junit.jupiter.api.DynamicTest;
@@ -62,31 +61,11 @@ final class CacheRejectionTest {
           });
     }
 
-    /// Of which the message has addresses.
     private void overlapping(String op, String written, String other, Consumer<Call> change) {
-      row(
-          op + " " + written,
-          "over " + other,
-          op + ": " + written + " overlaps " + other,
-          () -> {
-            Call call = new Call();
-            change.accept(call);
-            try {
-              call.run(op);
-            } catch (IllegalArgumentException e) {
-              String message = e.getMessage().replaceAll(" \\([^)]*\\)", "");
-              throw new IllegalArgumentException(
-                  message.replace(", expected separate memory", ""), e);
-            }
-          });
-    }
-
-    private void closed(String op, String name, Consumer<Call> change) {
-      row(
-          op + " " + name,
-          "closed",
-          IllegalStateException.class,
-          op + ": " + name + " is closed, expected a tensor of an open arena",
+      overlapping(
+          op,
+          written,
+          other,
           () -> {
             Call call = new Call();
             change.accept(call);
@@ -94,10 +73,15 @@ final class CacheRejectionTest {
           });
     }
 
-    private Tensor closed(DType dtype, long... shape) {
-      try (Arena own = Arena.ofShared()) {
-        return device.allocate(own, dtype, shape);
-      }
+    private void closed(String op, String name, Consumer<Call> change) {
+      closed(
+          op,
+          name,
+          () -> {
+            Call call = new Call();
+            change.accept(call);
+            call.run(op);
+          });
     }
 
     @TestFactory

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.github.nvfp4j;
 
-import java.lang.foreign.Arena;
 import java.util.List;
 import java.util.function.BiConsumer;
 import java.util.function.Consumer;
@@ -54,16 +53,6 @@ final class IndexerTopkRejectionTest {
       }
     }
 
-    /// In which no kernel finds a fault.
-    private Tensor zeros(DType dtype, long... shape) {
-      long bytes = dtype.bytes();
-      for (long each : shape) {
-        bytes *= each;
-      }
-      Tensor host = Tensor.of(arena, arena.allocate(bytes, 64), dtype, shape);
-      return device.isCuda() ? host.to(stream, arena) : host;
-    }
-
     private void bad(String argument, String value, String sentence, Consumer<Call> change) {
       row(
           argument,
@@ -76,36 +65,25 @@ final class IndexerTopkRejectionTest {
           });
     }
 
-    /// Of which the message has addresses.
     private void overlapping(String written, String other, Consumer<Call> change) {
-      row(
+      overlapping(
+          "indexer_topk",
           written,
-          "over " + other,
-          "indexer_topk: " + written + " overlaps " + other,
+          other,
           () -> {
             Call call = new Call();
             change.accept(call);
-            try {
-              call.run();
-            } catch (IllegalArgumentException e) {
-              String message = e.getMessage().replaceAll(" \\([^)]*\\)", "");
-              throw new IllegalArgumentException(
-                  message.replace(", expected separate memory", ""), e);
-            }
+            call.run();
           });
     }
 
     private void closed(String argument, DType dtype, BiConsumer<Call, Tensor> change) {
-      row(
+      closed(
+          "indexer_topk",
           argument,
-          "closed",
-          IllegalStateException.class,
-          "indexer_topk: " + argument + " is closed, expected a tensor of an open arena",
           () -> {
             Call call = new Call();
-            try (Arena own = Arena.ofShared()) {
-              change.accept(call, device.allocate(own, dtype, T, H));
-            }
+            change.accept(call, closed(dtype, T, H));
             call.run();
           });
     }

@@ -3,6 +3,7 @@ package io.github.nvfp4j;
 
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.List;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
@@ -31,6 +32,58 @@ abstract class RejectionTable extends OnDevice {
         DynamicTest.dynamicTest(
             argument + " is " + badValue,
             () -> assertThatThrownBy(call).isExactlyInstanceOf(type).hasMessage(sentence)));
+  }
+
+  /// A call whose tensors share memory; of the message, which has addresses, the rest.
+  final void overlapping(String op, String written, String other, ThrowingCallable call) {
+    row(
+        op + " " + written,
+        "over " + other,
+        op + ": " + written + " overlaps " + other,
+        () -> {
+          try {
+            call.call();
+          } catch (IllegalArgumentException e) {
+            String message = e.getMessage().replaceAll(" \\([^)]*\\)", "");
+            throw new IllegalArgumentException(
+                message.replace(", expected separate memory", ""), e);
+          }
+        });
+  }
+
+  /// A call one tensor of which is [#closed(DType, long...)].
+  final void closed(String op, String argument, ThrowingCallable call) {
+    row(
+        op + " " + argument,
+        "closed",
+        IllegalStateException.class,
+        op + ": " + argument + " is closed, expected a tensor of an open arena",
+        call);
+  }
+
+  final Tensor closed(DType dtype, long... shape) {
+    try (Arena own = Arena.ofShared()) {
+      return device.allocate(own, dtype, shape);
+    }
+  }
+
+  /// In which no kernel finds a fault.
+  final Tensor zeros(DType dtype, long... shape) {
+    Tensor host = Tensor.of(arena, arena.allocate(bytes(dtype, shape), 64), dtype, shape);
+    return device.isCuda() ? host.to(stream, arena) : host;
+  }
+
+  /// Host memory: only memory segments can be read-only.
+  final Tensor readOnly(DType dtype, long... shape) {
+    return Tensor.of(arena, arena.allocate(bytes(dtype, shape), 64).asReadOnly(), dtype, shape);
+  }
+
+  private static long bytes(DType dtype, long... shape) {
+    long bytes = dtype.bytes();
+    for (long each : shape) {
+      bytes *= each;
+    }
+    return bytes;
   }
 
   final Tensor t(DType dtype, long... shape) {
