@@ -252,7 +252,7 @@ TEST(no_op_of_a_layer_allocates) {
   const nvfp4j_tensor next_post = out(2, kF32, {tokens, 4});
   const nvfp4j_tensor next_comb = out(3, kF32, {tokens, 4, 4});
   // Routers and experts.
-  const nvfp4j_router_options router = {sizeof router, 2.5f};
+  const nvfp4j_router_options router = {sizeof router, 2.5f, 0};
   const nvfp4j_tensor gate = in(kF32, {32, 64});
   const nvfp4j_tensor bias = in(kF32, {32});
   const nvfp4j_tensor table = in(kI32, {5, 6});

@@ -469,7 +469,7 @@ TEST(experts_stay_inside) {
 }
 
 TEST(routers_stay_inside) {
-  const nvfp4j_router_options options = {sizeof options, 1.5f};
+  const nvfp4j_router_options options = {sizeof options, 1.5f, 0};
   for (const bool at_end : {false, true}) {
     for (const int32_t threads : {1, 3}) {
       const Context context(threads);

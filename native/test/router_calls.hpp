@@ -115,7 +115,7 @@ inline Result run_dense(nvfp4j_context* context, const Problem& p, const Gaps& g
   const Rows weights(s.tokens, s.topk, NVFP4J_DTYPE_F32, gaps.out);
   const Rows logits(s.tokens, s.experts, NVFP4J_DTYPE_F32, gaps.out);
   const nvfp4j_tensor i = indices.tensor(), w = weights.tensor(), z = logits.tensor();
-  const nvfp4j_router_options options = {sizeof options, p.scale};
+  const nvfp4j_router_options options = {sizeof options, p.scale, 0};
   CHECK_OK(nvfp4j_router_dense(context, &in.x_tensor, in.dense(), in.nvfp4(), &b, &options, &i, &w,
                                with_logits ? &z : nullptr, error));
   Result r;
@@ -162,7 +162,7 @@ inline Result run_hash(nvfp4j_context* context, const Problem& p, const Lookup& 
   const Rows indices(s.tokens, s.topk, NVFP4J_DTYPE_I32, gaps.out);
   const Rows weights(s.tokens, s.topk, NVFP4J_DTYPE_F32, gaps.out);
   const nvfp4j_tensor i = indices.tensor(), w = weights.tensor();
-  const nvfp4j_router_options options = {sizeof options, p.scale};
+  const nvfp4j_router_options options = {sizeof options, p.scale, 0};
   CHECK_OK(nvfp4j_router_hash(context, &in.x_tensor, in.dense(), in.nvfp4(), &t, &d, &options, &i,
                               &w, error));
   Result r;

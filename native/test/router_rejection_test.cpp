@@ -61,7 +61,7 @@ struct Call {
   nvfp4j_tensor indices_t = tensor(indices.data(), NVFP4J_DTYPE_I32, {kT, kK});
   nvfp4j_tensor weights_t = tensor(weights.data(), NVFP4J_DTYPE_F32, {kT, kK});
   nvfp4j_tensor logits_t = tensor(logits.data(), NVFP4J_DTYPE_F32, {kT, kE});
-  nvfp4j_router_options options{sizeof(nvfp4j_router_options), 1.5f};
+  nvfp4j_router_options options{sizeof(nvfp4j_router_options), 1.5f, 0};
   bool coded = false;
 };
 
@@ -141,7 +141,12 @@ void common_arguments(const std::string& op, Op run, Op nvfp4) {
     refused(op, run, std::string("options.scale is ") + text + ", expected a finite number > 0",
             [scale = scale](Call& c) { c.options.scale = scale; });
   }
-  refused(op, run, "options.struct_size is 0, expected 8 (ABI version " NVFP4J_ABI_TEXT ")",
+  for (const int32_t value : {-1, 2}) {
+    refused(op, run,
+            "options.weights_settled is " + std::to_string(value) + ", expected 0 to 1 (no, yes)",
+            [&](Call& c) { c.options.weights_settled = value; });
+  }
+  refused(op, run, "options.struct_size is 0, expected 12 (ABI version " NVFP4J_ABI_TEXT ")",
           [](Call& c) { c.options.struct_size = 0; });
 }
 

@@ -34,12 +34,14 @@ extern "C" {
 /** Highest number k of experts a token goes to. */
 #define NVFP4J_MAX_TOPK 16
 
-/** How to weigh. */
+/** How to weigh, and what a kernel may read early. */
 typedef struct nvfp4j_router_options {
   /** sizeof(nvfp4j_router_options), set by the caller. */
   int32_t struct_size;
   /** The routed scaling factor, finite and > 0. DeepSeek-V4 Flash: 1.5, Pro: 2.5. */
   float scale;
+  /** 1: a promise. No work that is enqueued before this call, or comes before it in the same graph, and has not ended when the call is made (replayed: when the graph is launched) writes W (its rows, or its codes and block scales) or the table of router_hash. Then a kernel may read them while the one before it in the stream still runs; today those for few tokens do, on compute capability 9.0 or later and on a stream of the context's own: of router_dense for at most 8 tokens of BF16, with W BF16 or NVFP4 and rows that start at multiples of 16 bytes; of router_hash for at most two tokens a multiprocessor. Weights and tables that were loaded and waited for once are such; those that a call just before copies or quantises are not: with 1 their old bytes may be read. bias, x, ids and W's global scale are always waited for. The CPU does without. */
+  int32_t weights_settled;
 } nvfp4j_router_options;
 
 /**

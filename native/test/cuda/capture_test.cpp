@@ -218,7 +218,7 @@ TEST(routers_report_their_tokens) {
   const nvfp4j_tensor weights_at = matrix(side, weights, NVFP4J_DTYPE_F32, 9, 2, 2);
   const nvfp4j_tensor hashed_at = matrix(side, hashed, NVFP4J_DTYPE_I32, 3, 2, 2);
   const nvfp4j_tensor hashed_weights_at = matrix(side, hashed_weights, NVFP4J_DTYPE_F32, 3, 2, 2);
-  const nvfp4j_router_options options = {sizeof options, 1.5f};
+  const nvfp4j_router_options options = {sizeof options, 1.5f, 0};
   const Graph graph(context.stream(), [&] {
     CHECK_OK(nvfp4j_router_dense(context, &x_at, &gate_at, nullptr, &bias_at, &options, &indices_at,
                                  &weights_at, nullptr, error));

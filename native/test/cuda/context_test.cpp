@@ -216,7 +216,7 @@ TEST(no_rows_are_validated_and_nothing_is_launched) {
                       indices = empty(NVFP4J_DTYPE_I32, 6), chosen = empty(NVFP4J_DTYPE_F32, 6);
   nvfp4j_tensor table = of_module({10, 6}), ids = tiles;
   table.dtype = ids.dtype = NVFP4J_DTYPE_I32;
-  const nvfp4j_router_options router = {sizeof router, 1.5f};
+  const nvfp4j_router_options router = {sizeof router, 1.5f, 0};
   const Graph graph(context.stream(), [&] {
     CHECK_OK(nvfp4j_router_dense(context, &x, &gate, nullptr, &gate_bias, &router, &indices,
                                  &chosen, nullptr, error));

@@ -61,10 +61,10 @@ struct RouterOperands {
   RouterGate gate() const {
     if (!w) {
       return {codes->data(),   shape.columns, scales->data(), global_scale->as<float>(),
-              NVFP4J_DTYPE_U8, shape.experts};
+              NVFP4J_DTYPE_U8, shape.experts, false};
     }
     const HcRows rows = w->rows();
-    return {rows.data, rows.stride, nullptr, nullptr, shape.w_dtype, shape.experts};
+    return {rows.data, rows.stride, nullptr, nullptr, shape.w_dtype, shape.experts, false};
   }
 
   router::Shape shape;

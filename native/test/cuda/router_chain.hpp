@@ -71,7 +71,7 @@ struct RouterChain {
     const nvfp4j_tensor logits_at = matrix(side, logits, kF32, rows, kE, kE);
     const nvfp4j_tensor squares_at = streams(side, logits, kF32, rows, 4, 4);
     const nvfp4j_tensor comb_at = streams(side, comb, kF32, rows, 4, 4);
-    const nvfp4j_router_options options = {sizeof options, 1.5f};
+    const nvfp4j_router_options options = {sizeof options, 1.5f, 0};
     const nvfp4j_sinkhorn_options sinkhorn = {sizeof sinkhorn, 20, 1e-6f, 0};
     const nvfp4j_swiglu_options swiglu = swiglu_options();
 

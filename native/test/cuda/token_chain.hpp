@@ -61,7 +61,7 @@ struct TokenChain {
     const nvfp4j_tensor experts_at = matrix(side, experts, kI32, rows, kK, kK);
     const nvfp4j_tensor offsets_at = vector(side, offsets, kI32, kE + 1);
     const nvfp4j_tensor positions_at = matrix(side, positions, kI32, rows, kK, kK);
-    const nvfp4j_router_options router = {sizeof router, 1.5f};
+    const nvfp4j_router_options router = {sizeof router, 1.5f, 0};
     const nvfp4j_sample_options draw = {sizeof draw, 0.4f, 5, 6};
     const nvfp4j_sample_options last_draw = {sizeof draw, 0.4f, 5, 4};
 

@@ -688,7 +688,7 @@ inline Workload router_dense_workload(std::mt19937& g, std::int32_t x_dtype, std
             const nvfp4j_tensor p = matrix(side, weights, NVFP4J_DTYPE_F32, rows, k, k);
             const nvfp4j_tensor z =
                 matrix(side, logits, NVFP4J_DTYPE_F32, rows, experts, experts + 1);
-            const nvfp4j_router_options options = {sizeof options, 2.5f};
+            const nvfp4j_router_options options = {sizeof options, 2.5f, 0};
             return nvfp4j_router_dense(context, &x, in.is_coded() ? nullptr : &w,
                                        in.is_coded() ? &coded : nullptr, &b, &options, &i, &p, &z,
                                        error);
@@ -720,7 +720,7 @@ inline Workload router_hash_workload(std::mt19937& g, std::int32_t x_dtype, std:
             const nvfp4j_tensor d = vector(side, ids, NVFP4J_DTYPE_I32, rows);
             const nvfp4j_tensor i = matrix(side, indices, NVFP4J_DTYPE_I32, rows, k, k + 2);
             const nvfp4j_tensor p = matrix(side, weights, NVFP4J_DTYPE_F32, rows, k, k);
-            const nvfp4j_router_options options = {sizeof options, 1.5f};
+            const nvfp4j_router_options options = {sizeof options, 1.5f, 0};
             return nvfp4j_router_hash(context, &x, in.is_coded() ? nullptr : &w,
                                       in.is_coded() ? &coded : nullptr, &t, &d, &options, &i, &p,
                                       error);

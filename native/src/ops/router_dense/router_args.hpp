@@ -22,6 +22,7 @@ struct RouterGate {
   const float* global_scale;   // one, or NULL
   std::int32_t dtype;          // NVFP4J_DTYPE_BF16 or _F32; of codes _U8
   int experts;                 // 1 to NVFP4J_MAX_EXPERTS
+  bool settled;                // no work under way writes W, or the table of router_hash
 };
 
 /// indices and weights [tokens, topk].

@@ -29,7 +29,7 @@ RouterActivations activations_of(const Matrix& x) {
 }
 
 struct CheckedGate {
-  RouterGate gate;
+  RouterGate gate;       // settled once the options have been checked
   Nvfp4Buffers buffers;  // not NVFP4: codes is the matrix, and there are no others
 };
 
@@ -53,14 +53,15 @@ CheckedGate check_gate(const Place& place, const RouterWeight& weight, const Mat
   if (weight.dense != nullptr) {
     const Matrix w = check_matrix(place, "weight", weight.dense, kFloats);
     check_gate_shape(op, w.rows, w.columns, x);
-    return {{w.data, w.stride, nullptr, nullptr, w.dtype, static_cast<int>(w.rows)},
+    return {{w.data, w.stride, nullptr, nullptr, w.dtype, static_cast<int>(w.rows), false},
             {w.buffer, {}, {}}};
   }
   const nvfp4j_nvfp4_tensor* w = weight.nvfp4;
   const Nvfp4Buffers buffers = check_nvfp4(place, "weight", w, kGate);
   check_gate_shape(op, w->rows, w->columns, x);
   return {{w->codes, w->columns, static_cast<const std::uint8_t*>(w->scales),
-           static_cast<const float*>(w->global_scales), NVFP4J_DTYPE_U8, static_cast<int>(w->rows)},
+           static_cast<const float*>(w->global_scales), NVFP4J_DTYPE_U8, static_cast<int>(w->rows),
+           false},
           buffers};
 }
 
@@ -70,6 +71,7 @@ void check_router_options(const char* op, const nvfp4j_router_options* options) 
     fail(kInvalid, "%s: options.scale is %g, expected a finite number > 0", op,
          static_cast<double>(options->scale));
   }
+  check_choice(op, "options", "weights_settled", options->weights_settled, 2, "no, yes");
 }
 
 struct CheckedChoice {
@@ -107,11 +109,12 @@ RouterDenseArgs check_router_dense(const Place& place, const nvfp4j_tensor* x,
                                    const RouterOutputs& outputs, const nvfp4j_tensor* logits) {
   const char* op = place.op;
   const Matrix in = check_activations(place, x);
-  const CheckedGate w = check_gate(place, weight, in);
+  CheckedGate w = check_gate(place, weight, in);
   const int experts = w.gate.experts;
   const Vector b = check_vector(place, "bias", bias, dtype_set({NVFP4J_DTYPE_F32}));
   check_count(op, "bias", b, experts, "one per expert");
   check_router_options(op, options);
+  w.gate.settled = options->weights_settled != 0;
   const Matrix indices =
       check_matrix(place, "indices", outputs.indices, dtype_set({NVFP4J_DTYPE_I32}));
   const int most = experts < NVFP4J_MAX_TOPK ? experts : NVFP4J_MAX_TOPK;
@@ -140,7 +143,7 @@ RouterHashArgs check_router_hash(const Place& place, const nvfp4j_tensor* x,
                                  const RouterOutputs& outputs) {
   const char* op = place.op;
   const Matrix in = check_activations(place, x);
-  const CheckedGate w = check_gate(place, weight, in);
+  CheckedGate w = check_gate(place, weight, in);
   const Matrix entries = check_matrix(place, "table", table, kIntegers);
   if (entries.rows < 1 || entries.rows > INT32_MAX) [[unlikely]] {
     fail(kInvalid, "%s: table has V = %lld rows, expected 1 to 2^31 - 1", op,
@@ -157,6 +160,7 @@ RouterHashArgs check_router_hash(const Place& place, const nvfp4j_tensor* x,
   const Vector tokens = check_vector(place, "ids", ids, kIntegers);
   check_count(op, "ids", tokens, in.rows, "one per row of x");
   check_router_options(op, options);
+  w.gate.settled = options->weights_settled != 0;
   const Matrix indices =
       check_matrix(place, "indices", outputs.indices, dtype_set({NVFP4J_DTYPE_I32}));
   check_shape(op, "indices", indices, in.rows, entries.columns, "T of x and k of table");
