@@ -28,7 +28,8 @@ import org.jspecify.annotations.Nullable;
 /// only.
 ///
 /// One launch on a CUDA device, asynchronous; done on return on the CPU. Deterministic, allocates
-/// nothing, can be captured.
+/// nothing, can be captured. By [RouterOptions#withWeightsSettled], a promise, of few tokens W and
+/// the table may be read while the kernel before still runs.
 ///
 /// Source: `Gate.forward` of DeepSeek-V4's reference model (`tid2eid`).
 public final class RouterHash {

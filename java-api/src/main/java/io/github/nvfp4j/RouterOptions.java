@@ -14,21 +14,41 @@ public final class RouterOptions {
   public static final RouterOptions PRO = of(2.5f);
 
   private final float scale;
+  private final boolean weightsSettled;
 
   /// `nvfp4j_router_options`.
   final MemorySegment struct;
 
-  private RouterOptions(float scale) {
+  private RouterOptions(float scale, boolean weightsSettled) {
     this.scale = scale;
-    this.struct = io.github.nvfp4j.bindings.RouterOptions.allocate(Arena.ofAuto(), scale);
+    this.weightsSettled = weightsSettled;
+    this.struct =
+        io.github.nvfp4j.bindings.RouterOptions.allocate(Arena.ofAuto(), scale, weightsSettled);
   }
 
-  /// New options. What is out of range is refused by the op.
+  /// New options, without [#withWeightsSettled]'s promise. What is out of range is refused by the
+  /// op.
   ///
   /// @param scale the routed scaling factor, finite and positive: what the weights of a token sum
   ///   to
   public static RouterOptions of(float scale) {
-    return new RouterOptions(scale);
+    return new RouterOptions(scale, false);
+  }
+
+  /// These options, but for this promise: no work that is enqueued before the call, or comes before
+  /// it in the same graph, and has not ended when the call is made (for a captured one: when the
+  /// graph is launched) writes W (its rows, or its codes and block scales) or the table of
+  /// [RouterHash]. With `true` a kernel may read them while the one before it in the stream still
+  /// runs. Today those for few tokens do, on a device of compute capability 9.0 or later and a
+  /// stream of the library: of [RouterDense] for at most 8 tokens of BF16, with W BF16 or NVFP4 and
+  /// rows that start at multiples of 16 bytes; of [RouterHash] for at most two tokens a
+  /// multiprocessor.
+  ///
+  /// Weights and tables that were loaded and waited for once are such. Those that a call just
+  /// before copies or quantises are not: their old bytes may be read. The bias, x, the ids and W's
+  /// global scale are always waited for.
+  public RouterOptions withWeightsSettled(boolean value) {
+    return new RouterOptions(scale, value);
   }
 
   /// The routed scaling factor.
@@ -36,9 +56,14 @@ public final class RouterOptions {
     return scale;
   }
 
-  /// The choice.
+  /// Whether the caller promises that nothing under way writes W, or the table.
+  public boolean weightsSettled() {
+    return weightsSettled;
+  }
+
+  /// What was chosen, for example `scale 2.5 weights settled`.
   @Override
   public String toString() {
-    return "scale " + scale;
+    return "scale " + scale + (weightsSettled ? " weights settled" : "");
   }
 }

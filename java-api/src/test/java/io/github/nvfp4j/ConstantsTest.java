@@ -147,9 +147,18 @@ final class ConstantsTest {
     assertThat(router).hasToString("scale 0.75");
     assertThat(router.scale()).isEqualTo(0.75f);
     assertThat(router.struct.toArray(ValueLayout.JAVA_INT))
-        .containsExactly(8, Float.floatToRawIntBits(0.75f));
+        .containsExactly(12, Float.floatToRawIntBits(0.75f), 0);
+    RouterOptions settled = router.withWeightsSettled(true);
+    assertThat(settled).hasToString("scale 0.75 weights settled");
+    assertThat(settled.scale()).isEqualTo(0.75f);
+    assertThat(settled.weightsSettled()).isTrue();
+    assertThat(settled.struct.toArray(ValueLayout.JAVA_INT))
+        .containsExactly(12, Float.floatToRawIntBits(0.75f), 1);
+    assertThat(settled.withWeightsSettled(false)).hasToString("scale 0.75");
     assertThat(RouterOptions.FLASH.scale()).isEqualTo(1.5f);
+    assertThat(RouterOptions.FLASH.weightsSettled()).isFalse();
     assertThat(RouterOptions.PRO.scale()).isEqualTo(2.5f);
+    assertThat(RouterOptions.PRO.weightsSettled()).isFalse();
   }
 
   @Test

@@ -27,6 +27,9 @@ final class RoutingWorkloads {
   /// What a peers' script calls the product of x and the gate in BF16, without the choice.
   static final String GATE_GEMM = "torch_gate_gemm";
 
+  /// Weights and tables are loaded and waited for before the first call.
+  private static final RouterOptions OPTIONS = RouterOptions.PRO.withWeightsSettled(true);
+
   private static final long VOCABULARY = 129_280;
   private static final String CHOICE = TOPK + " of " + EXPERTS;
   private static final String H100 = "H100";
@@ -69,10 +72,9 @@ final class RoutingWorkloads {
         chosen(tokens),
         (stream, arena, in, out) -> {
           Tensor weight = in.get(2);
-          RouterOptions options = RouterOptions.PRO;
           return () ->
               RouterDense.run(
-                  stream, in.get(0), weight, in.get(1), out.get(0), out.get(1), null, options);
+                  stream, in.get(0), weight, in.get(1), out.get(0), out.get(1), null, OPTIONS);
         },
         RouterBounds.DENSE,
         denseGoal(tokens));
@@ -102,10 +104,9 @@ final class RoutingWorkloads {
           Nvfp4Tensor weight =
               Nvfp4Tensor.of(
                   arena, in.get(2), in.get(3), in.get(4), ScaleLayout.LINEAR, GlobalScale.TENSOR);
-          RouterOptions options = RouterOptions.PRO;
           return () ->
               RouterDense.run(
-                  stream, in.get(0), weight, in.get(1), out.get(0), out.get(1), null, options);
+                  stream, in.get(0), weight, in.get(1), out.get(0), out.get(1), null, OPTIONS);
         },
         RouterBounds.DENSE_NVFP4,
         null);
@@ -128,10 +129,9 @@ final class RoutingWorkloads {
         chosen(tokens),
         (stream, arena, in, out) -> {
           Tensor gate = in.get(1);
-          RouterOptions options = RouterOptions.PRO;
           return () ->
               RouterHash.run(
-                  stream, in.get(0), gate, in.get(2), in.get(3), out.get(0), out.get(1), options);
+                  stream, in.get(0), gate, in.get(2), in.get(3), out.get(0), out.get(1), OPTIONS);
         },
         RouterBounds.HASH,
         hashGoal(tokens));

@@ -12,11 +12,14 @@ public final class RouterOptions {
   /// Allocates and fills one.
   ///
   /// @param scale the routed scaling factor, finite and positive
-  public static MemorySegment allocate(SegmentAllocator allocator, float scale) {
+  /// @param weightsSettled a promise: nothing enqueued before and under way writes W or the table
+  public static MemorySegment allocate(
+      SegmentAllocator allocator, float scale, boolean weightsSettled) {
     MemorySegment options = nvfp4j_router_options.allocate(allocator);
     options.fill((byte) 0);
     nvfp4j_router_options.struct_size(options, (int) nvfp4j_router_options.sizeof());
     nvfp4j_router_options.scale(options, scale);
+    nvfp4j_router_options.weights_settled(options, weightsSettled ? 1 : 0);
     return options;
   }
 }

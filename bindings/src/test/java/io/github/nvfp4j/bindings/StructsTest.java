@@ -186,6 +186,15 @@ class StructsTest {
   }
 
   @Test
+  void routerOptions() throws Exception {
+    for (boolean settled : new boolean[] {true, false}) {
+      assertThat(fields("nvfp4j_router_options", RouterOptions.allocate(rubbish, 2.5f, settled)))
+          .isEqualTo(
+              Map.of("struct_size", 12L, "scale", 2.5f, "weights_settled", settled ? 1L : 0L));
+    }
+  }
+
+  @Test
   void gemmOptions() throws Exception {
     MemorySegment options =
         GemmOptions.allocate(rubbish, true, false, 10.5f, Nvfp4jConstants.GEMM_PATH_WGMMA, true);

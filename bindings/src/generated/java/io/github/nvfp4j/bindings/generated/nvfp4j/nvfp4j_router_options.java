@@ -17,6 +17,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  * struct nvfp4j_router_options {
  *     int32_t struct_size;
  *     float scale;
+ *     int32_t weights_settled;
  * }
  * }
  */
@@ -28,7 +29,8 @@ public class nvfp4j_router_options {
 
     private static final GroupLayout $LAYOUT = MemoryLayout.structLayout(
         nvfp4j_h.C_INT.withName("struct_size"),
-        nvfp4j_h.C_FLOAT.withName("scale")
+        nvfp4j_h.C_FLOAT.withName("scale"),
+        nvfp4j_h.C_INT.withName("weights_settled")
     ).withName("nvfp4j_router_options");
 
     /**
@@ -124,6 +126,50 @@ public class nvfp4j_router_options {
      */
     public static void scale(MemorySegment struct, float fieldValue) {
         struct.set(scale$LAYOUT, scale$OFFSET, fieldValue);
+    }
+
+    private static final OfInt weights_settled$LAYOUT = (OfInt)$LAYOUT.select(groupElement("weights_settled"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t weights_settled
+     * }
+     */
+    public static final OfInt weights_settled$layout() {
+        return weights_settled$LAYOUT;
+    }
+
+    private static final long weights_settled$OFFSET = $LAYOUT.byteOffset(groupElement("weights_settled"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t weights_settled
+     * }
+     */
+    public static final long weights_settled$offset() {
+        return weights_settled$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t weights_settled
+     * }
+     */
+    public static int weights_settled(MemorySegment struct) {
+        return struct.get(weights_settled$LAYOUT, weights_settled$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t weights_settled
+     * }
+     */
+    public static void weights_settled(MemorySegment struct, int fieldValue) {
+        struct.set(weights_settled$LAYOUT, weights_settled$OFFSET, fieldValue);
     }
 
     /**
