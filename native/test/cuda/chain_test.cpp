@@ -10,6 +10,7 @@
 #include "product_chain.hpp"
 #include "quantize_chain.hpp"
 #include "router_chain.hpp"
+#include "settled_router_chain.hpp"
 #include "token_chain.hpp"
 
 using namespace nvfp4j::test;
@@ -105,6 +106,16 @@ TEST(routers_wait_for_the_op_before) {
   test_chain<RouterChain>(64, 7168, 20);
   test_chain<RouterChain>(300, 4096, 20);
   test_chain<RouterChain>(2001, 2048, 10);
+}
+
+TEST(routers_of_settled_weights_wait_for_all_else) {
+  test_chain<SettledRouterChain>(3, 1040, 3);
+  if (quick) return;
+  test_chain<SettledRouterChain>(1, 7168, 20);
+  test_chain<SettledRouterChain>(8, 7168, 20);
+  test_chain<SettledRouterChain>(9, 4096, 20);
+  test_chain<SettledRouterChain>(64, 7168, 20);
+  test_chain<SettledRouterChain>(300, 512, 20);
 }
 
 TEST(drawn_tokens_are_the_next_router_s_ids) {

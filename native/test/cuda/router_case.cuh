@@ -58,13 +58,14 @@ struct RouterOperands {
     const HcRows rows = x.rows();
     return {rows.data, rows.stride, shape.tokens, shape.columns, shape.x_dtype};
   }
-  RouterGate gate() const {
+  // W is uploaded before anything is launched: the promise may be made, or not.
+  RouterGate gate(bool settled) const {
     if (!w) {
       return {codes->data(),   shape.columns, scales->data(), global_scale->as<float>(),
-              NVFP4J_DTYPE_U8, shape.experts, false};
+              NVFP4J_DTYPE_U8, shape.experts, settled};
     }
     const HcRows rows = w->rows();
-    return {rows.data, rows.stride, nullptr, nullptr, shape.w_dtype, shape.experts, false};
+    return {rows.data, rows.stride, nullptr, nullptr, shape.w_dtype, shape.experts, settled};
   }
 
   router::Shape shape;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // router_dense on the GPU: logits against binary64 within the header's bound; indices and weights bit for bit from the GPU's own
-// logits, and the same without logits and in a graph.
+// logits, and the same without logits, with settled weights and in a graph.
 #include <map>
 
 #include "common/workspace_layout.hpp"
@@ -123,9 +123,9 @@ void run_problem(Gpu& gpu, const Problem& p, const Places& places) {
   RouterOutput indices(s.tokens, s.topk, places);
   RouterOutput weights(s.tokens, s.topk, places);
   RouterOutput logits(s.tokens, s.experts, places);
-  const auto args = [&](bool with_logits) {
+  const auto args = [&](bool with_logits, bool settled) {
     return RouterDenseArgs{in.activations(),
-                           in.gate(),
+                           in.gate(settled),
                            bias.as<float>(),
                            choice_of(indices, weights, p),
                            with_logits ? logits.data() : nullptr,
@@ -138,14 +138,14 @@ void run_problem(Gpu& gpu, const Problem& p, const Places& places) {
     return Result{indices.get<std::int32_t>(name + " indices"),
                   weights.get<float>(name + " weights"), logits.get<float>(name + " logits")};
   };
-  const auto launch = [&](bool with_logits) {
-    must(static_cast<cudaError_t>(router_dense_cuda(gpu.launch, args(with_logits))),
+  const auto launch = [&](bool with_logits, bool settled) {
+    must(static_cast<cudaError_t>(router_dense_cuda(gpu.launch, args(with_logits, settled))),
          "router_dense_cuda");
   };
   check(router_dense_cuda_workspace_bytes(gpu.properties, s.tokens, s.columns) <= kWorkspaceBytes,
         name + ": needs more workspace than this test has");
 
-  launch(true);
+  launch(true, false);
   gpu.wait();
   const Result r = take();
   check_logits(p, r, name);
@@ -160,7 +160,7 @@ void run_problem(Gpu& gpu, const Problem& p, const Places& places) {
   check_reports(gpu, NVFP4J_OP_ROUTER_DENSE, faults, name);
 
   poison();
-  launch(false);
+  launch(false, true);
   gpu.wait();
   check(same_bits(indices.get<std::int32_t>(name), r.indices) &&
             same_bits(weights.get<float>(name), r.weights),
@@ -170,7 +170,13 @@ void run_problem(Gpu& gpu, const Problem& p, const Places& places) {
 
   for (const bool with_logits : {true, false}) {
     poison();
-    gpu.replay([&] { launch(with_logits); }, 2);
+    // What is settled is read while the launch before still runs.
+    gpu.replay(
+        [&] {
+          launch(with_logits, false);
+          launch(with_logits, true);
+        },
+        2);
     check(same_bits(indices.get<std::int32_t>(name), r.indices) &&
               same_bits(weights.get<float>(name), r.weights) &&
               (with_logits ? same_bits(logits.get<float>(name), r.logits) : logits.is_poison(name)),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// router_hash on the GPU: indices exactly, weights against binary64, hostile ids and entries, and the same bits again and in a graph.
+// router_hash on the GPU: indices exactly, weights against binary64, hostile ids and entries, and the same bits again, with settled weights and in a graph.
 #include "ops/router_hash/router_hash_cuda.hpp"
 #include "ops/router_hash/router_hash_plan.hpp"
 #include "router_case.cuh"
@@ -144,23 +144,25 @@ void run_problem(Gpu& gpu, const Problem& p, const Lookup& lookup, const Places&
   ids.put(id_bytes.data(), ids.bytes());
   RouterOutput indices(s.tokens, s.topk, places);
   RouterOutput weights(s.tokens, s.topk, places);
-  const RouterHashArgs args = {in.activations(),
-                               in.gate(),
-                               table.data(),
-                               static_cast<std::int64_t>(lookup.table.size()) / s.topk,
-                               ids.data(),
-                               lookup.table_is_64_bit,
-                               lookup.ids_are_64_bit,
-                               choice_of(indices, weights, p)};
-  const auto launch = [&] {
-    must(static_cast<cudaError_t>(router_hash_cuda(gpu.launch, args)), "router_hash_cuda");
+  const auto args = [&](bool settled) {
+    return RouterHashArgs{in.activations(),
+                          in.gate(settled),
+                          table.data(),
+                          static_cast<std::int64_t>(lookup.table.size()) / s.topk,
+                          ids.data(),
+                          lookup.table_is_64_bit,
+                          lookup.ids_are_64_bit,
+                          choice_of(indices, weights, p)};
   };
-  see(plan_router_hash(gpu.properties, args), s.tokens);
+  const auto launch = [&](bool settled) {
+    must(static_cast<cudaError_t>(router_hash_cuda(gpu.launch, args(settled))), "router_hash_cuda");
+  };
+  see(plan_router_hash(gpu.properties, args(false)), s.tokens);
   check(router_hash_cuda_workspace_bytes(gpu.properties, s.tokens, s.columns) <= kWorkspaceBytes,
         name + ": needs more workspace than this test has");
 
   const Expected expected = expect(p, lookup);
-  launch();
+  launch(false);
   gpu.wait();
   const std::vector<std::int32_t> i = indices.get<std::int32_t>(name + " indices");
   const std::vector<float> w = weights.get<float>(name + " weights");
@@ -216,9 +218,15 @@ void run_problem(Gpu& gpu, const Problem& p, const Lookup& lookup, const Places&
     indices.strided.reset();
     weights.strided.reset();
     if (graph) {
-      gpu.replay(launch, 2);
+      // What is settled is read while the launch before still runs.
+      gpu.replay(
+          [&] {
+            launch(false);
+            launch(true);
+          },
+          2);
     } else {
-      launch();
+      launch(true);
       gpu.wait();
     }
     check(same_bits(indices.get<std::int32_t>(name), i) && same_bits(weights.get<float>(name), w),

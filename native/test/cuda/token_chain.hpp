@@ -62,6 +62,7 @@ struct TokenChain {
     const nvfp4j_tensor offsets_at = vector(side, offsets, kI32, kE + 1);
     const nvfp4j_tensor positions_at = matrix(side, positions, kI32, rows, kK, kK);
     const nvfp4j_router_options router = {sizeof router, 1.5f, 0};
+    const nvfp4j_router_options settled = {sizeof settled, 1.5f, 1};  // no call here writes W
     const nvfp4j_sample_options draw = {sizeof draw, 0.4f, 5, 6};
     const nvfp4j_sample_options last_draw = {sizeof draw, 0.4f, 5, 4};
 
@@ -75,8 +76,9 @@ struct TokenChain {
       const bool last = i == kDraws - 1;
       CHECK_OK(nvfp4j_sample(context, &logits_at, nullptr, last ? nullptr : &offset_at,
                              last ? &last_draw : &draw, &tokens_at, error));
-      CHECK_OK(nvfp4j_router_hash(context, &x_at, &gate_at, nullptr, &table_at, &tokens_at, &router,
-                                  &experts_at, &weights_at, error));
+      // Settled, W and the table may be read early, but not the ids that the draw writes.
+      CHECK_OK(nvfp4j_router_hash(context, &x_at, &gate_at, nullptr, &table_at, &tokens_at,
+                                  i == 1 ? &router : &settled, &experts_at, &weights_at, error));
       CHECK_OK(nvfp4j_expert_dispatch(context, &experts_at, &weights_at, &offsets_at, &sources_at,
                                       &positions_at, &row_weights_at, error));
       CHECK_OK(nvfp4j_copy(context, &tokens_at, &drawn_at, error));

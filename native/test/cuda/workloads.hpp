@@ -675,6 +675,7 @@ inline Workload router_dense_workload(std::mt19937& g, std::int32_t x_dtype, std
                                       std::int64_t k) {
   const RouterInputs in(g, x_dtype, w_dtype, rows, columns, experts);
   const Memory bias = random_memory(g, NVFP4J_DTYPE_F32, experts);
+  const auto settled = static_cast<std::int32_t>(g() % 2);  // as the weights are here
   const Memory indices = std::make_shared<Twin>(rows * (k + 2) * 4);
   const Memory weights = std::make_shared<Twin>(rows * k * 4);
   const Memory logits = std::make_shared<Twin>(rows * (experts + 1) * 4);
@@ -688,7 +689,7 @@ inline Workload router_dense_workload(std::mt19937& g, std::int32_t x_dtype, std
             const nvfp4j_tensor p = matrix(side, weights, NVFP4J_DTYPE_F32, rows, k, k);
             const nvfp4j_tensor z =
                 matrix(side, logits, NVFP4J_DTYPE_F32, rows, experts, experts + 1);
-            const nvfp4j_router_options options = {sizeof options, 2.5f, 0};
+            const nvfp4j_router_options options = {sizeof options, 2.5f, settled};
             return nvfp4j_router_dense(context, &x, in.is_coded() ? nullptr : &w,
                                        in.is_coded() ? &coded : nullptr, &b, &options, &i, &p, &z,
                                        error);
@@ -709,6 +710,7 @@ inline Workload router_hash_workload(std::mt19937& g, std::int32_t x_dtype, std:
   };
   const Memory table = integers(kVocabulary * k, experts);
   const Memory ids = integers(rows, kVocabulary);
+  const auto settled = static_cast<std::int32_t>(g() % 2);  // as weights and table are here
   const Memory indices = std::make_shared<Twin>(rows * (k + 2) * 4);
   const Memory weights = std::make_shared<Twin>(rows * k * 4);
   return {"router_hash" + in.name(),
@@ -720,7 +722,7 @@ inline Workload router_hash_workload(std::mt19937& g, std::int32_t x_dtype, std:
             const nvfp4j_tensor d = vector(side, ids, NVFP4J_DTYPE_I32, rows);
             const nvfp4j_tensor i = matrix(side, indices, NVFP4J_DTYPE_I32, rows, k, k + 2);
             const nvfp4j_tensor p = matrix(side, weights, NVFP4J_DTYPE_F32, rows, k, k);
-            const nvfp4j_router_options options = {sizeof options, 1.5f, 0};
+            const nvfp4j_router_options options = {sizeof options, 1.5f, settled};
             return nvfp4j_router_hash(context, &x, in.is_coded() ? nullptr : &w,
                                       in.is_coded() ? &coded : nullptr, &t, &d, &options, &i, &p,
                                       error);
