@@ -15,7 +15,7 @@ RouterHashArgs call(std::int64_t tokens, int experts, std::int64_t columns, int 
   const void* somewhere = reinterpret_cast<const void*>(std::uintptr_t{4096});
   RouterHashArgs a{};
   a.x = {somewhere, columns, tokens, columns, NVFP4J_DTYPE_BF16};
-  a.gate = {somewhere, columns, nullptr, nullptr, NVFP4J_DTYPE_BF16, experts};
+  a.gate = {somewhere, columns, nullptr, nullptr, NVFP4J_DTYPE_BF16, experts, false};
   if (nvfp4) {
     a.gate.scales = static_cast<const std::uint8_t*>(somewhere);
     a.gate.dtype = NVFP4J_DTYPE_U8;
