@@ -9,7 +9,9 @@
 #include "nvfp4j/indexer.h"
 #include "nvfp4j/tensor.h"
 #include "ops/indexer_topk/indexer_topk_cuda.hpp"
-#include "ops/indexer_topk/indexer_topk_few.cuh"
+#include "ops/indexer_topk/indexer_topk_few_rank.cuh"
+#include "ops/indexer_topk/indexer_topk_few_score.cuh"
+#include "ops/indexer_topk/indexer_topk_few_sort.cuh"
 #include "ops/indexer_topk/indexer_topk_rank.cuh"
 #include "ops/indexer_topk/indexer_topk_score.cuh"
 #include "ops/indexer_topk/indexer_topk_select.cuh"
@@ -106,15 +108,16 @@ __global__ void __launch_bounds__(kIndexerFewThreads, 2)
     indexer_topk_few_kernel(const __grid_constant__ IndexerTarget a) {
   extern __shared__ __align__(128) char shared[];
   const IndexerPlace place = {static_cast<int>(blockIdx.x), a.blocks};
-  const IndexerFew<STEPS> few = {
-      {{a, place, shared, reinterpret_cast<std::uint32_t*>(shared + a.layout.keys), 0,
-        static_cast<int>(a.queries), 0, a.all_heads}}};
-  const int likely = few.prefetch();
+  const IndexerFew few = {{a, place, shared,
+                           reinterpret_cast<std::uint32_t*>(shared + a.layout.keys), 0,
+                           static_cast<int>(a.queries), 0, a.all_heads}};
+  const IndexerFewScores<STEPS> scores = {{few}, few};
+  const int likely = scores.prefetch();
   wait_for_predecessor();
   if (place.block == 0) report_valid(a, 0, a.queries, kIndexerFewThreads);
-  few.score(likely);
-  few.send();
-  few.rank();
+  scores.run(likely);
+  IndexerFewSort{few}.run();
+  IndexerFewRanks{few}.run();
 }
 
 const void* kernel_of(int steps, bool few) {

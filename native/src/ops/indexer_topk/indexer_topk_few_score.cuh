@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scores of indexer_topk for few queries. A warp has two chunks of rows on their way, and before the wait for the kernel before it brings to L2 what is likely to be asked for.
+#pragma once
+#include "ops/indexer_topk/indexer_topk_few.cuh"
+
+namespace nvfp4j::device {
+
+template <int STEPS>
+struct IndexerFewScores : IndexerBf16<STEPS, kIndexerFewWarps, kIndexerSide> {
+  using Base = IndexerBf16<STEPS, kIndexerFewWarps, kIndexerSide>;
+  using Base::a, Base::place, Base::count, Base::lane, Base::warp;
+  using Base::rows, Base::kThreads, Base::row_of;
+  static constexpr int kWarps = kIndexerFewWarps;
+  const IndexerFew& few;
+
+  // Before the wait for the kernel before: rows that are likely to be visible are on their way to L2. How many are, that kernel may be writing: what stands there is a guess, from which nothing but time follows.
+  __device__ __forceinline__ int prefetch() const {
+    const int guess = lane < count ? load_guess(a.valid + lane) : 0;
+    this->prefetch_chunk(warp);
+    if (warp == 0) {
+      const char* q = a.q;
+      for (int s = 0; s < count; ++s) {
+        for (int h = place.block + place.blocks * lane; h < a.all_heads; h += 32 * place.blocks) {
+          for (int i = 0; i < 2 * a.columns; i += 128)
+            prefetch_l2(q + s * a.q_query + h * a.q_head + i);
+        }
+      }
+    } else if (warp == 1 && lane < count) {
+      for (int h = 0; h < a.all_heads; h += 32) prefetch_l2(a.weights + lane * a.weights_row + h);
+    }
+    const int likely = static_cast<int>(
+        __reduce_max_sync(0xffffffffu, static_cast<unsigned>(min(max(guess, 0), a.all_rows))));
+    for (int chunk = kWarps + warp; row_of(chunk) < likely && chunk < 4 * kWarps; chunk += kWarps)
+      this->prefetch_chunk(chunk);
+    return likely;
+  }
+
+  __device__ __forceinline__ void run(int likely) const {
+    const int wanted = lane < count ? visible_rows(a, lane) : 0;
+    if (few.me == 0) {
+      // Words that were never written have tag 0: no launch has.
+      const std::uint32_t next = static_cast<std::uint32_t>(load_shared_word(few.epoch())) + 1u;
+      *few.tag_word() = next == 0u ? 1u : next;
+      *few.open_queries() = 0u;
+    }
+    this->clear_padding();
+    this->fetch_q();
+    this->fetch_weights();
+    copy_async_commit();
+#pragma unroll 1
+    for (int i = few.me; i < count * a.rows; i += kThreads) rows[i] = IndexerFew::kNoRow;
+    int end = a.all_rows;
+#pragma unroll 1
+    for (int side = 0; side < kIndexerSide; ++side) {
+      const int first = row_of(side * kWarps + warp);
+      // What is likely to be visible need not wait until it is known.
+      if (side > 0 && first >= likely)
+        end = static_cast<int>(__reduce_max_sync(0xffffffffu, static_cast<unsigned>(wanted)));
+      if (first < end) this->fetch_chunk(first, side);
+      copy_async_commit();
+    }
+    end = static_cast<int>(__reduce_max_sync(0xffffffffu, static_cast<unsigned>(wanted)));
+    if (warp == 0 && lane < count) few.visible()[lane] = wanted;
+    copy_async_wait<kIndexerSide>();
+    __syncthreads();
+    if (row_of(kWarps) >= end) {
+      score_each(end);
+    } else {
+      score_pairs(end);
+    }
+    copy_async_wait<0>();
+    __syncthreads();
+    start_successor();
+  }
+
+  __device__ __forceinline__ void put(int q, int chunk, int row, float sum) const {
+    if (row_of(chunk) + row < few.visible()[q])
+      rows[q * a.rows + chunk * kIndexerChunk + row] = indexer_key(sum) + 2u;
+  }
+
+  // A chunk as soon as it is there, while the other is on its way.
+  __device__ __forceinline__ void score_each(int end) const {
+    int side = 0;
+#pragma unroll 1
+    for (int chunk = warp; row_of(chunk) < end; chunk += kWarps) {
+      std::uint32_t x[kIndexerSide][STEPS][4];
+      copy_async_wait<1>();
+      __syncwarp();
+      this->take_chunk(x[0], side);
+      __syncwarp();
+      const int ahead = row_of(chunk + kIndexerSide * kWarps);
+      if (ahead < end) this->fetch_chunk(ahead, side);
+      copy_async_commit();
+      // What is read from memory has come: from here on the next kernel's thread blocks may fetch theirs.
+      if (warp == 0 && row_of(chunk + kWarps) >= end) start_successor();
+      this->template score_chunks<1>(
+          x, [&](int q, int, int row, float sum) { put(q, chunk, row, sum); });
+      side ^= 1;
+    }
+  }
+  // Two at a time, since multiplying takes longer than reading. (A second one that is not there counts for nothing.)
+  __device__ __forceinline__ void score_pairs(int end) const {
+#pragma unroll 1
+    for (int chunk = warp; row_of(chunk) < end; chunk += kIndexerSide * kWarps) {
+      std::uint32_t x[kIndexerSide][STEPS][4];
+      copy_async_wait<0>();
+      __syncwarp();
+      this->take_chunk(x[0], 0);
+      this->take_chunk(x[1], 1);
+      __syncwarp();
+#pragma unroll 1
+      for (int side = 0; side < kIndexerSide; ++side) {
+        const int ahead = row_of(chunk + (kIndexerSide + side) * kWarps);
+        if (ahead < end) this->fetch_chunk(ahead, side);
+      }
+      copy_async_commit();
+      if (warp == 0 && row_of(chunk + kIndexerSide * kWarps) >= end) start_successor();
+      this->template score_chunks<kIndexerSide>(
+          x, [&](int q, int side, int row, float sum) { put(q, chunk + side * kWarps, row, sum); });
+    }
+  }
+};
+
+}  // namespace nvfp4j::device
