@@ -5,6 +5,7 @@
 #include <set>
 
 #include "common/workspace_layout.hpp"
+#include "device/tagged_words_layout.hpp"
 #include "fixture.hpp"
 #include "ops/cache_append/cache_plan.hpp"
 #include "ops/cache_append_window/cache_append_window_slot.hpp"
@@ -209,6 +210,9 @@ TEST(words_of_the_workspace_are_apart) {
   CHECK(kWorkspaceCacheAppendAt + 256 <= kWorkspaceSampleAt);
   CHECK(kWorkspaceSampleAt < kWorkspaceHcAt);
   CHECK_EQ(kWorkspaceHcAt % 1024, 0);
+  CHECK_EQ(kWorkspaceTaggedAt % 256, 0);
+  CHECK_EQ(kWorkspaceRouterAt % 256, 0);
+  CHECK(TaggedWords::kWords + 8 * TaggedWords::kMaxWords <= kWorkspaceTaggedBytes);
 }
 
 TEST(slots_are_remainders_at_every_position) {

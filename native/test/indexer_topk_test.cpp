@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // indexer_topk on the CPU device, and how its CUDA kernel is cut: a function of device and shape, so that no GPU is needed.
 #include "common/workspace_layout.hpp"
+#include "device/tagged_words_layout.hpp"
 #include "fixture.hpp"
 #include "indexer_case.hpp"
 #include "nvfp4j/indexer.h"
 #include "ops/indexer_topk/indexer_topk_kernels.hpp"
 #include "ops/indexer_topk/indexer_topk_order.hpp"
 #include "ops/indexer_topk/indexer_topk_plan.hpp"
-#include "ops/router_dense/router_layout.hpp"
 
 using namespace fixture;
 using indexer::Case;
@@ -107,7 +107,7 @@ void check_plan(const nvfp4j::CudaDeviceProperties& device, const nvfp4j::Indexe
     CHECK(p.heads == problem.heads && p.warps == kIndexerFewWarps * kIndexerSide);
     CHECK_EQ(p.rows % 32, 0);
     CHECK(p.steps == 4 || p.steps == 8);
-    CHECK(IndexerFewWords{p.blocks}.count(problem.queries) <= RouterExchange::kMaxWords);
+    CHECK(IndexerFewWords{p.blocks}.count(problem.queries) <= TaggedWords::kMaxWords);
     CHECK(p.layout.stage + p.group * (8 * p.rows + 12 * kIndexerBest) <= p.layout.total);
   }
   // All queries have a set, and every set one.

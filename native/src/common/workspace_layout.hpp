@@ -18,9 +18,13 @@ inline constexpr std::int64_t kWorkspaceSampleAt = kWorkspaceCountersAt + 256;  
 inline constexpr std::int64_t kWorkspaceHcBytes = 10 << 20;
 inline constexpr std::int64_t kWorkspaceHcAt = kWorkspaceCountersAt + kWorkspaceCounterBytes;
 
-// Behind that, under the same rule: the exchanges of the routers (ops/router_dense/router_layout.hpp), whose words indexer_topk shares: each carries the tag of its launch, and both count tags in the same place.
-inline constexpr std::int64_t kWorkspaceRouterBytes = 2 << 20;
-inline constexpr std::int64_t kWorkspaceRouterAt = kWorkspaceHcAt + kWorkspaceHcBytes;
+// Behind that, under the same rule: words that carry the tag of their launch, of router_dense and of indexer_topk alike (device/tagged_words_layout.hpp).
+inline constexpr std::int64_t kWorkspaceTaggedBytes = (2 << 20) - (16 << 10);
+inline constexpr std::int64_t kWorkspaceTaggedAt = kWorkspaceHcAt + kWorkspaceHcBytes;
+
+// Behind them: the counters of router_dense (ops/router_dense/router_layout.hpp), zeros between launches.
+inline constexpr std::int64_t kWorkspaceRouterBytes = 16 << 10;
+inline constexpr std::int64_t kWorkspaceRouterAt = kWorkspaceTaggedAt + kWorkspaceTaggedBytes;
 
 // What follows all of them is anybody's for the length of a call.
 inline constexpr std::int64_t kWorkspaceExchangeBytes = kWorkspaceRouterAt + kWorkspaceRouterBytes;

@@ -6,12 +6,12 @@
 #include <set>
 
 #include "common/workspace_layout.hpp"
+#include "device/tagged_words_layout.hpp"
 #include "gpu_test.cuh"
 #include "indexer_case.hpp"
 #include "nvfp4j/indexer.h"
 #include "ops/indexer_topk/indexer_topk_cuda.hpp"
 #include "ops/indexer_topk/indexer_topk_plan.hpp"
-#include "ops/router_dense/router_layout.hpp"
 
 namespace nvfp4j::test {
 namespace {
@@ -374,17 +374,17 @@ void test_cards(Gpu& gpu, std::mt19937& g, bool quick) {
 
 // Tags go round: the launches before and behind 2^32 of them. What is in the words carries the tag of the launch before, as if routers, whose words they are too, had left it.
 void test_tags(Gpu& gpu, std::mt19937& g) {
-  char* exchange = static_cast<char*>(gpu.launch.workspace) + kWorkspaceRouterAt;
-  std::vector<std::uint64_t> words(static_cast<std::size_t>(RouterExchange::kMaxWords));
+  char* tagged = static_cast<char*>(gpu.launch.workspace) + kWorkspaceTaggedAt;
+  std::vector<std::uint64_t> words(static_cast<std::size_t>(TaggedWords::kMaxWords));
   for (const std::uint64_t epoch : {5ull, 0xFFFFFFFCull, 0xFFFFFFFEull, 0xFFFFFFFFull}) {
     for (const std::int64_t queries : {1, 5}) {
       for (std::uint64_t& word : words) word = epoch << 32 | g();
-      MUST(cudaMemcpy(exchange + RouterExchange::kWords, words.data(), 8 * words.size(),
+      MUST(cudaMemcpy(tagged + TaggedWords::kWords, words.data(), 8 * words.size(),
                       cudaMemcpyHostToDevice));
-      MUST(cudaMemcpy(exchange + RouterExchange::kEpoch, &epoch, 8, cudaMemcpyHostToDevice));
+      MUST(cudaMemcpy(tagged + TaggedWords::kLastTag, &epoch, 8, cudaMemcpyHostToDevice));
       run_case(gpu, g, {queries, 9000, 4, 64, 512, NVFP4J_DTYPE_BF16});
       std::uint64_t after = 0;
-      MUST(cudaMemcpy(&after, exchange + RouterExchange::kEpoch, 8, cudaMemcpyDeviceToHost));
+      MUST(cudaMemcpy(&after, tagged + TaggedWords::kLastTag, 8, cudaMemcpyDeviceToHost));
       check(after != epoch, "a launch of few queries has no tag of its own");
       note(after < epoch, "few queries: tags go round");
     }

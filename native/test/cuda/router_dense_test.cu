@@ -4,8 +4,8 @@
 #include <map>
 
 #include "common/workspace_layout.hpp"
+#include "device/tagged_words_layout.hpp"
 #include "ops/router_dense/router_dense_cuda.hpp"
-#include "ops/router_dense/router_layout.hpp"
 #include "router_case.cuh"
 
 namespace nvfp4j::test {
@@ -325,11 +325,11 @@ void test_cancelling_bias(Gpu& gpu, std::mt19937& g, bool quick) {
 
 // Tags go round: the launches before and behind 2^32 of them, where no launch has written the words yet.
 void test_tags(Gpu& gpu, std::mt19937& g) {
-  char* exchange = static_cast<char*>(gpu.launch.workspace) + kWorkspaceRouterAt;
+  char* tagged = static_cast<char*>(gpu.launch.workspace) + kWorkspaceTaggedAt;
   for (const std::uint64_t epoch : {0xFFFFFFFDull, 0xFFFFFFFEull, 0xFFFFFFFFull}) {
     for (const std::int64_t tokens : {1, 40}) {
-      MUST(cudaMemset(exchange, 0, kWorkspaceRouterBytes));
-      MUST(cudaMemcpy(exchange + RouterExchange::kEpoch, &epoch, 8, cudaMemcpyHostToDevice));
+      MUST(cudaMemset(tagged, 0, kWorkspaceTaggedBytes));
+      MUST(cudaMemcpy(tagged + TaggedWords::kLastTag, &epoch, 8, cudaMemcpyHostToDevice));
       MUST(cudaDeviceSynchronize());
       run_case(gpu, g, {tokens, 384, 512, 6, kBf16, kBf16});
     }

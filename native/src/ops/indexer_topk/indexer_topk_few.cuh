@@ -3,14 +3,10 @@
 // They are words that carry the launch's tag: the data is its own flag, and nothing is fenced on the way. Whole lists follow behind, with a fence that only those wait for who need more (indexer_topk_rank.cuh).
 // Here is what its three parts share, in their order: indexer_topk_few_score.cuh, indexer_topk_few_sort.cuh and indexer_topk_few_rank.cuh.
 #pragma once
+#include "device/tagged_words.cuh"
 #include "ops/indexer_topk/indexer_topk_score.cuh"
-#include "ops/router_dense/router_layout.hpp"
 
 namespace nvfp4j::device {
-
-__device__ __forceinline__ std::uint32_t upper_word(std::uint64_t v) {
-  return static_cast<std::uint32_t>(v >> 32);
-}
 
 // A thread block, all queries of the launch and all their heads. Keys are two more than indexer_key()'s: 1 is no row, and 0 is below that.
 struct IndexerFew : IndexerSweep<kIndexerFewWarps> {
@@ -47,20 +43,14 @@ struct IndexerFew : IndexerSweep<kIndexerFewWarps> {
 
   // ---- words that thread blocks exchange -----------------------------------------------------------------------------
 
-  __device__ __forceinline__ std::uint64_t* epoch() const {
-    return reinterpret_cast<std::uint64_t*>(a.tagged + RouterExchange::kEpoch);
-  }
-  __device__ __forceinline__ std::uint64_t* words() const {
-    return reinterpret_cast<std::uint64_t*>(a.tagged + RouterExchange::kWords);
-  }
   __device__ __forceinline__ std::uint64_t* key_words(int q, int block) const {
-    return words() + IndexerFewWords{place.blocks}.keys(q, block);
+    return tagged_words(a.tagged) + IndexerFewWords{place.blocks}.keys(q, block);
   }
   __device__ __forceinline__ std::uint64_t* row_words(int q, int block) const {
-    return words() + IndexerFewWords{place.blocks}.rows(q, block);
+    return tagged_words(a.tagged) + IndexerFewWords{place.blocks}.rows(q, block);
   }
   __device__ __forceinline__ std::uint64_t* list_words() const {
-    return words() + IndexerFewWords{place.blocks}.lists(count);
+    return tagged_words(a.tagged) + IndexerFewWords{place.blocks}.lists(count);
   }
   __device__ __forceinline__ std::uint64_t* list(int q) const {
     return a.lists + (static_cast<std::int64_t>(q) * place.blocks + place.block) * a.list;

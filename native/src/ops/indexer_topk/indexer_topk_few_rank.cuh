@@ -6,6 +6,10 @@
 
 namespace nvfp4j::device {
 
+__device__ __forceinline__ std::uint32_t upper_word(std::uint64_t v) {
+  return static_cast<std::uint32_t>(v >> 32);
+}
+
 struct IndexerFewRanks : IndexerFew {
   static constexpr std::uint32_t kOpen = 1u << 24;  // in a rank that is a sum of all warps'
 
@@ -15,7 +19,7 @@ struct IndexerFewRanks : IndexerFew {
                                       std::uint64_t (&word)[kLists]) const {
 #pragma unroll
     for (int i = 0; i < kLists; ++i) {
-      if ((from + i * kWarps < place.blocks) & (upper_word(word[i]) != tag))
+      if ((from + i * kWarps < place.blocks) & !has_tag(word[i], tag))
         word[i] = load_shared_word(of_first + i * kWarps * 2 * kIndexerBest);
     }
   }
@@ -24,7 +28,7 @@ struct IndexerFewRanks : IndexerFew {
     bool all = true;
 #pragma unroll
     for (int i = 0; i < kLists; ++i)
-      all = all & ((from + i * kWarps >= place.blocks) | (upper_word(word[i]) == tag));
+      all = all & ((from + i * kWarps >= place.blocks) | has_tag(word[i], tag));
     return all;
   }
   // Adds how many of the lists' keys are above this lane's. It is open whose key a list's last of all is above: there may be more. The lists that have the same key.
@@ -85,7 +89,7 @@ struct IndexerFewRanks : IndexerFew {
   __device__ __forceinline__ std::uint64_t load_best(int q, int block, std::uint32_t tag) const {
     const std::uint64_t key = load_shared_word(key_words(q, block) + lane);
     std::uint64_t row = load_shared_word(row_words(q, block) + lane);
-    while (upper_word(row) != tag) row = load_shared_word(row_words(q, block) + lane);
+    while (!has_tag(row, tag)) row = load_shared_word(row_words(q, block) + lane);
     __syncwarp();
     return entry(static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(row));
   }
@@ -161,8 +165,8 @@ struct IndexerFewRanks : IndexerFew {
     const std::uint32_t tag = *tag_word();
     compare(tag);
     __syncthreads();
-    // Words of every thread block have come: each has read the epoch.
-    if (place.block == 0 && me == 0) store_shared_word(epoch(), tag);
+    // Words of every thread block have come.
+    if (place.block == 0 && me == 0) end_tag(a.tagged, tag);
     if (warp < count) {
       const int q = warp;
       const std::uint32_t key = best_keys()[q * kIndexerBest + lane];
@@ -193,7 +197,7 @@ struct IndexerFewRanks : IndexerFew {
   // The queries that are open, by rows too and by whole lists.
   __device__ __forceinline__ void rank_lists(std::uint32_t tag) const {
     for (int block = me; block < place.blocks; block += kThreads) {
-      while (upper_word(load_shared_word(list_words() + block)) != tag) {
+      while (!has_tag(load_shared_word(list_words() + block), tag)) {
       }
     }
     if (me < place.blocks) asm volatile("fence.acq_rel.gpu;" ::: "memory");

@@ -38,9 +38,7 @@ struct IndexerFewScores : IndexerBf16<STEPS, kIndexerFewWarps, kIndexerSide> {
   __device__ __forceinline__ void run(int likely) const {
     const int wanted = lane < count ? visible_rows(a, lane) : 0;
     if (few.me == 0) {
-      // Words that were never written have tag 0: no launch has.
-      const std::uint32_t next = static_cast<std::uint32_t>(load_shared_word(few.epoch())) + 1u;
-      *few.tag_word() = next == 0u ? 1u : next;
+      *few.tag_word() = next_tag(a.tagged);
       *few.open_queries() = 0u;
     }
     this->clear_padding();

@@ -41,7 +41,7 @@ struct IndexerFewSort : IndexerFew {
 
   // All queries' rows in order, of equal keys the first row first. Sends the first 32, and writes the list.
   __device__ __forceinline__ void run() const {
-    const std::uint64_t tag = static_cast<std::uint64_t>(*tag_word()) << 32;
+    const std::uint64_t tag = tagged_word(*tag_word(), 0u);
 #pragma unroll 1
     for (int i = me; i < count * kIndexerBest; i += kThreads) ranks()[i] = 0u;
     for_parts([&](int q, int part) {

@@ -145,7 +145,7 @@ IndexerTarget target_of(const CudaLaunch& launch, const IndexerTopkArgs& args,
   t.status = launch.status;
   char* workspace = static_cast<char*>(launch.workspace);
   t.exchange = reinterpret_cast<GridExchange*>(workspace);
-  t.tagged = workspace + kWorkspaceRouterAt;
+  t.tagged = workspace + kWorkspaceTaggedAt;
   workspace += kWorkspaceExchangeBytes;
   if (!plan.shared_rows) {
     t.rows_of_blocks = reinterpret_cast<std::uint32_t*>(workspace);

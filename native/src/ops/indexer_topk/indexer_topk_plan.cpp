@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "common/workspace_layout.hpp"
+#include "device/tagged_words_layout.hpp"
 #include "nvfp4j/indexer.h"
-#include "ops/router_dense/router_layout.hpp"
 
 namespace nvfp4j {
 namespace {
@@ -80,7 +80,7 @@ bool few_queries(const IndexerPlan& plan, const IndexerProblem& problem) {
   return problem.bf16 && plan.steps <= 8 && plan.blocks > 1 && plan.sets == 1 &&
          problem.queries <= kIndexerMaxGroup && plan.launch_queries == problem.queries &&
          plan.rows <= kFewRows && 2 * problem.k <= plan.blocks * kIndexerBest &&
-         IndexerFewWords{plan.blocks}.count(problem.queries) <= RouterExchange::kMaxWords;
+         IndexerFewWords{plan.blocks}.count(problem.queries) <= TaggedWords::kMaxWords;
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ struct IndexerTarget {
   bool q_aligned;  // rows begin at multiples of 16 bytes
   bool keys_aligned;
   IndexerLayout layout;
-  char* tagged;  // few queries: RouterExchange, whose words these share
+  char* tagged;  // few queries: TaggedWords
 };
 
 namespace device {

@@ -6,6 +6,7 @@
 // router_tiles, many: a tile of tokens and 24 experts to a thread block, all columns; bound by the way from L2 to the multiprocessors, since operands meet in registers. The last thread block of a tile chooses for its tokens.
 // NVIDIA H200, 6ba2b34, 384 x 7168: router_split of 1 or 8 tokens 6.0 us, 50 % of reading as much, of 64 tokens 13.6 us; the rest is the way of sums to another thread block, and the choice there. router_tiles of 8192 tokens, NVFP4: 668 us.
 #include "device/launch.cuh"
+#include "device/tagged_words.cuh"
 #include "ops/router_dense/router_choose.cuh"
 #include "ops/router_dense/router_dense_impl.hpp"
 #include "ops/router_dense/router_dense_plan.hpp"
@@ -32,10 +33,10 @@ __device__ __forceinline__ float scale_of_gate(const RouterTarget& t) {
 
 // ---- few tokens ----------------------------------------------------------------------------------------------------------
 
+// [token][slice of the columns][expert]: sums.
 __device__ __forceinline__ std::uint64_t* split_words(const RouterTarget& t, std::int64_t token,
                                                       int slice) {
-  return reinterpret_cast<std::uint64_t*>(t.exchange + RouterExchange::kWords) +
-         (token * t.slices + slice) * t.gate.experts;
+  return tagged_words(t.tagged) + (token * t.slices + slice) * t.gate.experts;
 }
 
 // A thread block's room in shared memory while it chooses.
@@ -79,7 +80,7 @@ __device__ __forceinline__ void finish_token(const RouterTarget& t, std::int64_t
       for (int i = 0; i < kSideBySide; ++i) {
 #pragma unroll
         for (int s = 0; s < kRouterSlices; ++s) {
-          if (there[i] & (s < t.slices) & (upper(words[i][s]) != tag))
+          if (there[i] & (s < t.slices) & !has_tag(words[i][s], tag))
             words[i][s] = load_shared_word(split_words(t, token, s) + expert[i]);
         }
       }
@@ -87,7 +88,7 @@ __device__ __forceinline__ void finish_token(const RouterTarget& t, std::int64_t
       for (int i = 0; i < kSideBySide; ++i) {
 #pragma unroll
         for (int s = 0; s < kRouterSlices; ++s)
-          all = all & (!there[i] | (s >= t.slices) | (upper(words[i][s]) == tag));
+          all = all & (!there[i] | (s >= t.slices) | has_tag(words[i][s], tag));
       }
     } while (!all);
     float z[kSideBySide];
@@ -197,11 +198,9 @@ __global__ void __launch_bounds__(kRouterThreads, 2) router_split(RouterTarget t
   const std::int64_t end = min(begin + t.units_of_slice, t.units);
   prefetch_gate<O, EXPERTS>(t, expert0, begin, end);
   await_predecessor();
-  auto* epoch = reinterpret_cast<std::uint64_t*>(t.exchange + RouterExchange::kEpoch);
+  char* tagged = t.tagged;
   if (threadIdx.x == 0) {
-    // Words that were never written have tag 0: no launch has.
-    const std::uint32_t next = static_cast<std::uint32_t>(load_shared_word(epoch)) + 1u;
-    tag_of_launch = next == 0u ? 1u : next;
+    tag_of_launch = next_tag(tagged);
     if (blockIdx.x == 0) report_bad_global_scale(t);
   }
   for (std::int64_t token0 = 0; token0 < t.launch_tokens; token0 += TOKENS) {
@@ -215,7 +214,7 @@ __global__ void __launch_bounds__(kRouterThreads, 2) router_split(RouterTarget t
       if (token < t.launch_tokens && expert < t.gate.experts) {
         const float sum = sum_of_warps(shared.sums, i);
         store_shared_word(split_words(t, token, slice) + expert,
-                          static_cast<std::uint64_t>(tag) << 32 | __float_as_uint(sum));
+                          tagged_word(tag, __float_as_uint(sum)));
       }
     }
     __syncthreads();
@@ -223,8 +222,8 @@ __global__ void __launch_bounds__(kRouterThreads, 2) router_split(RouterTarget t
   const std::uint32_t tag = tag_of_launch;
   for (std::int64_t token = blockIdx.x; token < t.launch_tokens; token += gridDim.x) {
     finish_token(t, token, tag, shared.chooser);
-    // Words of every thread block have come: each has read the epoch.
-    if (token == 0 && threadIdx.x == 0) store_shared_word(epoch, tag);
+    // Words of every thread block have come.
+    if (token == 0 && threadIdx.x == 0) end_tag(tagged, tag);
     __syncthreads();
   }
 }
@@ -282,7 +281,7 @@ __global__ void __launch_bounds__(kRouterThreads, 1) router_tiles(RouterTarget t
   // Its logits are visible before it counts; what the last one reads comes after all have counted.
   __threadfence();
   __syncthreads();
-  auto* counter = reinterpret_cast<unsigned*>(t.exchange + RouterExchange::kCounters) + blockIdx.y;
+  std::uint32_t* counter = t.exchange->counters + blockIdx.y;
   bool last = false;
   if (threadIdx.x == 0) {
     last = atomicAdd(counter, 1u) == gridDim.x - 1;

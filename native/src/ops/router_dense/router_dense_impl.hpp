@@ -20,7 +20,9 @@ inline RouterTarget router_target(const CudaLaunch& launch, const RouterDenseArg
   t.logits_stride = args.logits_stride;
   t.status = launch.status;
   t.op = NVFP4J_OP_ROUTER_DENSE;
-  t.exchange = static_cast<char*>(launch.workspace) + kWorkspaceRouterAt;
+  char* workspace = static_cast<char*>(launch.workspace);
+  t.tagged = workspace + kWorkspaceTaggedAt;
+  t.exchange = reinterpret_cast<RouterExchange*>(workspace + kWorkspaceRouterAt);
   t.launch_tokens = plan.launch_tokens;
   t.units = (args.x.columns + kRouterUnit - 1) / kRouterUnit;
   t.units_of_slice = plan.units_of_slice;

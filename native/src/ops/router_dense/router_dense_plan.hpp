@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "common/cuda_launch.hpp"
+#include "device/tagged_words_layout.hpp"
 #include "nvfp4j/tensor.h"
 #include "ops/router_dense/router_dense_args.hpp"
 #include "ops/router_dense/router_layout.hpp"
@@ -87,7 +88,7 @@ inline RouterPlan plan_router_dense(const CudaDeviceProperties& device,
     plan.experts = any ? 8 : tokens <= 16 ? 16 : 24;
     plan.groups = static_cast<int>(divide_up(experts, plan.experts));
     // A thread block a multiprocessor: it leaves room for one of the kernel behind, which brings its rows to L2 meanwhile. More slices would only be more words.
-    const std::int64_t room = RouterExchange::kMaxWords / (tokens * experts);
+    const std::int64_t room = TaggedWords::kMaxWords / (tokens * experts);
     const std::int64_t slices = std::min<std::int64_t>(
         {device.sm_count / plan.groups, kRouterSlices, room, divide_up(units, 8)});
     plan.units_of_slice = divide_up(units, std::max<std::int64_t>(1, slices));

@@ -9,15 +9,11 @@
 namespace nvfp4j {
 
 struct RouterExchange {
-  // The last tag that a launch of router_split, or of indexer_topk for few queries, gave its words.
-  static constexpr std::int64_t kEpoch = 0;
   // Of router_tiles: thread blocks of each tile of tokens that have finished; zeros between launches.
-  static constexpr std::int64_t kCounters = 256;
   static constexpr std::int64_t kMaxTiles = 4096;
-  // Of router_split: [token][slice of the columns][expert], 8 bytes each: a tag and a sum.
-  static constexpr std::int64_t kWords = kCounters + 4 * kMaxTiles;
-  static constexpr std::int64_t kMaxWords = (kWorkspaceRouterBytes - kWords) / 8;
+  std::uint32_t counters[kMaxTiles];
 };
+static_assert(sizeof(RouterExchange) <= kWorkspaceRouterBytes);
 
 // Logits of a launch of router_tiles whose caller does not want them, behind the exchanges.
 inline constexpr std::int64_t kRouterScratchBytes = 16 << 20;

@@ -15,8 +15,8 @@ struct RouterTarget {
   float* logits;      // of router_dense, or NULL
   std::int64_t logits_stride;
   DeviceStatus* status;
-  int op;          // which reports
-  char* exchange;  // RouterExchange
+  int op;        // which reports
+  char* tagged;  // of router_split: TaggedWords
   // Of the launch: its first token, the tiles' shape.
   std::int64_t first_token;
   std::int64_t scratch_token;  // whose logits are the first of `logits`
@@ -24,6 +24,7 @@ struct RouterTarget {
   std::int64_t units;  // of kRouterUnit columns
   std::int64_t units_of_slice;
   int slices;
+  RouterExchange* exchange;  // of router_tiles
 };
 
 }  // namespace nvfp4j
