@@ -184,6 +184,17 @@ __device__ __forceinline__ void prefetch_gate(const RouterTarget& t, int expert0
   }
 }
 
+// And x, where it is not there already: of few tokens a line to a thread of the grid.
+__device__ __forceinline__ void prefetch_x(const RouterTarget& t) {
+  constexpr int kLine = 128;
+  const int size = t.x.dtype == NVFP4J_DTYPE_F32 ? 4 : 2;
+  const auto lines = static_cast<int>((t.x.columns * size + kLine - 1) / kLine);
+  const int at = static_cast<int>(blockIdx.x * kRouterThreads + threadIdx.x);
+  if (at < lines * t.launch_tokens)
+    prefetch_l2(static_cast<const char*>(t.x.data) + at / lines * t.x.stride * size +
+                static_cast<std::int64_t>(at % lines) * kLine);
+}
+
 template <RouterOperands O, int TOKENS, int EXPERTS, int UNITS>
 __global__ void __launch_bounds__(kRouterThreads, 2) router_split(RouterTarget t) {
   __shared__ union {
@@ -197,6 +208,7 @@ __global__ void __launch_bounds__(kRouterThreads, 2) router_split(RouterTarget t
   const std::int64_t begin = slice * t.units_of_slice;
   const std::int64_t end = min(begin + t.units_of_slice, t.units);
   prefetch_gate<O, EXPERTS>(t, expert0, begin, end);
+  prefetch_x(t);
   await_predecessor();
   char* tagged = t.tagged;
   if (threadIdx.x == 0) {

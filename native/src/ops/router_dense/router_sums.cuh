@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of activations and the gate's rows: what one warp adds up of a tile of tokens and experts.
 #pragma once
+#include <type_traits>
+
 #include "common/math.hpp"
 #include "device/e2m1.cuh"
 #include "device/fp8.cuh"
@@ -65,38 +67,133 @@ __device__ __forceinline__ uint4 expand(RouterCodes c) {
   return make_uint4(w[0], w[1], w[2], w[3]);
 }
 
-// The sums of tokens `token0 ..` and experts `expert0 ..` over the units begin + warp, begin + warp + kRouterWarps, ... before `end`, to sums[token][expert] of this warp. Products and the two steps of a unit are added by the tensor core (which truncates), units in
-// F32 rounded to nearest: chains are short.
+// A warp's operands of UNITS units, `first`, first + kRouterWarps, ..., of the gate's rows, on their way from memory.
+template <RouterOperands O, int EXPERTS, int UNITS>
+struct GateUnits {
+  static constexpr int kOctets = EXPERTS / 8;
+  using Packet = std::conditional_t<O == RouterOperands::kNvfp4, RouterCodes, uint4>;
+  Packet w[UNITS][kOctets];
+
+  __device__ __forceinline__ void fetch(const RouterTarget& t, int expert0, std::int64_t first,
+                                        std::int64_t end, int i) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const std::int64_t unit = first + kRouterWarps * i;
+    const std::int64_t column = unit * kRouterUnit + lane % 4 * 8;
+    const bool there = (unit < end) & (column < t.x.columns);
+#pragma unroll
+    for (int o = 0; o < kOctets; ++o) {
+      const int expert = expert0 + 8 * o + lane / 4;
+      const bool mine = there & (expert < t.gate.experts);
+      if constexpr (O == RouterOperands::kNvfp4) {
+        w[i][o] = router_codes(t.gate, t.x.columns, expert, column, mine);
+      } else {
+        w[i][o] = router_packet(t.gate.data, t.gate.stride, expert, column, mine);
+      }
+    }
+  }
+
+  // Unit i of octet o as BF16. `bad` becomes true with a bad block scale.
+  __device__ __forceinline__ uint4 operand(int i, int o, bool& bad) const {
+    if constexpr (O == RouterOperands::kNvfp4) {
+      bad = bad | bad_block_scale(w[i][o].scale);
+      return expand(w[i][o]);
+    } else {
+      return w[i][o];
+    }
+  }
+};
+
+// Of a lane that had a bad block scale: once more those of all its units, apart from the products, which have no registers for what a report takes.
+template <int EXPERTS>
+__device__ __forceinline__ void report_bad_block_scales(const RouterTarget& t, int expert0,
+                                                        std::int64_t first, std::int64_t end) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll 1
+  for (; first < end; first += kRouterWarps) {
+    const std::int64_t column = first * kRouterUnit + lane % 4 * 8;
+    if (column >= t.x.columns) return;
+#pragma unroll 1
+    for (int expert = expert0 + lane / 4; expert < expert0 + EXPERTS && expert < t.gate.experts;
+         expert += 8) {
+      if (bad_block_scale(load(t.gate.scales + expert * (t.x.columns / 16) + column / 16)))
+        report_here(t.status, t.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, expert, column / 16 * 16);
+    }
+  }
+}
+
+// The sums of tokens `token0 ..` and experts `expert0 ..` over the units begin + warp, begin + warp + kRouterWarps, ... before `end`, to sums[token][expert] of this warp. The tensor core adds up (and truncates) no more than UNITS / 2 units of 32 columns, what is added to each
+// other then is in F32 rounded to nearest: chains are short.
+
+// Of 8 tokens. The gate's rows are the first operand: a packet of 16 bytes is its row lane / 4 (words 0 and 2) and row 8 + lane / 4 (words 1 and 3), to be multiplied with words 0 and 2 of x, then with 1 and 3. So of the one product the rows below 8 are sums, and of the other one those from 8 on.
+template <RouterOperands O, int EXPERTS, int UNITS>
+__device__ __forceinline__ void octet_sums(const RouterTarget& t, std::int64_t token0, int expert0,
+                                           std::int64_t begin, std::int64_t end, float* sums) {
+  constexpr int kOctets = EXPERTS / 8;
+  static_assert(UNITS <= 8, "a chain of 128 columns");
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const std::int64_t token = token0 + lane / 4;
+  const bool mine = token < t.first_token + t.launch_tokens;
+  float sum[kOctets][2] = {};
+  bool bad = false;
+  for (std::int64_t first = begin + threadIdx.x / 32; first < end; first += kRouterWarps * UNITS) {
+    GateUnits<O, EXPERTS, UNITS> gate;
+    uint4 x[UNITS];
+#pragma unroll
+    for (int i = 0; i < UNITS; ++i) {
+      gate.fetch(t, expert0, first, end, i);
+      const std::int64_t unit = first + kRouterWarps * i;
+      const std::int64_t column = unit * kRouterUnit + lane % 4 * 8;
+      x[i] = router_packet(t.x.data, t.x.stride, token, column,
+                           mine & (unit < end) & (column < t.x.columns));
+    }
+    float low[kOctets][4] = {};
+    float high[kOctets][4] = {};
+#pragma unroll
+    for (int i = 0; i < UNITS; ++i) {
+#pragma unroll
+      for (int o = 0; o < kOctets; ++o) {
+        const uint4 w = gate.operand(i, o, bad);
+        mma_16x8x16(low[o], w.x, w.y, w.z, w.w, x[i].x, x[i].z);
+        mma_16x8x16(high[o], w.x, w.y, w.z, w.w, x[i].y, x[i].w);
+      }
+    }
+#pragma unroll
+    for (int o = 0; o < kOctets; ++o) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j)
+        sum[o][j] = __fadd_rn(sum[o][j], __fadd_rn(low[o][j], high[o][2 + j]));
+    }
+  }
+  if (bad) report_bad_block_scales<EXPERTS>(t, expert0, begin + threadIdx.x / 32, end);
+#pragma unroll
+  for (int o = 0; o < kOctets; ++o) {
+#pragma unroll
+    for (int j = 0; j < 2; ++j) sums[(lane % 4 * 2 + j) * EXPERTS + 8 * o + lane / 4] = sum[o][j];
+  }
+}
+
+// Of 16 tokens or more, which are the first operand.
 template <RouterOperands O, int TOKENS, int EXPERTS, int UNITS>
 __device__ __forceinline__ void tensor_sums(const RouterTarget& t, std::int64_t token0, int expert0,
                                             std::int64_t begin, std::int64_t end, float* sums) {
   constexpr int kHalves = TOKENS / 8;  // rows of 8 tokens
-  constexpr int kTiles = TOKENS < 16 ? 1 : TOKENS / 16;
+  constexpr int kTiles = TOKENS / 16;
   constexpr int kOctets = EXPERTS / 8;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int row = lane / 4;
   const std::int64_t last_token = t.first_token + t.launch_tokens;
   float sum[kTiles][kOctets][4] = {};
+  bool bad = false;
   for (std::int64_t first = begin + warp; first < end; first += kRouterWarps * UNITS) {
+    GateUnits<O, EXPERTS, UNITS> gate;
     uint4 x[UNITS][kHalves];
-    uint4 w[UNITS][kOctets];
-    RouterCodes codes[UNITS][kOctets];
 #pragma unroll
     for (int i = 0; i < UNITS; ++i) {
+      gate.fetch(t, expert0, first, end, i);
       const std::int64_t unit = first + kRouterWarps * i;
       const std::int64_t column = unit * kRouterUnit + lane % 4 * 8;
       const bool there = (unit < end) & (column < t.x.columns);
-#pragma unroll
-      for (int o = 0; o < kOctets; ++o) {
-        const int expert = expert0 + 8 * o + row;
-        const bool mine = there & (expert < t.gate.experts);
-        if constexpr (O == RouterOperands::kNvfp4) {
-          codes[i][o] = router_codes(t.gate, t.x.columns, expert, column, mine);
-        } else {
-          w[i][o] = router_packet(t.gate.data, t.gate.stride, expert, column, mine);
-        }
-      }
 #pragma unroll
       for (int h = 0; h < kHalves; ++h) {
         const std::int64_t token = token0 + 8 * h + row;
@@ -105,32 +202,25 @@ __device__ __forceinline__ void tensor_sums(const RouterTarget& t, std::int64_t 
     }
 #pragma unroll
     for (int i = 0; i < UNITS; ++i) {
-      if constexpr (O == RouterOperands::kNvfp4) {
-        const std::int64_t column = (first + kRouterWarps * i) * kRouterUnit + lane % 4 * 8;
+      uint4 w[kOctets];
 #pragma unroll
-        for (int o = 0; o < kOctets; ++o) {
-          if (bad_block_scale(codes[i][o].scale))
-            report_here(t.status, t.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, expert0 + 8 * o + row,
-                        column / 16 * 16);
-          w[i][o] = expand(codes[i][o]);
-        }
-      }
+      for (int o = 0; o < kOctets; ++o) w[o] = gate.operand(i, o, bad);
 #pragma unroll
       for (int m = 0; m < kTiles; ++m) {
-        const uint4 a = x[i][kHalves == 1 ? 0 : 2 * m];
-        const uint4 b =
-            kHalves == 1 ? make_uint4(0u, 0u, 0u, 0u) : x[i][kHalves == 1 ? 0 : 2 * m + 1];
+        const uint4 a = x[i][2 * m];
+        const uint4 b = x[i][2 * m + 1];
 #pragma unroll
         for (int o = 0; o < kOctets; ++o) {
           float d[4] = {};
-          mma_16x8x16(d, a.x, b.x, a.y, b.y, w[i][o].x, w[i][o].y);
-          mma_16x8x16(d, a.z, b.z, a.w, b.w, w[i][o].z, w[i][o].w);
+          mma_16x8x16(d, a.x, b.x, a.y, b.y, w[o].x, w[o].y);
+          mma_16x8x16(d, a.z, b.z, a.w, b.w, w[o].z, w[o].w);
 #pragma unroll
           for (int j = 0; j < 4; ++j) sum[m][o][j] = __fadd_rn(sum[m][o][j], d[j]);
         }
       }
     }
   }
+  if (bad) report_bad_block_scales<EXPERTS>(t, expert0, begin + warp, end);
   const int column = lane % 4 * 2;
 #pragma unroll
   for (int m = 0; m < kTiles; ++m) {
@@ -138,8 +228,7 @@ __device__ __forceinline__ void tensor_sums(const RouterTarget& t, std::int64_t 
     for (int o = 0; o < kOctets; ++o) {
       float* at = sums + (16 * m + row) * EXPERTS + 8 * o + column;
       *reinterpret_cast<float2*>(at) = make_float2(sum[m][o][0], sum[m][o][1]);
-      if constexpr (kHalves > 1)
-        *reinterpret_cast<float2*>(at + 8 * EXPERTS) = make_float2(sum[m][o][2], sum[m][o][3]);
+      *reinterpret_cast<float2*>(at + 8 * EXPERTS) = make_float2(sum[m][o][2], sum[m][o][3]);
     }
   }
 }
@@ -203,13 +292,15 @@ __device__ __forceinline__ void single_sums(const RouterTarget& t, std::int64_t 
   *reinterpret_cast<float2*>(sums + 2 * lane) = make_float2(sum[0], sum[1]);
 }
 
-// Either of the two. `sums` is this warp's part of the shared memory.
+// Whichever it is. `sums` is this warp's part of the shared memory.
 template <RouterOperands O, int TOKENS, int EXPERTS, int UNITS>
 __device__ __forceinline__ void router_sums(const RouterTarget& t, std::int64_t token0, int expert0,
                                             std::int64_t begin, std::int64_t end, float* sums) {
   if constexpr (O == RouterOperands::kAny) {
     static_assert(TOKENS == 8 && EXPERTS == 8);
     single_sums(t, token0, expert0, begin, end, sums);
+  } else if constexpr (TOKENS == 8) {
+    octet_sums<O, EXPERTS, UNITS>(t, token0, expert0, begin, end, sums);
   } else {
     tensor_sums<O, TOKENS, EXPERTS, UNITS>(t, token0, expert0, begin, end, sums);
   }

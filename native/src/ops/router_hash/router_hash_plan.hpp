@@ -16,7 +16,7 @@ inline constexpr int kRouterHashRows = 8;
 
 // Of router_hash_tiles: columns of a thread block, 8 a lane.
 inline constexpr int kRouterHashSlice = 256;
-inline constexpr int kRouterHashTileThreads = 640;
+inline constexpr int kRouterHashTileThreads = 512;
 inline constexpr int kRouterHashTileWarps = kRouterHashTileThreads / 32;
 // Tokens that a warp has under way.
 inline constexpr int kRouterHashBatch = 4;
@@ -45,13 +45,10 @@ template <int PAIRS>
 struct RouterHashPairs {
   static constexpr int kSlots = 2 * PAIRS;
   static constexpr int kSums = PAIRS <= 4 ? 8 : 16;  // room of a token and slice in the workspace
-  // Of a warp in shared memory, behind W: words that say where the experts' rows are, and sums of eight groups of lanes, apart so that a warp's are in different banks.
-  static constexpr int kWords = PAIRS <= 4 ? 8 : 16;
-  static constexpr int kTogether = PAIRS == 3 ? 4 : PAIRS == 4 ? 2 : 1;  // tokens
-  static constexpr int kGroup = PAIRS == 3 ? 6 : kSlots + 2;             // floats
-  static constexpr int kToken = 8 * kGroup + (PAIRS <= 4 ? 8 : 0);
-  static constexpr int kWarpBytes = 4 * (kRouterHashBatch * kWords + kTogether * kToken);
-  static_assert(kWarpBytes % 16 == 0 && kTogether * kSlots <= 32);
+  // A batch's slots, four at a time: as many of these side by side as registers hold.
+  static constexpr int kPasses = PAIRS <= 4 ? 1 : 4;
+  static constexpr int kQuads = kRouterHashBatch * kSlots / 4 / kPasses;
+  static constexpr int kTogether = PAIRS == 3 ? 3 : 4;
 };
 
 // To bring W to shared memory, and to wait for each other, takes as long as some hundred tokens row by row.
@@ -77,10 +74,7 @@ inline RouterHashPlan plan_router_hash(const CudaDeviceProperties& device,
   RouterHashPlan plan{};
   plan.operands = router_operands(args.x, args.gate);
   plan.pairs = args.choice.topk <= 6 ? 3 : args.choice.topk <= 8 ? 4 : 8;
-  plan.shared_bytes = args.gate.experts * kRouterHashSlice * 2 +
-                      kRouterHashTileWarps * (plan.pairs == 3   ? RouterHashPairs<3>::kWarpBytes
-                                              : plan.pairs == 4 ? RouterHashPairs<4>::kWarpBytes
-                                                                : RouterHashPairs<8>::kWarpBytes);
+  plan.shared_bytes = args.gate.experts * kRouterHashSlice * 2;
   const std::int64_t slices = (args.x.columns + kRouterHashSlice - 1) / kRouterHashSlice;
   if (router_hash_has_tiles(device, tokens) && plan.operands != RouterOperands::kAny &&
       slices <= device.sm_count && plan.shared_bytes <= device.shared_memory_per_block_optin) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // router_hash, a thread block a token: its id, the experts of that id, their rows of W; each thread multiplies the same columns of all rows with what it has of x. Of few tokens bound by loads that wait for each other. So id and experts are looked up before the kernel before has ended, and
-// what they lead to is brought to L2. Behind the wait rows are read by these experts while id and entries are read again; where another expert comes out, its row is read as well. Of many tokens bound by reading k rows of W a token from L2.
+// what they lead to is brought to L2, or to registers where W and the table are settled. Behind the wait rows are read by these experts while id and entries are read again; where another expert comes out, its row is read as well. Of many tokens bound by reading k rows of W a token from L2.
 // NVIDIA H200, 6 of 384 x 7168, in a chain of graph nodes: 1 token 3.6 us, 64 tokens 4.0 us.
 #include <type_traits>
 
@@ -53,11 +53,14 @@ struct HashPackets {
   uint4 x;
   Gate w[kRouterHashRows];
 
-  __device__ __forceinline__ void fetch(const RouterHashTarget& t, std::int64_t token,
-                                        const int (&experts)[kRouterHashRows],
-                                        std::int64_t column) {
+  __device__ __forceinline__ void fetch_x(const RouterHashTarget& t, std::int64_t token,
+                                          std::int64_t column) {
+    x = router_packet(t.x.data, t.x.stride, token, column, column < t.x.columns);
+  }
+  __device__ __forceinline__ void fetch_rows(const RouterHashTarget& t,
+                                             const int (&experts)[kRouterHashRows],
+                                             std::int64_t column) {
     const bool there = column < t.x.columns;
-    x = router_packet(t.x.data, t.x.stride, token, column, there);
 #pragma unroll
     for (int j = 0; j < kRouterHashRows; ++j) {
       if constexpr (O == RouterOperands::kNvfp4) {
@@ -120,16 +123,62 @@ __device__ __forceinline__ float sum_of_lanes(float (&v)[kRouterHashRows]) {
   return v[0];
 }
 
-// Sums of this thread's columns with the rows of experts `first` and on, which are `guess` as far as the caller knows; `read` gives what they are, and is asked while rows are on their way.
-template <RouterOperands O, class Read>
+// A token's id and the experts of it in the lanes' places, -1 where there is none.
+struct HashExperts {
+  std::int64_t id;
+  int expert;
+};
+
+// Before the wait: by what id and table are now, rows are brought to L2; or, where W and the table are settled, to registers.
+template <RouterOperands O>
+__device__ __forceinline__ HashExperts fetch_early(const RouterHashTarget& t, std::int64_t token,
+                                                   HashPackets<O>& packets) {
+  HashExperts guess = {id_of<true>(t, token), -1};
+  guess.expert = expert_of_lane<true>(t, guess.id);
+  if constexpr (O != RouterOperands::kAny) {
+    if (t.settled) {
+      int experts[kRouterHashRows];
+      spread(guess.expert, 0, experts);
+      packets.fetch_rows(t, experts, std::int64_t{8} * threadIdx.x);
+      return guess;
+    }
+  }
+  prefetch_rows(t, token, guess.expert);
+  return guess;
+}
+
+// Behind the wait: the first kRouterHashRows rows and x, and then what `guess` has to be. It is read while rows by it are on their way, or have come (fetch_early).
+template <RouterOperands O>
+__device__ __forceinline__ void fetch_guessed(const RouterHashTarget& t, std::int64_t token,
+                                              HashExperts& guess, HashPackets<O>& packets) {
+  const std::int64_t column = std::int64_t{8} * threadIdx.x;
+  int experts[kRouterHashRows];
+  packets.fetch_x(t, token, column);
+  const std::int64_t id = id_of(t, token);
+  if (!t.settled) {
+    spread(guess.expert, 0, experts);
+    packets.fetch_rows(t, experts, column);
+  }
+  // Of the same id a settled table says the same.
+  const int expert = t.settled & (id == guess.id) ? guess.expert : expert_of_lane<false>(t, id);
+  const bool other = __any_sync(0xffffffffu, expert != guess.expert);
+  guess = {id, expert};
+  if (other) {
+    spread(expert, 0, experts);
+    packets.fetch_rows(t, experts, column);
+  }
+}
+
+// Sums of this thread's columns with the rows of experts `first` and on. `fetched`: of x and these rows the first packets have been.
+template <RouterOperands O>
 __device__ __forceinline__ void row_sums(const RouterHashTarget& t, std::int64_t token, int first,
-                                         int& guess, Read read, float (&sum)[kRouterHashRows]) {
+                                         int expert, bool fetched, HashPackets<O>& packets,
+                                         float (&sum)[kRouterHashRows]) {
 #pragma unroll
   for (int j = 0; j < kRouterHashRows; ++j) sum[j] = 0.0f;
   int experts[kRouterHashRows];
+  spread(expert, first, experts);
   if constexpr (O == RouterOperands::kAny) {
-    guess = read();
-    spread(guess, first, experts);
     for (std::int64_t column = threadIdx.x; column < t.x.columns; column += kRouterHashThreads) {
       const float x = element(t.x.data, t.x.dtype, token * t.x.stride + column);
 #pragma unroll
@@ -138,19 +187,14 @@ __device__ __forceinline__ void row_sums(const RouterHashTarget& t, std::int64_t
       }
     }
   } else {
-    HashPackets<O> packets;
     std::int64_t column = std::int64_t{8} * threadIdx.x;
-    spread(guess, first, experts);
-    packets.fetch(t, token, experts, column);
-    const int expert = read();
-    if (__any_sync(0xffffffffu, expert != guess)) {
-      guess = expert;
-      spread(guess, first, experts);
-      packets.fetch(t, token, experts, column);
+    if (fetched) {
+      packets.add(t, experts, column, sum);
+      column += 8 * kRouterHashThreads;
     }
-    packets.add(t, experts, column, sum);
-    for (column += 8 * kRouterHashThreads; column < t.x.columns; column += 8 * kRouterHashThreads) {
-      packets.fetch(t, token, experts, column);
+    for (; column < t.x.columns; column += 8 * kRouterHashThreads) {
+      packets.fetch_x(t, token, column);
+      packets.fetch_rows(t, experts, column);
       packets.add(t, experts, column, sum);
     }
   }
@@ -162,27 +206,27 @@ __global__ void __launch_bounds__(kRouterHashThreads, 1)
   __shared__ float sums[kWarps][NVFP4J_MAX_TOPK];
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
-  int guess = -1;
-  if (t.early) {
-    guess = expert_of_lane<true>(t, id_of<true>(t, blockIdx.x));
-    prefetch_rows(t, blockIdx.x, guess);
-  }
+  HashPackets<O> packets;
+  HashExperts experts = {-1, -1};
+  if (t.early) experts = fetch_early(t, blockIdx.x, packets);
   await_predecessor();
   if (blockIdx.x == 0 && threadIdx.x == 0) report_bad_global_scale(t);
   for (std::int64_t token = blockIdx.x; token < t.x.tokens; token += gridDim.x) {
-    const std::int64_t id = id_of(t, token);
-    if (!t.early) guess = expert_of_lane<false>(t, id);
+    if (O != RouterOperands::kAny && t.early) {
+      fetch_guessed(t, token, experts, packets);
+    } else {
+      experts.id = id_of(t, token);
+      experts.expert = expert_of_lane<false>(t, experts.id);
+    }
     for (int first = 0; first < t.choice.topk; first += kRouterHashRows) {
       float sum[kRouterHashRows];
-      row_sums<O>(
-          t, token, first, guess,
-          [&] { return t.early & (first == 0) ? expert_of_lane<false>(t, id) : guess; }, sum);
+      row_sums<O>(t, token, first, experts.expert, t.early & (first == 0), packets, sum);
       const float s = sum_of_lanes(sum);
       if (lane % 4 == 0) sums[warp][first + lane / 4] = s;
     }
     __syncthreads();
     if (warp == 0) {
-      if (lane < t.choice.topk) report_bad_ids(t, token, id, lane, guess);
+      if (lane < t.choice.topk) report_bad_ids(t, token, experts.id, lane, experts.expert);
       // A slot to two lanes, which have every other warp's sums each.
       const int slot = lane % NVFP4J_MAX_TOPK;
       const int half = lane / NVFP4J_MAX_TOPK;
@@ -190,8 +234,8 @@ __global__ void __launch_bounds__(kRouterHashThreads, 1)
 #pragma unroll
       for (int w = 2; w < kWarps; w += 2) z = __fadd_rn(z, sums[w + half][slot]);
       z = __fadd_rn(z, __shfl_xor_sync(0xffffffffu, z, NVFP4J_MAX_TOPK));
-      const float score = guess >= 0 ? score_of_logit(t, token, guess, z) : 0.0f;
-      write_slots<NVFP4J_MAX_TOPK>(t.choice, token, lane < NVFP4J_MAX_TOPK, guess, score);
+      const float score = experts.expert >= 0 ? score_of_logit(t, token, experts.expert, z) : 0.0f;
+      write_slots<NVFP4J_MAX_TOPK>(t.choice, token, lane < NVFP4J_MAX_TOPK, experts.expert, score);
     }
     __syncthreads();
   }

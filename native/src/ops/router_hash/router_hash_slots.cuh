@@ -15,6 +15,8 @@ struct RouterHashTarget : RouterTarget {
   bool table_is_64_bit;
   bool ids_are_64_bit;
   bool early;
+  bool
+      settled;  // W and the table may be read before the kernel before has ended: where it is `early`
 };
 
 inline RouterHashTarget router_hash_target(const CudaLaunch& launch, const RouterHashArgs& args,
@@ -31,6 +33,7 @@ inline RouterHashTarget router_hash_target(const CudaLaunch& launch, const Route
   t.table_is_64_bit = args.table_is_64_bit;
   t.ids_are_64_bit = args.ids_are_64_bit;
   t.early = plan.early && launch.programmatic;
+  t.settled = t.early && args.gate.settled;
   return t;
 }
 

@@ -34,16 +34,19 @@ struct HashRound {
   float* sums;
 };
 
-// Of x, which is read once.
-__device__ __forceinline__ uint4 load_once(const void* p) {
+// Of x, which is read once; zeros where there is none. (One statement: the compiler would copy what is on its way, and wait for it.)
+__device__ __forceinline__ uint4 load_once(const void* p, bool there) {
   uint4 v;
-  asm volatile("ld.global.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(p));
+  asm volatile(
+      "{\n\t.reg .pred there;\n\tsetp.ne.u32 there, %5, 0;\n\t"
+      "mov.b32 %0, 0;\n\tmov.b32 %1, 0;\n\tmov.b32 %2, 0;\n\tmov.b32 %3, 0;\n\t"
+      "@there ld.global.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];\n\t}"
+      : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
+      : "l"(p), "r"(there ? 1u : 0u));
   return v;
 }
 
-// This slice of all rows of W, as BF16; zeros where there is no column. The middle words of 16 bytes change places, so that both halves are what a product takes (multiply()).
+// This slice of all rows of W, as BF16; zeros where there is no column.
 template <RouterOperands O>
 __device__ __forceinline__ void fetch_gate(const RouterHashTilesTarget& t, std::uint32_t to,
                                            std::int64_t column0) {
@@ -77,141 +80,137 @@ __device__ __forceinline__ void fetch_gate(const RouterHashTilesTarget& t, std::
   }
 }
 
-// What a warp looks up for a batch of tokens: eight lanes a token, one or two slots each. Tokens count from the round's first.
+// Of four slots, the sums of a lane: halves of each 16 bytes apart (multiply()).
+struct HashSums {
+  float low[4];
+  float high[4];
+};
+
+// The lane's 16 bytes of x are the first operand's rows lane / 4 (words 0 and 2) and 8 + lane / 4 (words 1 and 3). Of W it has words 0 and 2, then 1 and 3, of the second operand's column lane / 4: so the one product's rows below 8 are sums, and the other one's rows from 8 on.
+__device__ __forceinline__ void multiply(HashSums& d, const uint4& x, const uint4& w) {
+  mma_16x8x16(d.low, x.x, x.y, x.z, x.w, w.x, w.y);
+  mma_16x8x16(d.high, x.x, x.y, x.z, x.w, w.z, w.w);
+}
+
+// What a warp looks up for a batch of tokens: of the slots of all of them, one after the other, those of the lane. Tokens count from the round's first.
 template <int PAIRS>
 struct HashLookup {
-  static constexpr int kOfLane = RouterHashPairs<PAIRS>::kWords / 8;
+  static constexpr int kSlots = RouterHashPairs<PAIRS>::kSlots;
+  static constexpr int kOfLane = (kRouterHashBatch * kSlots + 31) / 32;
   const RouterHashTilesTarget& t;
   std::int64_t first;
   int end;
 
-  __device__ __forceinline__ static int slot(int m) {
-    return static_cast<int>(threadIdx.x) % 8 * kOfLane + m;
+  __device__ __forceinline__ static int column(int m) {
+    return 32 * m + static_cast<int>(threadIdx.x) % 32;
   }
-  __device__ __forceinline__ HashInteger id(int token) const {
-    const int at = token + static_cast<int>(threadIdx.x) % 32 / 8;
-    HashInteger v = {~0u, ~0u};
-    if (at < end) v = integer(t.ids, t.ids_are_64_bit, first + at);
-    return v;
-  }
-  __device__ __forceinline__ void entries(HashInteger id, HashInteger (&to)[kOfLane]) const {
-    const std::int64_t row = id.value(t.ids_are_64_bit);
-    const bool known = within(row, t.vocabulary);
+  __device__ __forceinline__ void ids(int token, HashInteger (&to)[kOfLane]) const {
 #pragma unroll
     for (int m = 0; m < kOfLane; ++m) {
+      const int at = column(m) / kSlots;
+      to[m] = {~0u, ~0u};
+      if ((at < kRouterHashBatch) & (token + at < end))
+        to[m] = integer(t.ids, t.ids_are_64_bit, first + token + at);
+    }
+  }
+  __device__ __forceinline__ void entries(const HashInteger (&ids)[kOfLane],
+                                          HashInteger (&to)[kOfLane]) const {
+#pragma unroll
+    for (int m = 0; m < kOfLane; ++m) {
+      const std::int64_t row = ids[m].value(t.ids_are_64_bit);
+      const int slot = column(m) % kSlots;
       to[m] = {0u, 0u};
-      if (known & (slot(m) < t.choice.topk)) to[m] = entry_of(t, row, slot(m));
+      if (within(row, t.vocabulary) & (slot < t.choice.topk)) to[m] = entry_of(t, row, slot);
     }
   }
 };
 
-// Lane 4g + q's 8 columns of x with those of an expert's row. The first operand's rows g are words 0 and 2 of x, to be multiplied with those of W, and rows g + 8 words 1 and 3, whose products are nobody's; then the other way round. Of the sums, the register on the diagonal.
-__device__ __forceinline__ float multiply(const uint4& x, const uint4& w, bool odd) {
-  float d[4] = {};
-  mma_16x8x16(d, x.x, x.y, x.z, x.w, w.x, w.y);
-  mma_16x8x16(d, x.y, x.x, x.w, x.z, w.z, w.w);
-  return odd ? d[1] : d[0];
-}
-
 // This slice's sums of tokens `begin` to `end`.
 template <int PAIRS>
 __device__ __forceinline__ void sum_tokens(const RouterHashTilesTarget& t, const HashRound& round,
-                                           char* shared, std::uint32_t gate, int slice,
-                                           std::int64_t column, int begin, int end) {
+                                           std::uint32_t gate, int slice, int begin, int end) {
   using P = RouterHashPairs<PAIRS>;
   using Lookup = HashLookup<PAIRS>;
   constexpr int kStep = kRouterHashTileWarps * kRouterHashBatch;
+  constexpr int kParts = kRouterHashSlice / 64;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
-  char* mine = shared + t.gate.experts * kRowBytes + warp * P::kWarpBytes;
-  auto* words = reinterpret_cast<std::uint32_t*>(mine);
-  float* parts = reinterpret_cast<float*>(words + kRouterHashBatch * P::kWords);
-  const std::uint32_t lane_bytes = 16u * static_cast<std::uint32_t>(lane);
-  // The diagonal: row and column g are in lane 4g + g / 2, register g % 2.
-  const int g = lane / 4;
-  const bool diagonal = lane % 4 == g / 2;
-  const bool odd = g % 2 != 0;
-  float* const my_parts = parts + g * P::kGroup;
+  const int odd = lane / 4 % 2;
+  const int column = kRouterHashSlice * slice + 8 * (lane % 8);
+  const std::uint32_t near = gate + 16u * static_cast<std::uint32_t>(lane % 8);
+  // Columns of this lane that there are.
+  const int parts = (static_cast<int>(t.x.columns) - column + 63) / 64;
 
   int token = begin + warp * kRouterHashBatch;
-  const std::int64_t row_bytes = 2 * t.x.stride;
-  const char* x_of_batch =
-      static_cast<const char*>(t.x.data) + (round.first + token) * row_bytes + 2 * column;
-  // No token is one that this lane has a column of, behind this.
-  const int my_end = column < t.x.columns ? end : 0;
-  const auto fetch = [&](int at, int i) {
-    uint4 v = make_uint4(0u, 0u, 0u, 0u);
-    if (at + i < my_end) v = load_once(x_of_batch + i * row_bytes);
-    return v;
+  const char* x_of_lane = static_cast<const char*>(t.x.data) +
+                          ((round.first + token + lane / 8) * t.x.stride + column) * 2;
+  float* to = round.sums + ((token + lane / 8) * t.slices + slice) * P::kSums;
+  // 64 columns of a batch's tokens.
+  const auto fetch = [&](int batch, int part) {
+    return load_once(x_of_lane + 128 * part, (batch + lane / 8 < end) & (part < parts));
   };
-  uint4 x[kRouterHashBatch];
-#pragma unroll
-  for (int i = 0; i < kRouterHashBatch; ++i) x[i] = fetch(token, i);
+  uint4 x[2] = {fetch(token, 0), fetch(token, 1)};
   const Lookup lookup = {t, round.first, end};
+  HashInteger id[Lookup::kOfLane];
   HashInteger next[Lookup::kOfLane];
-  lookup.entries(lookup.id(token), next);
-  HashInteger id = lookup.id(token + kStep);
+  lookup.ids(token, id);
+  lookup.entries(id, next);
+  lookup.ids(token + kStep, id);
   __syncthreads();
 #pragma unroll 1
   for (; token < end; token += kStep) {
     // The first row where there is no expert, whose sum nobody reads.
+    std::uint32_t rows[Lookup::kOfLane];
 #pragma unroll
     for (int m = 0; m < Lookup::kOfLane; ++m)
-      words[lane / 8 * P::kWords + lookup.slot(m)] =
-          gate + static_cast<std::uint32_t>(max(expert_of(t, next[m]), 0)) * kRowBytes;
-    __syncwarp();
+      rows[m] = static_cast<std::uint32_t>(max(expert_of(t, next[m]), 0)) * kRowBytes;
     // For the next batch, and ids for the one behind it.
     lookup.entries(id, next);
-    id = lookup.id(token + 2 * kStep);
-    x_of_batch += kStep * row_bytes;
+    lookup.ids(token + 2 * kStep, id);
 #pragma unroll
-    for (int i = 0; i < kRouterHashBatch; ++i) {
-      float* to = my_parts + i % P::kTogether * P::kToken;
-      // Of up to 8 experts at once, of more one by one as registers allow.
-      std::uint32_t rows[8] = {};
-      if constexpr (P::kWords == 8) {
+    for (int pass = 0; pass < P::kPasses; ++pass) {
+      std::uint32_t row[P::kQuads];
 #pragma unroll
-        for (int j = 0; j < 8; j += 4) {
-          const uint4 v = *reinterpret_cast<const uint4*>(words + i * 8 + j);
-          rows[j] = v.x;
-          rows[j + 1] = v.y;
-          rows[j + 2] = v.z;
-          rows[j + 3] = v.w;
-        }
+      for (int j = 0; j < P::kQuads; ++j) {
+        const int quad = pass * P::kQuads + j;
+        row[j] = near + __shfl_sync(0xffffffffu, rows[quad / 8], quad % 8 * 4 + lane / 8);
       }
-      const auto row = [&](int j) {
-        const std::uint32_t first = P::kWords == 8 ? rows[j % 8] : words[i * P::kWords + j];
-        return load_shared_16(first + lane_bytes);
-      };
-      // The next two experts' rows are on their way while two are multiplied. (W stays as it is behind the barrier: nothing else orders these loads.)
-      uint4 w[2] = {row(0), row(1)};
+      HashSums d[P::kQuads] = {};
+#pragma unroll 1
+      for (int part = 0; part < kParts; part += 2) {
+        const bool last = part + 2 == kParts;
+        const bool over = last && pass == P::kPasses - 1;
+        if (over) x_of_lane += 2 * kStep * t.x.stride;
 #pragma unroll
-      for (int j = 0; j < P::kSlots; j += 2) {
-        const uint4 a = w[0];
-        const uint4 b = w[1];
-        if (j + 2 < P::kSlots) {
-          w[0] = row(j + 2);
-          w[1] = row(j + 3);
+        for (int side = 0; side < 2; ++side) {
+#pragma unroll
+          for (int j = 0; j < P::kQuads; j += P::kTogether) {
+            uint4 w[P::kTogether];
+#pragma unroll
+            for (int i = 0; i < P::kTogether; ++i) w[i] = load_shared_16(row[j + i] + 128u * side);
+#pragma unroll
+            for (int i = 0; i < P::kTogether; ++i) multiply(d[j + i], x[side], w[i]);
+            __syncwarp();
+          }
+          x[side] = fetch(over ? token + kStep : token, (last ? 0 : part + 2) + side);
         }
-        const float2 sums = make_float2(multiply(x[i], a, odd), multiply(x[i], b, odd));
-        if (diagonal) *reinterpret_cast<float2*>(to + j) = sums;
+#pragma unroll
+        for (int j = 0; j < P::kQuads; ++j) row[j] += 256u;
       }
-      x[i] = fetch(token + kStep, i);
-      if (i % P::kTogether == P::kTogether - 1) {
-        __syncwarp();
-        if (lane < P::kTogether * P::kSlots) {
-          const int of = lane / P::kSlots;
-          const int slot = lane % P::kSlots;
-          const float* from = parts + of * P::kToken + slot;
-          float s = from[0];
 #pragma unroll
-          for (int j = 1; j < 8; ++j) s = __fadd_rn(s, from[j * P::kGroup]);
-          const int at = token + i - (P::kTogether - 1) + of;
-          if (at < end) round.sums[(at * t.slices + slice) * P::kSums + slot] = s;
-        }
-        __syncwarp();
+      for (int j = 0; j < P::kQuads; j += 2) {
+        const float even_of_first = __fadd_rn(d[j].low[0], d[j].high[2]);
+        const float odd_of_first = __fadd_rn(d[j].low[1], d[j].high[3]);
+        const float even_of_second = __fadd_rn(d[j + 1].low[0], d[j + 1].high[2]);
+        const float odd_of_second = __fadd_rn(d[j + 1].low[1], d[j + 1].high[3]);
+        const float mine = odd ? odd_of_second : even_of_first;
+        const float given = odd ? odd_of_first : even_of_second;
+        const float sum = __fadd_rn(mine, __shfl_xor_sync(0xffffffffu, given, 4));
+        const int of = (pass * P::kQuads + j + odd) * 4 + lane % 4;
+        if ((of / P::kSlots == lane / 8) & (token + lane / 8 < end)) to[of % P::kSlots] = sum;
       }
     }
+    to += kStep * t.slices * P::kSums;
   }
 }
 
@@ -273,7 +272,7 @@ template <int PAIRS, RouterOperands O>
 __global__ void __launch_bounds__(kRouterHashTileThreads, 1)
     router_hash_tiles_kernel(const __grid_constant__ RouterHashTilesTarget t) {
   constexpr int kSums = RouterHashPairs<PAIRS>::kSums;
-  extern __shared__ __align__(16) char shared[];
+  extern __shared__ __align__(128) char shared[];
   const int slice = static_cast<int>(blockIdx.x) % t.slices;
   const int group = static_cast<int>(blockIdx.x) / t.slices;
   const std::int64_t column0 = static_cast<std::int64_t>(slice) * kRouterHashSlice;
@@ -290,8 +289,7 @@ __global__ void __launch_bounds__(kRouterHashTileThreads, 1)
     const int batches = (round.tokens + kRouterHashBatch - 1) / kRouterHashBatch;
     const int share = (batches + t.groups - 1) / t.groups * kRouterHashBatch;
     const int begin = group * share;
-    sum_tokens<PAIRS>(t, round, shared, gate, slice, column0 + 8 * (threadIdx.x % 32), begin,
-                      min(begin + share, round.tokens));
+    sum_tokens<PAIRS>(t, round, gate, slice, begin, min(begin + share, round.tokens));
     finish_tokens<kSums, O>(t, round, epoch);
     ++epoch;
     round.sums = round.sums == t.sums ? t.sums + kRouterScratchBytes / 8 : t.sums;

@@ -39,8 +39,8 @@ import org.jspecify.annotations.Nullable;
 /// counts as NaN ([Cause#BAD_BLOCK_SCALE], row: the expert, column: of W); a global scale that is
 /// not finite or not positive is used as it is ([Cause#BAD_GLOBAL_SCALE]).
 ///
-/// By [RouterOptions#withWeightsSettled], a promise, of few tokens W may be read while the kernel
-/// before still runs.
+/// By [RouterOptions#withWeightsSettled], a promise, W may be read while the kernel before still
+/// runs; today no kernel of this op does.
 ///
 /// Source: `Gate.forward` of DeepSeek-V4's reference model (F32 logits), with 1e-20 in the division
 /// as transformers has it, and the tie rule of DeepSeek's TileKernels.

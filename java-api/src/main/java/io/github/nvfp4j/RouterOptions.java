@@ -39,10 +39,9 @@ public final class RouterOptions {
   /// it in the same graph, and has not ended when the call is made (for a captured one: when the
   /// graph is launched) writes W (its rows, or its codes and block scales) or the table of
   /// [RouterHash]. With `true` a kernel may read them while the one before it in the stream still
-  /// runs. Today those for few tokens do, on a device of compute capability 9.0 or later and a
-  /// stream of the library: of [RouterDense] for at most 8 tokens of BF16, with W BF16 or NVFP4 and
-  /// rows that start at multiples of 16 bytes; of [RouterHash] for at most two tokens a
-  /// multiprocessor.
+  /// runs. Today that of [RouterHash] for at most two tokens a multiprocessor does, on a device of
+  /// compute capability 9.0 or later and a stream of the library; [RouterDense] has its W brought
+  /// to the L2 cache early in any case, and reads it behind the wait.
   ///
   /// Weights and tables that were loaded and waited for once are such. Those that a call just
   /// before copies or quantises are not: their old bytes may be read. The bias, x, the ids and W's
