@@ -19,6 +19,10 @@ __device__ __forceinline__ std::uint64_t wgmma_operand_128(std::uint32_t smem) {
   return static_cast<std::uint64_t>((smem & 0x3FFFFu) >> 4) | std::uint64_t{1} << 16 |
          std::uint64_t{1024 >> 4} << 32 | std::uint64_t{1} << 62;
 }
+// What that swizzle makes of a byte's place, counted from a multiple of 1024: the piece of 16 bytes within its row is exchanged by the row's number.
+__host__ __device__ constexpr std::uint32_t wgmma_swizzle_128(std::uint32_t at) {
+  return at ^ (at >> 3 & 0x70u);
+}
 // The same, so many bytes further on.
 __device__ __forceinline__ std::uint64_t wgmma_advance(std::uint64_t operand, std::uint32_t bytes) {
   return operand + (bytes >> 4);

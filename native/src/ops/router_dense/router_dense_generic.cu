@@ -26,11 +26,6 @@ __device__ __forceinline__ float sum_of_warps(const float (&sums)[kRouterWarps][
   return s;
 }
 
-// The factor of all logits: an NVFP4 weight's global scale.
-__device__ __forceinline__ float scale_of_gate(const RouterTarget& t) {
-  return t.gate.global_scale != nullptr ? load(t.gate.global_scale) : 1.0f;
-}
-
 // ---- few tokens ----------------------------------------------------------------------------------------------------------
 
 // [token][slice of the columns][expert]: sums.

@@ -15,28 +15,39 @@ struct Kernel {
   int columns;  // of a step
 };
 
-template <int CLUSTER, int WARPGROUPS, int EXPERTS, int STAGES>
+template <int CLUSTER, int WARPGROUPS, int EXPERTS, int STAGES, bool NVFP4>
 Kernel kernel_with() {
-  using C = RouterWgmma<CLUSTER, WARPGROUPS, EXPERTS, STAGES>;
+  using C = RouterWgmma<CLUSTER, WARPGROUPS, EXPERTS, STAGES, NVFP4>;
   return {reinterpret_cast<const void*>(&device::router_wgmma_kernel<C>), C::kThreads, C::kBytes,
           64 * C::kGranules};
 }
 
 // As many stages as fit.
-Kernel kernel_of(const RouterPlan& plan) {
+template <bool NVFP4>
+Kernel kernel_with(const RouterPlan& plan) {
   if (plan.groups == 2) {
     if (plan.experts == 128)
-      return plan.tokens == 64 ? kernel_with<2, 1, 128, 4>() : kernel_with<2, 2, 128, 3>();
-    return plan.tokens == 64 ? kernel_with<2, 1, 192, 6>() : kernel_with<2, 2, 192, 5>();
+      return plan.tokens == 64 ? kernel_with<2, 1, 128, 4, NVFP4>()
+                               : kernel_with<2, 2, 128, 3, NVFP4>();
+    return plan.tokens == 64 ? kernel_with<2, 1, 192, 6, NVFP4>()
+                             : kernel_with<2, 2, 192, 5, NVFP4>();
   }
   switch (plan.experts) {
     case 64:
-      return plan.tokens == 64 ? kernel_with<4, 1, 64, 6>() : kernel_with<4, 2, 64, 4>();
+      return plan.tokens == 64 ? kernel_with<4, 1, 64, 6, NVFP4>()
+                               : kernel_with<4, 2, 64, 4, NVFP4>();
     case 96:
-      return plan.tokens == 64 ? kernel_with<4, 1, 96, 5>() : kernel_with<4, 2, 96, 4>();
+      return plan.tokens == 64 ? kernel_with<4, 1, 96, 5, NVFP4>()
+                               : kernel_with<4, 2, 96, 4, NVFP4>();
     default:
-      return plan.tokens == 64 ? kernel_with<4, 1, 128, 4>() : kernel_with<4, 2, 128, 3>();
+      return plan.tokens == 64 ? kernel_with<4, 1, 128, 4, NVFP4>()
+                               : kernel_with<4, 2, 128, 3, NVFP4>();
   }
+}
+
+Kernel kernel_of(const RouterPlan& plan) {
+  return plan.operands == RouterOperands::kNvfp4 ? kernel_with<true>(plan)
+                                                 : kernel_with<false>(plan);
 }
 
 bool map_rows(const void* data, std::int64_t columns, std::int64_t rows, std::int64_t stride,
@@ -61,8 +72,9 @@ int router_dense_wgmma(const CudaLaunch& launch, const RouterDenseArgs& args,
   device::RouterMaps maps{};
   if (!map_rows(args.x.data, args.x.columns, args.x.tokens, args.x.stride,
                 plan.tokens / plan.groups, &maps.x) ||
-      !map_rows(args.gate.data, args.x.columns, args.gate.experts, args.gate.stride, plan.experts,
-                &maps.w))
+      (plan.operands == RouterOperands::kBf16 &&
+       !map_rows(args.gate.data, args.x.columns, args.gate.experts, args.gate.stride, plan.experts,
+                 &maps.w)))
     return cudaErrorInvalidValue;
   const Kernel kernel = kernel_of(plan);
   // An even number, behind the last column of zeros.
@@ -75,17 +87,20 @@ int router_dense_wgmma(const CudaLaunch& launch, const RouterDenseArgs& args,
 }
 
 int router_dense_wgmma_warm_up() {
-  for (const int cluster : {2, 4}) {
-    for (const int tokens : {64, 128}) {
-      for (const int experts : {64, 96, 128, 192}) {
-        RouterPlan plan{};
-        plan.tokens = tokens;
-        plan.experts = experts;
-        plan.groups = cluster;
-        const Kernel kernel = kernel_of(plan);
-        const cudaError_t status = cudaFuncSetAttribute(
-            kernel.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes);
-        if (status != cudaSuccess) return status;
+  for (const RouterOperands operands : {RouterOperands::kBf16, RouterOperands::kNvfp4}) {
+    for (const int cluster : {2, 4}) {
+      for (const int tokens : {64, 128}) {
+        for (const int experts : {64, 96, 128, 192}) {
+          RouterPlan plan{};
+          plan.operands = operands;
+          plan.tokens = tokens;
+          plan.experts = experts;
+          plan.groups = cluster;
+          const Kernel kernel = kernel_of(plan);
+          const cudaError_t status = cudaFuncSetAttribute(
+              kernel.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes);
+          if (status != cudaSuccess) return status;
+        }
       }
     }
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// router_dense of many tokens with the warpgroup tensor cores of Hopper: BF16 on both sides, up to 512 experts. Bound by the tensor cores.
+// router_dense of many tokens with the warpgroup tensor cores of Hopper: x BF16, W BF16 or NVFP4, up to 512 experts. Bound by the tensor cores.
 //
 //   a cluster          four thread blocks (of very many tokens two) with the same tokens and a share of the experts each; of a tile of x each loads a share, for all of them
-//   a thread block     one or two warpgroups of 64 tokens each, whose sums stay in registers, and a thread that fills a ring of columns of x and W
+//   a thread block     one or two warpgroups of 64 tokens each, whose sums stay in registers, and a thread that fills a ring of columns of x and W; where W is NVFP4, a warpgroup, of which a thread fills in x and all decode W
 //
 // The tensor core adds up 128 columns (and truncates), these sums are added in F32 rounded to nearest. At the end logits go to the thread block that chooses for their tokens, a share each.
 // NVIDIA H200, 384 x 7168, in a chain of graph nodes: 1024 tokens 25.7 us, 8192 77.8 us, where the BF16 product alone takes cuBLAS 16.5 and 61.5 us. Of 8192 tokens the choice takes some 10 us, behind the products.
@@ -13,11 +13,14 @@
 #include "device/wgmma.cuh"
 #include "ops/router_dense/router_choose.cuh"
 #include "ops/router_dense/router_dense_plan.hpp"
+#include "ops/router_dense/router_dense_wgmma_gate.cuh"
+#include "ops/router_dense/router_sums.cuh"
 
 namespace nvfp4j {
 
-template <int CLUSTER_, int WARPGROUPS_, int EXPERTS_, int STAGES_>
+template <int CLUSTER_, int WARPGROUPS_, int EXPERTS_, int STAGES_, bool NVFP4_>
 struct RouterWgmma {
+  static constexpr bool kNvfp4 = NVFP4_;           // W
   static constexpr int kWarpgroups = WARPGROUPS_;  // that multiply
   static constexpr int kCluster = CLUSTER_;
   static constexpr int kTokens = 64 * kWarpgroups;   // of a tile
@@ -27,13 +30,19 @@ struct RouterWgmma {
   // Of 64 columns, in a stage: as many as registers hold sums of.
   static constexpr int kGranules = EXPERTS_ > 128 ? 1 : 2;
   static constexpr int kWarps = 4 * kWarpgroups;
-  // Two warpgroups take registers from the third, of which one thread fills the ring.
+  // Two warpgroups take registers from the third, which fills the ring.
   static constexpr bool kUnequal = kWarpgroups == 2;
-  static constexpr int kThreads = 32 * kWarps + (kUnequal ? 128 : 32);
-  static constexpr int kXBytes = kTokens * 128;  // of a granule
+  static constexpr int kFillers = kUnequal || kNvfp4 ? 128 : 32;  // threads
+  static constexpr int kThreads = 32 * kWarps + kFillers;
+  static constexpr int kFillerRegisters = kNvfp4 ? 88 : 40;
+  static constexpr int kRegisters = kNvfp4 ? 208 : 232;  // of threads that multiply
+  static constexpr int kXBytes = kTokens * 128;          // of a granule
   static constexpr int kWBytes = kExperts * 128;
   static constexpr int kGranuleBytes = kXBytes + kWBytes;
   static constexpr int kStageBytes = kGranules * kGranuleBytes;
+  // Of a stage, that tensor loads bring; the rest is decoded by warps that fill the ring, each of which arrives.
+  static constexpr int kLoadedBytes = kNvfp4 ? kGranules * kXBytes : kStageBytes;
+  static constexpr int kDecoders = kNvfp4 ? kFillers / 32 : 0;
   // Of a token's logits. 8 words more than a multiple of 32: eight bytes of each of 16 lanes, 4 tokens, meet in no bank.
   static constexpr int kRow = kCluster * kExperts + 8;
   // Tokens that a warp chooses for side by side, as registers allow.
@@ -57,7 +66,7 @@ struct RouterMaps {
 template <class C>
 struct RouterWgmmaPlaces {
   std::uint32_t ring;
-  std::uint32_t full;  // of each stage, where its bytes are counted
+  std::uint32_t full;  // of each stage, where its bytes are counted, and the warps that decode
   std::uint32_t
       empty;  // where the warpgroups of all thread blocks of the cluster say that they have done with it
 
@@ -85,22 +94,68 @@ struct RouterRing {
   }
 };
 
+// This thread block's share of a granule of x, to all thread blocks of the cluster.
+template <class C>
+__device__ __forceinline__ void load_x(const RouterWgmmaPlaces<C>& p, const RouterMaps& maps,
+                                       int stage, int granule, int column, int token0,
+                                       std::uint32_t rank) {
+  tensor_load_multicast(p.x(stage, granule) + rank * (C::kShare * 128), &maps.x, column,
+                        token0 + static_cast<int>(rank) * C::kShare, p.full_of(stage),
+                        (1u << C::kCluster) - 1u);
+}
+
 template <class C>
 __device__ __forceinline__ void fill_ring(const RouterWgmmaPlaces<C>& p, const RouterMaps& maps,
                                           int token0, int expert0, int steps, std::uint32_t rank) {
   RouterRing<C::kStages> ring;
   for (int step = 0; step < steps; ++step, ring.next()) {
     if (step >= C::kStages) mbarrier_wait(p.empty_of(ring.stage), ring.parity ^ 1u);
-    mbarrier_expect(p.full_of(ring.stage), C::kStageBytes);
+    mbarrier_expect(p.full_of(ring.stage), C::kLoadedBytes);
 #pragma unroll
     for (int g = 0; g < C::kGranules; ++g) {
       const int column = 64 * (C::kGranules * step + g);
-      tensor_load_multicast(p.x(ring.stage, g) + rank * (C::kShare * 128), &maps.x, column,
-                            token0 + static_cast<int>(rank) * C::kShare, p.full_of(ring.stage),
-                            (1u << C::kCluster) - 1u);
+      load_x(p, maps, ring.stage, g, column, token0, rank);
       tensor_load(p.w(ring.stage, g), &maps.w, column, expert0, p.full_of(ring.stage));
     }
   }
+}
+
+// The same by four warps, of an NVFP4 gate: a thread has x loaded, all decode W. WHOLE: RouterGateUnit.
+template <class C, bool WHOLE>
+__device__ __forceinline__ void decode_ring(const RouterWgmmaPlaces<C>& p, const RouterMaps& maps,
+                                            const RouterTarget& t, int token0, int steps,
+                                            std::uint32_t rank) {
+  using Units = RouterGateUnits<C, WHOLE>;
+  const bool loads = threadIdx.x < 32 * C::kWarps + 32;
+  Units units(t, static_cast<int>(rank) * C::kExperts);
+  // Of the next stages: what has been decoded makes room for what is then asked for.
+  typename Units::Unit w[Units::kAhead][Units::kUnits];
+#pragma unroll
+  for (int part = 0; part < Units::kAhead; ++part) units.load(part, w[part]);
+  std::uint32_t bad = 0;
+  RouterRing<C::kStages> ring;
+  for (int step = 0; step < steps; step += Units::kAhead) {
+#pragma unroll
+    for (int part = 0; part < Units::kAhead; ++part, ring.next()) {
+      // Then no product of any thread block of the cluster reads the stage any more.
+      if (step + part >= C::kStages) mbarrier_wait(p.empty_of(ring.stage), ring.parity ^ 1u);
+      if (loads && elect_one()) {
+        mbarrier_expect(p.full_of(ring.stage), C::kLoadedBytes);
+#pragma unroll
+        for (int g = 0; g < C::kGranules; ++g)
+          load_x(p, maps, ring.stage, g, 64 * (C::kGranules * (step + part) + g), token0, rank);
+      }
+      __syncwarp();
+      bad |= units.decode(step + part, w[part], p.w(ring.stage, 0));
+      // Each lane's writes are visible to the products that wait for the warp's arrival.
+      fence_async_proxy();
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) mbarrier_arrive(p.full_of(ring.stage));
+      // Behind the fence, which may wait for loads too.
+      units.load(step + part + Units::kAhead, w[part]);
+    }
+  }
+  if (bad != 0) units.report_bad_scales(t, steps);
 }
 
 // The warpgroup's number is a constant and stages are counted by the loop: so ptxas keeps the products' descriptors in uniform registers. Moved there one by one, products took four times as long.
@@ -241,31 +296,47 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   const std::int64_t token0 = static_cast<std::int64_t>(blockIdx.x / C::kCluster) * C::kTokens;
   if (threadIdx.x == 0) {
     for (int i = 0; i < C::kStages; ++i) {
-      mbarrier_init(p.full_of(i), 1);
+      mbarrier_init(p.full_of(i), 1 + C::kDecoders);
       mbarrier_init(p.empty_of(i), C::kCluster * C::kWarpgroups);
     }
     mbarrier_init_fence();
     tensor_prefetch(&maps.x);
-    tensor_prefetch(&maps.w);
+    if constexpr (!C::kNvfp4) tensor_prefetch(&maps.w);
   }
   await_predecessor();
   cluster_sync();
   if (threadIdx.x >= 32 * C::kWarps) {
-    if constexpr (C::kUnequal) asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-    if (threadIdx.x < 32 * C::kWarps + 32 && elect_one())
-      fill_ring(p, maps, static_cast<int>(token0), static_cast<int>(rank) * C::kExperts, steps,
-                rank);
+    if constexpr (C::kUnequal)
+      asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(C::kFillerRegisters));
+    if constexpr (C::kNvfp4) {
+      if (t.x.columns % 32 == 0) {
+        decode_ring<C, true>(p, maps, t, static_cast<int>(token0), steps, rank);
+      } else {
+        decode_ring<C, false>(p, maps, t, static_cast<int>(token0), steps, rank);
+      }
+      if (blockIdx.x == 0 && threadIdx.x == 32 * C::kWarps) report_bad_global_scale(t);
+    } else {
+      if (threadIdx.x < 32 * C::kWarps + 32 && elect_one())
+        fill_ring(p, maps, static_cast<int>(token0), static_cast<int>(rank) * C::kExperts, steps,
+                  rank);
+    }
     __syncwarp();
     cluster_sync();
     cluster_sync();
     return;
   }
-  if constexpr (C::kUnequal) asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+  if constexpr (C::kUnequal)
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(C::kRegisters));
   float sum[C::kExperts / 2];
   if (C::kWarpgroups == 1 || threadIdx.x < 128) {
     multiply<C, 0>(p, steps, sum);
   } else {
     multiply<C, C::kWarpgroups - 1>(p, steps, sum);
+  }
+  if constexpr (C::kNvfp4) {
+    const float factor = scale_of_gate(t);
+#pragma unroll
+    for (int i = 0; i < C::kExperts / 2; ++i) sum[i] = __fmul_rn(sum[i], factor);
   }
   // All have done with their rings: all bytes have come, all products have been made.
   cluster_sync();

@@ -32,7 +32,11 @@ __device__ __forceinline__ float f32_from_block_scale(std::uint32_t scale) {
   return bad_block_scale(scale) ? __uint_as_float(0x7FC00000u) : f32_from_e4m3(scale);
 }
 
-// An NVFP4 gate's global scale: the factor of logits, reported where it is none.
+// The factor of all logits: an NVFP4 weight's global scale.
+__device__ __forceinline__ float scale_of_gate(const RouterTarget& t) {
+  return t.gate.global_scale != nullptr ? load(t.gate.global_scale) : 1.0f;
+}
+// Reported where it is none.
 __device__ __forceinline__ void report_bad_global_scale(const RouterTarget& t) {
   if (t.gate.global_scale == nullptr) return;
   const float gs = load(t.gate.global_scale);
