@@ -2,10 +2,14 @@
 // router_dense on the GPU: logits against binary64 within the header's bound; indices and weights bit for bit from the GPU's own
 // logits, and the same without logits, with settled weights and in a graph.
 #include <map>
+#include <set>
+#include <tuple>
 
 #include "common/workspace_layout.hpp"
 #include "device/tagged_words_layout.hpp"
 #include "ops/router_dense/router_dense_cuda.hpp"
+#include "ops/router_dense/router_dense_plan.hpp"
+#include "ops/router_dense/router_layout.hpp"
 #include "router_case.cuh"
 
 namespace nvfp4j::test {
@@ -252,6 +256,44 @@ void test_models(Gpu& gpu, std::mt19937& g, bool quick) {
   }
 }
 
+// Each tile of router_wgmma, by tokens at the ends of what the plan gives it to: more stages than its ring has and fewer than one, rows of codes and scales at any multiple they may begin at, experts and tokens that fill no tile, and bad scales.
+void test_wgmma_tiles(Gpu& gpu, std::mt19937& g, bool quick) {
+  if (!router_has_sm90(gpu.properties)) return;
+  const std::int64_t multiprocessors = gpu.properties.sm_count;
+  const std::int64_t clusters = multiprocessors * 7 / 8 / 4;
+  const std::int64_t tokens[] = {65, 64 * clusters - 5, 64 * clusters + 3, 128 * clusters + 5,
+                                 64 * (multiprocessors / 2) + 9};
+  for (const int w : {kBf16, kNvfp4}) {
+    std::set<std::tuple<int, int, int>> tiles;
+    int round = 0;
+    for (const std::int64_t count : tokens) {
+      for (const int experts : {1, 61, 255, 256, 257, 300, 384, 385, 509, 512}) {
+        for (const std::int64_t columns : {16, 32, 48, 80, 144, 176, 464, 1040, 1056}) {
+          if (++round % (quick ? 29 : 4) != 0) continue;
+          Problem p =
+              router::make_problem(g, {count, experts, columns, topk_of(g, experts), kBf16, w});
+          if (w == kNvfp4 && g() % 2 == 0) {
+            for (int i = 0; i < 3; ++i)
+              p.scales[g() % p.scales.size()] = static_cast<std::uint8_t>(0x7F + g() % 129);
+            p.decode();
+          }
+          if (w == kNvfp4 && g() % 16 == 0) p.global_scale = -p.global_scale;
+          run_problem(gpu, p, {8 * static_cast<int>(g() % 2), 0, static_cast<int>(g() % 4), 0});
+          RouterDenseArgs args{};
+          args.x = {nullptr, columns, count, columns, kBf16};
+          args.gate = {nullptr, columns, nullptr, nullptr, w, experts};
+          const std::uint8_t scale = 0;  // not read
+          if (w == kNvfp4) args.gate.scales = &scale;
+          const RouterPlan plan = plan_router_dense(gpu.properties, args);
+          check(plan.kernel == RouterKernel::kWgmma, p.shape.name() + ": not router_wgmma's");
+          tiles.insert({plan.groups, plan.tokens, plan.experts});
+        }
+      }
+    }
+    check(quick || tiles.size() == 10, "tiles of router_wgmma that were not tested");
+  }
+}
+
 // As many as there are, one, and all.
 void test_choices(Gpu& gpu, std::mt19937& g, bool quick) {
   for (const Types& t : kTypes) {
@@ -390,6 +432,7 @@ int main(int argc, char** argv) {
   std::mt19937 g(20261130);
   test_shapes(gpu, g, quick);
   test_models(gpu, g, quick);
+  test_wgmma_tiles(gpu, g, quick);
   test_choices(gpu, g, quick);
   test_extremes(gpu, g);
   test_lowest_bias(gpu, g);

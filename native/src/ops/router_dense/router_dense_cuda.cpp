@@ -14,8 +14,9 @@ int router_dense_cuda(const CudaLaunch& launch, const RouterDenseArgs& args) {
 
 const char* router_dense_cuda_path(const CudaDeviceProperties& device) {
   if (router_has_sm90(device)) {
-    return "sm_90: router_wgmma for more than 64 tokens and up to 512 experts where x and W are "
-           "BF16 at multiples of 16 bytes, else router_dense_generic; compute capability 9.0";
+    return "sm_90: router_wgmma for more than 64 tokens and up to 512 experts where x is BF16 at "
+           "multiples of 16 bytes and W is too, or NVFP4, else router_dense_generic; compute "
+           "capability 9.0";
   }
   return device.major < 8 ? nullptr
                           : "generic: router_dense_generic, compute capability 8.0 or newer";

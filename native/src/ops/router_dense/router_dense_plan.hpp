@@ -51,7 +51,7 @@ inline RouterOperands router_operands(const RouterActivations& x, const RouterGa
   if (x.dtype != NVFP4J_DTYPE_BF16 || x.columns % 8 != 0 || !aligned16(x.data, x.stride * 2))
     return RouterOperands::kAny;
   if (gate.scales != nullptr) {
-    // A row of codes begins at a multiple of 8 bytes.
+    // Codes and scales begin at multiples of 16 bytes, and so a row of codes at a multiple of 8.
     return RouterOperands::kNvfp4;
   }
   return gate.dtype == NVFP4J_DTYPE_BF16 && aligned16(gate.data, gate.stride * 2)
@@ -64,10 +64,10 @@ inline bool router_has_sm90(const CudaDeviceProperties& device) {
   return device.major == 9 && device.minor == 0;
 }
 
-/// Whether a launch can be router_wgmma's: what its tensor maps can say, and the experts that its registers hold.
+/// Whether a launch can be router_wgmma's: what its tensor maps can say (of an NVFP4 gate there is none), and the experts that its registers hold.
 inline bool router_has_wgmma(const CudaDeviceProperties& device, const RouterDenseArgs& args) {
   constexpr std::int64_t kMapStride = std::int64_t{1} << 39;  // elements
-  return router_has_sm90(device) && router_operands(args.x, args.gate) == RouterOperands::kBf16 &&
+  return router_has_sm90(device) && router_operands(args.x, args.gate) != RouterOperands::kAny &&
          args.gate.experts <= kRouterClusterExperts && args.x.stride < kMapStride &&
          args.gate.stride < kMapStride && args.x.tokens < 0x7fffffff - 256;
 }

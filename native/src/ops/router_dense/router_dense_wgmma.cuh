@@ -2,10 +2,10 @@
 // router_dense of many tokens with the warpgroup tensor cores of Hopper: x BF16, W BF16 or NVFP4, up to 512 experts. Bound by the tensor cores.
 //
 //   a cluster          four thread blocks (of very many tokens two) with the same tokens and a share of the experts each; of a tile of x each loads a share, for all of them
-//   a thread block     one or two warpgroups of 64 tokens each, whose sums stay in registers, and a thread that fills a ring of columns of x and W; where W is NVFP4, a warpgroup, of which a thread fills in x and all decode W
+//   a thread block     one or two warpgroups of 64 tokens each, whose sums stay in registers, and a thread that has a ring filled with columns of x and W; where W is NVFP4, one more warpgroup decodes W into the ring (router_dense_wgmma_gate.cuh)
 //
 // The tensor core adds up 128 columns (and truncates), these sums are added in F32 rounded to nearest. At the end logits go to the thread block that chooses for their tokens, a share each.
-// NVIDIA H200, 384 x 7168, in a chain of graph nodes: 1024 tokens 25.7 us, 8192 77.8 us, where the BF16 product alone takes cuBLAS 16.5 and 61.5 us. Of 8192 tokens the choice takes some 10 us, behind the products.
+// NVIDIA H200, W BF16, 384 x 7168, in a chain of graph nodes: 1024 tokens 25.7 us, 8192 77.8 us, where the BF16 product alone takes cuBLAS 16.5 and 61.5 us. Of 8192 tokens the choice takes some 10 us, behind the products.
 #pragma once
 #include <cuda.h>
 
@@ -40,7 +40,8 @@ struct RouterWgmma {
   static constexpr int kWBytes = kExperts * 128;
   static constexpr int kGranuleBytes = kXBytes + kWBytes;
   static constexpr int kStageBytes = kGranules * kGranuleBytes;
-  // Of a stage, that tensor loads bring; the rest is decoded by warps that fill the ring, each of which arrives.
+  static_assert(!kUnequal || 256 * kRegisters + kFillers * kFillerRegisters <= kThreads * 168);
+  // Of a stage, what tensor loads bring. The rest is decoded, and so many warps arrive.
   static constexpr int kLoadedBytes = kNvfp4 ? kGranules * kXBytes : kStageBytes;
   static constexpr int kDecoders = kNvfp4 ? kFillers / 32 : 0;
   // Of a token's logits. 8 words more than a multiple of 32: eight bytes of each of 16 lanes, 4 tokens, meet in no bank.
@@ -120,7 +121,7 @@ __device__ __forceinline__ void fill_ring(const RouterWgmmaPlaces<C>& p, const R
   }
 }
 
-// The same by four warps, of an NVFP4 gate: a thread has x loaded, all decode W. WHOLE: RouterGateUnit.
+// The same by four warps, of an NVFP4 gate: one thread has x loaded, all decode W. WHOLE: RouterGateUnit.
 template <class C, bool WHOLE>
 __device__ __forceinline__ void decode_ring(const RouterWgmmaPlaces<C>& p, const RouterMaps& maps,
                                             const RouterTarget& t, int token0, int steps,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An NVFP4 gate in router_dense_wgmma.cuh: how its codes become BF16 in a stage of the ring, as a tensor load with the 128-byte swizzle would have brought them.
 //
+// A thread has the codes and scales of its next stages in registers, or under way, while it decodes one: they come from L2, which takes about as long as a stage.
 // A unit is 32 columns of an expert. Two lanes are next to each other in a row, so that they read a whole sector; the pieces of 16 bytes that eight lanes write at a time, of four rows, the swizzle spreads over all banks.
 #pragma once
 #include <cstdint>
@@ -58,8 +59,8 @@ struct RouterGateUnit {
 template <>
 struct RouterGateUnit<false> {
   uint4 codes;
-  std::uint32_t scales
-      [2];  // put together when they have come, so that none is waited for where it is asked for
+  // Put together when they have come, so that none is waited for where it is asked for.
+  std::uint32_t scales[2];
   __device__ __forceinline__ void load(const char* from, const std::uint8_t* scales_from,
                                        bool second) {
     const uint2 a = device::load(reinterpret_cast<const uint2*>(from));
