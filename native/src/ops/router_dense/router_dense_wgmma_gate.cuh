@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An NVFP4 gate in router_dense_wgmma.cuh: how its codes become BF16 in a stage of the ring, as a tensor load with the 128-byte swizzle would have brought them.
 //
-// A thread has the codes and scales of its next stages in registers, or under way, while it decodes one: they come from L2, which takes about as long as a stage.
+// A thread has the codes and scales of its next stages in registers, or under way from L2, while it decodes one.
 // A unit is 32 columns of an expert. Two lanes are next to each other in a row, so that they read a whole sector; the pieces of 16 bytes that eight lanes write at a time, of four rows, the swizzle spreads over all banks.
 #pragma once
 #include <cstdint>
@@ -82,7 +82,7 @@ struct RouterGateUnits {
   static constexpr int kRows = C::kFillers / (2 * C::kGranules);
   static constexpr int kUnits = C::kExperts / kRows;
   static_assert(kUnits * kRows == C::kExperts);
-  // Stages whose units a thread has, or has asked for, before it decodes them; the number of steps is a multiple of it. Where a stage is 128 columns of 128 experts, registers hold no more than one, which takes long enough.
+  // Stages whose units a thread has, or has asked for, before it decodes them; the number of steps is a multiple of it. Where a stage is 128 columns of 128 experts, and scales take a register each, registers hold no more than one.
   static constexpr int kAhead = kUnits <= 3 || WHOLE ? 2 : 1;
   // So the swizzle moves all of a thread's units in the same way.
   static_assert(kRows * 128 % 1024 == 0);
