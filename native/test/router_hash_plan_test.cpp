@@ -32,6 +32,7 @@ RouterHashKernel kernel(const CudaDeviceProperties& device, const RouterHashArgs
 TEST(tiles_fit_the_card_and_the_workspace) {
   const CudaDeviceProperties device = hopper();
   int with_rounds = 0;
+  int with_two_slices = 0;
   for (const std::int64_t tokens : {397, 400, 1311, 4681, 4682, 8192, 9362, 9363, 20011, 270000}) {
     for (const std::int64_t columns : {8, 256, 264, 4112, 7168, 25600, 33792}) {
       for (const int experts : {1, 256, 384, 404}) {
@@ -40,7 +41,10 @@ TEST(tiles_fit_the_card_and_the_workspace) {
           if (p.kernel != RouterHashKernel::kTiles) continue;
           CHECK(p.slices * kRouterHashSlice >= columns);
           CHECK((p.slices - 1) * kRouterHashSlice < columns);
-          CHECK(p.groups >= 1 && p.slices * p.groups <= device.sm_count);
+          CHECK(p.grid >= p.slices && p.grid <= device.sm_count);
+          // Where filling counts for nothing, no thread block has parts of two slices.
+          CHECK(p.fill > 0 || p.grid % p.slices == 0);
+          with_two_slices += p.fill > 0 ? 1 : 0;
           CHECK(p.shared_bytes <= device.shared_memory_per_block_optin);
           CHECK(2 * p.pairs >= topk);
           CHECK(p.round_tokens >= 1 && p.round_tokens <= tokens);
@@ -58,6 +62,7 @@ TEST(tiles_fit_the_card_and_the_workspace) {
     }
   }
   CHECK(with_rounds > 0);
+  CHECK(with_two_slices > 0);
 }
 
 TEST(few_tokens_go_row_by_row_and_need_no_workspace) {

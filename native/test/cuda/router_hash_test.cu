@@ -19,12 +19,14 @@ constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;
 // Which kernels have run: rows of a thread block a token, and tiles of 3, 4 and 8 pairs of experts, in one round and in more.
 bool seen_rows = false;
 bool seen_tiles[9][2] = {};
+bool seen_parts_of_two_slices = false;
 
 void see(const RouterHashPlan& plan, std::int64_t tokens) {
   if (plan.kernel == RouterHashKernel::kRows) {
     seen_rows = true;
   } else {
     seen_tiles[plan.pairs][plan.round_tokens < tokens ? 1 : 0] = true;
+    seen_parts_of_two_slices |= plan.fill > 0 && plan.slices > 1;
   }
 }
 
@@ -382,6 +384,7 @@ int main(int argc, char** argv) {
   check(seen_rows, "router_hash_rows has not run");
   // (Cards with many multiprocessors, or with shared memory for few experts, take rows for longer.)
   if (gpu.properties.sm_count <= 160 && gpu.properties.cooperative_launch != 0) {
+    check(seen_parts_of_two_slices, "no thread block had parts of two slices");
     for (const int pairs : {3, 4, 8}) {
       for (const int rounds : {0, 1})
         check(seen_tiles[pairs][rounds], "router_hash_tiles has not run with " +

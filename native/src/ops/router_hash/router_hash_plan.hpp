@@ -20,6 +20,8 @@ inline constexpr int kRouterHashTileThreads = 512;
 inline constexpr int kRouterHashTileWarps = kRouterHashTileThreads / 32;
 // Tokens that a warp has under way.
 inline constexpr int kRouterHashBatch = 4;
+// What bringing a slice to shared memory takes, in batches of tokens.
+inline constexpr int kRouterHashFill = 36;
 
 enum class RouterHashKernel {
   kRows,   // a thread block a token
@@ -29,12 +31,12 @@ enum class RouterHashKernel {
 struct RouterHashPlan {
   RouterHashKernel kernel;
   RouterOperands operands;
-  std::int64_t grid;  // kRows: a token each, or more than one in turn
+  std::int64_t grid;  // thread blocks. kRows: a token each, or more than one in turn
   bool early;         // kRows: rows are on their way to L2 before the kernel before has ended
   // kTiles
   int slices;  // of the columns
-  int groups;  // of tokens: a thread block to each slice and group
-  int pairs;   // of experts of a token: 3, 4 or 8
+  int fill;  // what bringing a slice to shared memory counts as, in batches of tokens: 0 where no thread block has parts of two
+  int pairs;  // of experts of a token: 3, 4 or 8
   std::int64_t
       round_tokens;  // whose sums the workspace has room for, twice: all of them but for very many
   int shared_bytes;
@@ -48,7 +50,6 @@ struct RouterHashPairs {
   // A batch's slots, four at a time: as many of these side by side as registers hold.
   static constexpr int kPasses = PAIRS <= 4 ? 1 : 4;
   static constexpr int kQuads = kRouterHashBatch * kSlots / 4 / kPasses;
-  static constexpr int kTogether = PAIRS == 3 ? 3 : 4;
 };
 
 // To bring W to shared memory, and to wait for each other, takes as long as some hundred tokens row by row.
@@ -80,8 +81,12 @@ inline RouterHashPlan plan_router_hash(const CudaDeviceProperties& device,
       slices <= device.sm_count && plan.shared_bytes <= device.shared_memory_per_block_optin) {
     plan.kernel = RouterHashKernel::kTiles;
     plan.slices = static_cast<int>(slices);
-    plan.groups =
-        static_cast<int>(std::min<std::int64_t>(device.sm_count / slices, (tokens + 79) / 80));
+    plan.grid = slices * std::min<std::int64_t>(device.sm_count / slices, (tokens + 79) / 80);
+    // Many tokens to all multiprocessors: some thread blocks then have parts of two slices.
+    if (tokens / kRouterHashBatch * slices > 4 * kRouterHashFill * std::int64_t{device.sm_count}) {
+      plan.grid = device.sm_count;
+      plan.fill = kRouterHashFill;
+    }
     plan.round_tokens =
         std::min(tokens, kRouterScratchBytes / 2 / ((plan.pairs == 8 ? 64 : 32) * slices));
     return plan;

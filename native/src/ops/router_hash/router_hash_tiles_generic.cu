@@ -2,9 +2,10 @@
 // router_hash of many tokens. Row by row, k rows of W would come from L2 for each token. Instead the multiprocessors hold W among them, several times: a thread block has 256 columns of all rows in shared memory, and takes these columns of its share of the tokens, each from memory once. Bound
 // by shared memory, from which a warp reads k rows of 512 bytes for each token.
 //
-// The warp multiplies with tensor cores, though a token's experts are its own: lanes 4g to 4g + 3 hold 32 columns of x, the first operand's row g, and of an expert's row, the second one's column g. So the diagonal of a product has sums of these columns, and what is beside it means nothing.
-// Sums of lanes, then of thread blocks: those are in the workspace, and behind a barrier of the grid each thread block finishes some of the tokens.
-// NVIDIA H200, 6 of 384 x 7168, in a chain of graph nodes: 8192 tokens 71 us, 1024 tokens 20 us.
+// The warp multiplies with tensor cores, though a token's experts are its own. A load of 16 bytes a lane reads 128 bytes of the rows of four slots, eight lanes each, from all banks. As a product's second operand these are eight columns, two for each slot; x of four tokens, laid out alike, is the first operand. What is not of the
+// slot's own token and of the same bytes means nothing. So the tensor core adds up a slot's 256 columns in four numbers, of two lanes.
+// Slices follow each other, with all their tokens, and each multiprocessor has an equal part of that, so that some go from a slice to the next. Sums of slices are in the workspace, and behind a barrier of the grid each thread block finishes some of the tokens.
+// NVIDIA H200, 6 of 384 x 7168, in a chain of graph nodes: 8192 tokens 54 us, 1024 tokens 16 us.
 #include "common/workspace_layout.hpp"
 #include "device/grid_barrier.cuh"
 #include "device/launch.cuh"
@@ -16,9 +17,9 @@ namespace nvfp4j {
 
 struct RouterHashTilesTarget : RouterHashTarget {
   GridExchange* barrier;
-  float* sums;  // [round % 2][token][slice][kSums]
+  float* sums;  // [round % 2][slice][token][kSums]
   std::int64_t round_tokens;
-  int groups;
+  int fill;  // what bringing a slice to shared memory takes, in batches of tokens
 };
 
 namespace {
@@ -46,47 +47,39 @@ __device__ __forceinline__ uint4 load_once(const void* p, bool there) {
   return v;
 }
 
-// This slice of all rows of W, as BF16; zeros where there is no column.
+// This slice of all rows of W, as BF16, on its way to shared memory; zeros where there is no column.
 template <RouterOperands O>
 __device__ __forceinline__ void fetch_gate(const RouterHashTilesTarget& t, std::uint32_t to,
                                            std::int64_t column0) {
   constexpr int kPackets = kRouterHashSlice / 8;
-  constexpr int kAhead = 8;
   static_assert(kRouterHashTileThreads % kPackets == 0);
   const std::int64_t column = column0 + 8 * (threadIdx.x % kPackets);
   const bool there = column < t.x.columns;
-  constexpr int kStep = kRouterHashTileThreads / kPackets;
-  for (int first = static_cast<int>(threadIdx.x) / kPackets; first < t.gate.experts;
-       first += kAhead * kStep) {
-    uint4 w[kAhead];
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      const int row = first + i * kStep;
-      const bool mine = there & (row < t.gate.experts);
-      if constexpr (O == RouterOperands::kNvfp4) {
-        w[i] = expand(router_codes(t.gate, t.x.columns, row, column, mine));
-      } else {
-        w[i] = router_packet(t.gate.data, t.gate.stride, row, column, mine);
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      const int row = first + i * kStep;
-      if (row < t.gate.experts)
-        store_shared_16(
-            to + static_cast<std::uint32_t>(row * kRowBytes) + 16u * (threadIdx.x % kPackets),
-            make_uint4(w[i].x, w[i].z, w[i].y, w[i].w));
+  to += 16u * (threadIdx.x % kPackets);
+#pragma unroll 8
+  for (int row = static_cast<int>(threadIdx.x) / kPackets; row < t.gate.experts;
+       row += kRouterHashTileThreads / kPackets) {
+    const std::uint32_t at = to + static_cast<std::uint32_t>(row * kRowBytes);
+    if (O == RouterOperands::kNvfp4 || !there) {
+      store_shared_16(at, expand(router_codes(t.gate, t.x.columns, row, column, there)));
+    } else {
+      copy_async_16(at, static_cast<const char*>(t.gate.data) + (row * t.gate.stride + column) * 2);
     }
   }
+  copy_async_commit();
 }
 
-// Of four slots, the sums of a lane: halves of each 16 bytes apart (multiply()).
+// Sums of four slots: what is added up of the first 8 bytes of each 16, and of the others.
 struct HashSums {
   float low[4];
   float high[4];
 };
 
-// The lane's 16 bytes of x are the first operand's rows lane / 4 (words 0 and 2) and 8 + lane / 4 (words 1 and 3). Of W it has words 0 and 2, then 1 and 3, of the second operand's column lane / 4: so the one product's rows below 8 are sums, and the other one's rows from 8 on.
+// x as the first operand: words 0 and 1 of the lane's 16 bytes in row lane / 4, words 2 and 3 in row 8 + lane / 4.
+__device__ __forceinline__ uint4 operand_of(const uint4& x) {
+  return make_uint4(x.x, x.z, x.y, x.w);
+}
+// Of W the lane's words are in column lane / 4: 0 and 1 for the one product, 2 and 3 for the other. So of the one the rows below 8 are sums, and of the other those from 8 on.
 __device__ __forceinline__ void multiply(HashSums& d, const uint4& x, const uint4& w) {
   mma_16x8x16(d.low, x.x, x.y, x.z, x.w, w.x, w.y);
   mma_16x8x16(d.high, x.x, x.y, x.z, x.w, w.z, w.w);
@@ -125,27 +118,30 @@ struct HashLookup {
   }
 };
 
-// This slice's sums of tokens `begin` to `end`.
-template <int PAIRS>
+// A slice's sums of tokens `begin` to `end`. `fill`: it is not in shared memory yet.
+template <int PAIRS, RouterOperands O>
 __device__ __forceinline__ void sum_tokens(const RouterHashTilesTarget& t, const HashRound& round,
-                                           std::uint32_t gate, int slice, int begin, int end) {
+                                           std::uint32_t gate, int slice, bool fill, int begin,
+                                           int end) {
   using P = RouterHashPairs<PAIRS>;
   using Lookup = HashLookup<PAIRS>;
   constexpr int kStep = kRouterHashTileWarps * kRouterHashBatch;
   constexpr int kParts = kRouterHashSlice / 64;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int odd = lane / 4 % 2;
-  const int column = kRouterHashSlice * slice + 8 * (lane % 8);
-  const std::uint32_t near = gate + 16u * static_cast<std::uint32_t>(lane % 8);
-  // Columns of this lane that there are.
-  const int parts = (static_cast<int>(t.x.columns) - column + 63) / 64;
-
+  const int columns = static_cast<int>(t.x.columns) - kRouterHashSlice * slice;
+  if (fill) {
+    // Nobody reads the slice before any more.
+    __syncthreads();
+    fetch_gate<O>(t, gate, std::int64_t{kRouterHashSlice} * slice);
+  }
+  const std::uint32_t of_lane = 16u * static_cast<std::uint32_t>(lane % 8);
+  // Of 64 columns each, those that this lane has some of.
+  const int parts = (columns - 8 * (lane % 8) + 63) / 64;
   int token = begin + warp * kRouterHashBatch;
-  const char* x_of_lane = static_cast<const char*>(t.x.data) +
-                          ((round.first + token + lane / 8) * t.x.stride + column) * 2;
-  float* to = round.sums + ((token + lane / 8) * t.slices + slice) * P::kSums;
-  // 64 columns of a batch's tokens.
+  const char* x_of_lane =
+      static_cast<const char*>(t.x.data) +
+      ((round.first + token + lane / 8) * t.x.stride + kRouterHashSlice * slice) * 2 + of_lane;
   const auto fetch = [&](int batch, int part) {
     return load_once(x_of_lane + 128 * part, (batch + lane / 8 < end) & (part < parts));
   };
@@ -156,7 +152,10 @@ __device__ __forceinline__ void sum_tokens(const RouterHashTilesTarget& t, const
   lookup.ids(token, id);
   lookup.entries(id, next);
   lookup.ids(token + kStep, id);
+  copy_async_wait<0>();
   __syncthreads();
+  x[0] = operand_of(x[0]);
+  x[1] = operand_of(x[1]);
 #pragma unroll 1
   for (; token < end; token += kStep) {
     // The first row where there is no expert, whose sum nobody reads.
@@ -167,36 +166,45 @@ __device__ __forceinline__ void sum_tokens(const RouterHashTilesTarget& t, const
     // For the next batch, and ids for the one behind it.
     lookup.entries(id, next);
     lookup.ids(token + 2 * kStep, id);
+    if (lane % 8 == 0 && token + kStep + lane / 8 < end)
+      prefetch_l2_bulk(x_of_lane + 2 * kStep * t.x.stride, 2 * min(kRouterHashSlice, columns));
 #pragma unroll
     for (int pass = 0; pass < P::kPasses; ++pass) {
       std::uint32_t row[P::kQuads];
 #pragma unroll
       for (int j = 0; j < P::kQuads; ++j) {
         const int quad = pass * P::kQuads + j;
-        row[j] = near + __shfl_sync(0xffffffffu, rows[quad / 8], quad % 8 * 4 + lane / 8);
+        row[j] = gate + of_lane + __shfl_sync(0xffffffffu, rows[quad / 8], quad % 8 * 4 + lane / 8);
       }
       HashSums d[P::kQuads] = {};
+      // Rolled up: of four parts in a row ptxas has more loads under way than it has registers.
 #pragma unroll 1
       for (int part = 0; part < kParts; part += 2) {
+        // x of the next two parts, or of the next batch, is on its way while these are multiplied.
         const bool last = part + 2 == kParts;
         const bool over = last && pass == P::kPasses - 1;
         if (over) x_of_lane += 2 * kStep * t.x.stride;
+        const int batch = over ? token + kStep : token;
+        const uint4 ahead[2] = {fetch(batch, last ? 0 : part + 2),
+                                fetch(batch, last ? 1 : part + 3)};
 #pragma unroll
         for (int side = 0; side < 2; ++side) {
 #pragma unroll
-          for (int j = 0; j < P::kQuads; j += P::kTogether) {
-            uint4 w[P::kTogether];
-#pragma unroll
-            for (int i = 0; i < P::kTogether; ++i) w[i] = load_shared_16(row[j + i] + 128u * side);
-#pragma unroll
-            for (int i = 0; i < P::kTogether; ++i) multiply(d[j + i], x[side], w[i]);
+          for (int j = 0; j < P::kQuads; j += 2) {
+            const uint4 w[2] = {load_shared_16(row[j] + 128u * side),
+                                load_shared_16(row[j + 1] + 128u * side)};
+            multiply(d[j], x[side], w[0]);
+            multiply(d[j + 1], x[side], w[1]);
             __syncwarp();
           }
-          x[side] = fetch(over ? token + kStep : token, (last ? 0 : part + 2) + side);
         }
+        x[0] = operand_of(ahead[0]);
+        x[1] = operand_of(ahead[1]);
 #pragma unroll
         for (int j = 0; j < P::kQuads; ++j) row[j] += 256u;
       }
+      // Of two slots in the same place of two quads, lanes 4 apart have two of the four numbers each: they exchange those of one.
+      const int odd = lane / 4 % 2;
 #pragma unroll
       for (int j = 0; j < P::kQuads; j += 2) {
         const float even_of_first = __fadd_rn(d[j].low[0], d[j].high[2]);
@@ -206,11 +214,11 @@ __device__ __forceinline__ void sum_tokens(const RouterHashTilesTarget& t, const
         const float mine = odd ? odd_of_second : even_of_first;
         const float given = odd ? odd_of_first : even_of_second;
         const float sum = __fadd_rn(mine, __shfl_xor_sync(0xffffffffu, given, 4));
-        const int of = (pass * P::kQuads + j + odd) * 4 + lane % 4;
-        if ((of / P::kSlots == lane / 8) & (token + lane / 8 < end)) to[of % P::kSlots] = sum;
+        const int slot = (pass * P::kQuads + j + odd) * 4 + lane % 4;
+        if ((slot / P::kSlots == lane / 8) & (token + lane / 8 < end))
+          round.sums[(slice * round.tokens + token + lane / 8) * P::kSums + slot % P::kSlots] = sum;
       }
     }
-    to += kStep * t.slices * P::kSums;
   }
 }
 
@@ -239,14 +247,14 @@ __device__ __forceinline__ void finish_tokens(const RouterHashTilesTarget& t,
     const bool there = (token < round.tokens) & (slot < t.choice.topk);
     float score = 0.0f;
     if (there) {
-      const float* from = round.sums + token * t.slices * SUMS + slot;
+      const float* from = round.sums + token * SUMS + slot;
       float z = 0.0f;
       constexpr int kAhead = 28;  // 7168 columns
       for (int first = 0; first < t.slices; first += kAhead) {
         float part[kAhead];
 #pragma unroll
         for (int s = 0; s < kAhead; ++s)
-          part[s] = first + s < t.slices ? __ldcg(from + (first + s) * SUMS) : 0.0f;
+          part[s] = first + s < t.slices ? __ldcg(from + (first + s) * round.tokens * SUMS) : 0.0f;
 #pragma unroll
         for (int s = 0; s < kAhead; ++s) z = __fadd_rn(z, part[s]);
       }
@@ -273,23 +281,31 @@ __global__ void __launch_bounds__(kRouterHashTileThreads, 1)
     router_hash_tiles_kernel(const __grid_constant__ RouterHashTilesTarget t) {
   constexpr int kSums = RouterHashPairs<PAIRS>::kSums;
   extern __shared__ __align__(128) char shared[];
-  const int slice = static_cast<int>(blockIdx.x) % t.slices;
-  const int group = static_cast<int>(blockIdx.x) / t.slices;
-  const std::int64_t column0 = static_cast<std::int64_t>(slice) * kRouterHashSlice;
   await_predecessor();
   std::uint32_t epoch = grid_epoch(t.barrier);
   if (blockIdx.x == 0 && threadIdx.x == 0) report_bad_global_scale(t);
-  const std::uint32_t gate = smem_address(shared);
-  fetch_gate<O>(t, gate, column0);
   HashRound round = {0, static_cast<int>(t.round_tokens), t.sums};
+  int there = -1;  // the slice that is in shared memory
 #pragma unroll 1
   for (; round.first < t.x.tokens; round.first += t.round_tokens) {
     round.tokens = static_cast<int>(min(t.round_tokens, t.x.tokens - round.first));
-    // Whole batches of tokens to each group.
+    // Slice by slice, what filling takes and then batches of tokens: of all this a part to each thread block.
     const int batches = (round.tokens + kRouterHashBatch - 1) / kRouterHashBatch;
-    const int share = (batches + t.groups - 1) / t.groups * kRouterHashBatch;
-    const int begin = group * share;
-    sum_tokens<PAIRS>(t, round, gate, slice, begin, min(begin + share, round.tokens));
+    const int length = t.fill + batches;
+    const std::int64_t all = std::int64_t{length} * t.slices;
+    auto at = static_cast<int>(blockIdx.x * all / gridDim.x);
+    const auto stop = static_cast<int>((blockIdx.x + 1) * all / gridDim.x);
+#pragma unroll 1
+    while (at < stop) {
+      const int slice = at / length;
+      const int begin = max(at - slice * length - t.fill, 0);
+      at = min(stop, (slice + 1) * length);
+      const int end = at - slice * length - t.fill;
+      if (begin >= end) continue;
+      sum_tokens<PAIRS, O>(t, round, smem_address(shared), slice, slice != there,
+                           begin * kRouterHashBatch, min(end * kRouterHashBatch, round.tokens));
+      there = slice;
+    }
     finish_tokens<kSums, O>(t, round, epoch);
     ++epoch;
     round.sums = round.sums == t.sums ? t.sums + kRouterScratchBytes / 8 : t.sums;
@@ -312,15 +328,14 @@ const void* kernel_of(RouterOperands operands, int pairs) {
 int router_hash_tiles(const CudaLaunch& launch, const RouterHashArgs& args,
                       const RouterHashPlan& plan) {
   char* workspace = static_cast<char*>(launch.workspace);
-  RouterHashTilesTarget t{router_hash_target(launch, args, plan),
-                          reinterpret_cast<GridExchange*>(workspace),
-                          reinterpret_cast<float*>(workspace + kWorkspaceExchangeBytes),
-                          plan.round_tokens, plan.groups};
+  RouterHashTilesTarget t{
+      router_hash_target(launch, args, plan), reinterpret_cast<GridExchange*>(workspace),
+      reinterpret_cast<float*>(workspace + kWorkspaceExchangeBytes), plan.round_tokens, plan.fill};
   t.slices = plan.slices;
   void* arguments[] = {&t};
   return launch_cooperative_programmatic(kernel_of(plan.operands, plan.pairs), launch,
-                                         grid_of(std::int64_t{plan.slices} * plan.groups),
-                                         kRouterHashTileThreads, plan.shared_bytes, arguments);
+                                         grid_of(plan.grid), kRouterHashTileThreads,
+                                         plan.shared_bytes, arguments);
 }
 
 int router_hash_tiles_warm_up(const CudaDeviceProperties& device) {
