@@ -3,7 +3,7 @@
 
 Four streams, 20 iterations, BF16. Device time as in quantize_triton.py: CUDA graph replays over rotating buffers, the last-level cache emptied before each replay. The parameters of a
 module rotate like the other inputs. The results of the first buffers are compared with the same formulas in binary64; what is wrong gets no figure. One JSON object on stdout.
-usage: hyper_connections_torch.py [--shapes sinkhorn:8192x16,hc_pre:8192x7168,hc_post:1x7168] [--replays 15] [--no-compile]
+usage: hyper_connections_torch.py [--shapes sinkhorn:8192x16,hc_pre:8192x7168,hc_post:1x7168] [--replays 21] [--no-compile]
 """
 import argparse
 import json
@@ -13,7 +13,7 @@ import torch
 import triton
 import triton.language as tl
 
-from quantize_triton import graph_us, shapes_of
+from quantize_triton import call_us, shapes_of
 
 N = 4
 ITERATIONS = 20
@@ -21,7 +21,6 @@ EPS = 1e-6  # hc_eps and rms_norm_eps
 SHAPES = ("sinkhorn:1x16,sinkhorn:8192x16,sinkhorn:65536x16,hc_pre:1x7168,hc_pre:16x7168,hc_pre:128x7168,hc_pre:1024x7168,hc_pre:8192x7168,"
           "hc_post:1x7168,hc_post:1024x7168,hc_post:8192x7168")
 TRITON_CONFIGS = ({"block": 32, "warps": 1}, {"block": 64, "warps": 1}, {"block": 128, "warps": 4}, {"block": 256, "warps": 4}, {"block": 256, "warps": 8})
-LONG = 1 << 24  # bytes of a call from which torch's graphs have fewer nodes
 # Of m and of sinkhorn's results, which are of the order of 1: sums in F32 stay far below it, in TF32 they would not.
 TOLERANCE = 1e-4
 
@@ -153,7 +152,6 @@ def measure(op, tokens, columns, replays, compile_too):
     each = bytes_of(op, first)
     sets = max(2, min(64, (200 << 20) // each))
     inputs = [first] + [inputs_of(op, tokens, columns, "cuda")[0] for _ in range(sets - 1)]
-    nodes = max(20, sets)
     if op == "sinkhorn":
         outputs = [torch.empty_like(logits) for logits, in inputs]
         best = None
@@ -164,7 +162,7 @@ def measure(op, tokens, columns, replays, compile_too):
             if found is not None:
                 print(f"triton, {config}: {found}", file=sys.stderr)
                 continue
-            us = graph_us(lambda i: triton_sinkhorn(inputs[i][0], outputs[i], config), sets, nodes, replays)
+            us = call_us(lambda i: triton_sinkhorn(inputs[i][0], outputs[i], config), sets, replays)
             if best is None or us < best[0]:
                 best = (us, config)
         if best is not None:
@@ -175,7 +173,7 @@ def measure(op, tokens, columns, replays, compile_too):
         compiled = torch.compile(FORMULAS[op], dynamic=False)
         found = wrong(op, first, by_token, compiled(*first))
         if found is None:
-            row["torch_compile_us"] = round(graph_us(lambda i: compiled(*inputs[i]), sets, nodes if each < LONG else 4, replays), 3)
+            row["torch_compile_us"] = round(call_us(lambda i: compiled(*inputs[i]), sets, replays), 3)
         else:
             print(f"torch.compile: {found}", file=sys.stderr)
     return row
@@ -184,7 +182,7 @@ def measure(op, tokens, columns, replays, compile_too):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--shapes", default=SHAPES)
-    p.add_argument("--replays", type=int, default=15)
+    p.add_argument("--replays", type=int, default=21)
     p.add_argument("--no-compile", action="store_true")
     a = p.parse_args()
     out = {"device": torch.cuda.get_device_name(0), "torch": torch.__version__, "triton": triton.__version__, "results": []}

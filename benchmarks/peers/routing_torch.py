@@ -5,7 +5,7 @@
 before each replay; weights and tables rotate like the other inputs. The results of the first buffers are compared with the same formulas in binary64: what is wrong gets no figure. Where there
 are several ways, the fastest that is right counts, and the result names it. Nothing may wait for the device within a captured graph: so dispatch counts by torch.searchsorted, not by
 torch.bincount, and constants such as torch.arange are inputs. One JSON object on stdout.
-usage: routing_torch.py [--shapes router_dense:8192x7168,sample:1x129280] [--replays 15] [--no-compile]
+usage: routing_torch.py [--shapes router_dense:8192x7168,sample:1x129280] [--replays 21] [--no-compile]
 """
 import argparse
 import collections
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 import triton
 
-from quantize_triton import graph_us, shapes_of
+from quantize_triton import call_us, shapes_of
 
 EXPERTS = 384
 TOPK = 6
@@ -30,7 +30,6 @@ TEMPERATURE = 1.0
 SHAPES = ("router_dense:1x7168,router_dense:64x7168,router_dense:1024x7168,router_dense:8192x7168,router_hash:1x7168,router_hash:8192x7168,"
           "expert_dispatch:1x6,expert_dispatch:1024x6,expert_dispatch:8192x6,expert_combine:1x7168,expert_combine:8192x7168,"
           "indexer_topk:1x32768,indexer_topk:64x16384,sample:1x129280,sample:64x129280")
-LONG = 1 << 24  # bytes of a call from which graphs have fewer nodes
 BF16_ROUNDING = 2.0 ** -8  # of a number rounded to BF16 after a sum in F32: half of that, and a little for the sum
 DRAWS = 1024
 
@@ -310,7 +309,7 @@ CASES = (
 )
 
 
-def fastest(formulas, wrong, compiled, inputs, nodes, replays):
+def fastest(formulas, wrong, compiled, inputs, replays):
     """Microseconds and name of the fastest formula that is right, or None. One that this torch cannot run, compile or capture is left out."""
     best = None
     for formula in formulas:
@@ -321,7 +320,7 @@ def fastest(formulas, wrong, compiled, inputs, nodes, replays):
                 call = torch.compile(formula, dynamic=False)
             found = wrong(call, inputs[0])
             if found is None:
-                us = graph_us(lambda i: call(*inputs[i]), len(inputs), nodes, replays)
+                us = call_us(lambda i: call(*inputs[i]), len(inputs), replays)
                 best = (us, formula.__name__) if best is None or us < best[0] else best
         except Exception as error:  # of any kind: the others go on
             found = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -336,14 +335,13 @@ def measure(case, rows, columns, replays, compile_too):
     first, each = case.inputs(rows, columns)
     sets = max(2, min(64, (200 << 20) // each))
     inputs = [first] + [case.inputs(rows, columns)[0] for _ in range(sets - 1)]
-    nodes = max(20, sets) if each < LONG else 4
     implementations = {"torch": (case.formulas, case.wrong, False)}
     if compile_too:
         implementations["torch_compile"] = (case.formulas, case.wrong, True)
     for name, (formula, wrong) in case.parts.items():
         implementations[name] = ((formula,), wrong, False)
     for name, (formulas, wrong, compiled) in implementations.items():
-        best = fastest(formulas, wrong, compiled, inputs, nodes, replays)
+        best = fastest(formulas, wrong, compiled, inputs, replays)
         if best is not None:
             row[f"{name}_us"] = round(best[0], 3)
             row[f"{name}_formula"] = best[1]
@@ -353,7 +351,7 @@ def measure(case, rows, columns, replays, compile_too):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--shapes", default=SHAPES)
-    p.add_argument("--replays", type=int, default=15)
+    p.add_argument("--replays", type=int, default=21)
     p.add_argument("--no-compile", action="store_true")
     a = p.parse_args()
     out = {"device": torch.cuda.get_device_name(0), "torch": torch.__version__, "triton": triton.__version__, "results": []}

@@ -84,7 +84,7 @@ final class RoutingWorkloads {
     if (tokens <= 8) {
       return new Goal.Micros(5, H100);
     }
-    return tokens >= 1024 ? new Goal.TimeOfPeer(1.3, GATE_GEMM) : null;
+    return tokens >= 8192 ? new Goal.TimeOfPeer(1.3, GATE_GEMM) : null;
   }
 
   private static Workload denseNvfp4(long tokens, long columns) {
