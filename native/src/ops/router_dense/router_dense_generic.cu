@@ -4,7 +4,8 @@
 // router_split, few tokens: bound by reading W once. Thread blocks share out experts (8, 16 or 24) and columns; a warp takes 32 columns at a time, as tensor core operands straight from memory, all that it has to read under way at once. Sums go to the thread block that finishes a token as
 // words that carry the launch's tag: the data is its own flag, and nothing is fenced. All thread blocks are resident.
 // router_tiles, many: a tile of tokens and 24 experts to a thread block, all columns; bound by the way from L2 to the multiprocessors, since operands meet in registers. The last thread block of a tile chooses for its tokens.
-// NVIDIA H200, 6ba2b34, 384 x 7168: router_split of 1 or 8 tokens 6.0 us, 50 % of reading as much, of 64 tokens 13.6 us; the rest is the way of sums to another thread block, and the choice there. router_tiles of 8192 tokens, NVFP4 (which are router_wgmma's there since): 668 us.
+// NVIDIA H200, 384 x 7168, in a chain of graph nodes: router_split of 1 or 8 tokens 5.7 or 5.9 us, of 64 tokens 12.3 us, where reading as much takes 3.1 us; the rest is the way of sums to another thread block, and the choice there. Where W was read to registers before the wait, as settled weights may be, it was slower: the loads of one
+// launch got in the way of what the one before still waited for.
 #include "device/launch.cuh"
 #include "device/tagged_words.cuh"
 #include "ops/router_dense/router_choose.cuh"
