@@ -17,7 +17,7 @@ alignas(16) char memory[64];  // nothing is read
 RouterDenseArgs call(std::int64_t tokens, int experts, std::int64_t columns, bool nvfp4) {
   RouterDenseArgs a{};
   a.x = {memory, columns, tokens, columns, NVFP4J_DTYPE_BF16};
-  a.gate = {memory, columns, nullptr, nullptr, NVFP4J_DTYPE_BF16, experts};
+  a.gate = {memory, columns, nullptr, nullptr, NVFP4J_DTYPE_BF16, experts, false};
   if (nvfp4) {
     a.gate.scales = reinterpret_cast<const std::uint8_t*>(memory);
     a.gate.global_scale = reinterpret_cast<const float*>(memory);

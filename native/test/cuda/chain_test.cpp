@@ -109,13 +109,16 @@ TEST(routers_wait_for_the_op_before) {
 }
 
 TEST(routers_of_settled_weights_wait_for_all_else) {
-  test_chain<SettledRouterChain>(3, 1040, 3);
+  test_chain<SettledRouterChain<6>>(3, 1040, 3);
+  // More rows of W than registers hold at a time.
+  test_chain<SettledRouterChain<12>>(2, 1040, 3);
   if (quick) return;
-  test_chain<SettledRouterChain>(1, 7168, 20);
-  test_chain<SettledRouterChain>(8, 7168, 20);
-  test_chain<SettledRouterChain>(9, 4096, 20);
-  test_chain<SettledRouterChain>(64, 7168, 20);
-  test_chain<SettledRouterChain>(300, 512, 20);
+  test_chain<SettledRouterChain<6>>(1, 7168, 20);
+  test_chain<SettledRouterChain<6>>(8, 7168, 20);
+  test_chain<SettledRouterChain<6>>(9, 4096, 20);
+  test_chain<SettledRouterChain<6>>(64, 7168, 20);
+  test_chain<SettledRouterChain<6>>(300, 512, 20);
+  test_chain<SettledRouterChain<12>>(5, 7168, 20);
 }
 
 TEST(drawn_tokens_are_the_next_router_s_ids) {

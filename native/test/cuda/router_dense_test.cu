@@ -281,7 +281,7 @@ void test_wgmma_tiles(Gpu& gpu, std::mt19937& g, bool quick) {
           run_problem(gpu, p, {8 * static_cast<int>(g() % 2), 0, static_cast<int>(g() % 4), 0});
           RouterDenseArgs args{};
           args.x = {nullptr, columns, count, columns, kBf16};
-          args.gate = {nullptr, columns, nullptr, nullptr, w, experts};
+          args.gate = {nullptr, columns, nullptr, nullptr, w, experts, false};
           const std::uint8_t scale = 0;  // not read
           if (w == kNvfp4) args.gate.scales = &scale;
           const RouterPlan plan = plan_router_dense(gpu.properties, args);

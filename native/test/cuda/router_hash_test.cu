@@ -19,14 +19,15 @@ constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;
 // Which kernels have run: rows of a thread block a token, and tiles of 3, 4 and 8 pairs of experts, in one round and in more.
 bool seen_rows = false;
 bool seen_tiles[9][2] = {};
-bool seen_parts_of_two_slices = false;
+bool seen_parts_of_two_slices[9][2] = {};
 
 void see(const RouterHashPlan& plan, std::int64_t tokens) {
   if (plan.kernel == RouterHashKernel::kRows) {
     seen_rows = true;
   } else {
     seen_tiles[plan.pairs][plan.round_tokens < tokens ? 1 : 0] = true;
-    seen_parts_of_two_slices |= plan.fill > 0 && plan.slices > 1;
+    if (plan.fill > 0 && plan.slices > 1)
+      seen_parts_of_two_slices[plan.pairs][plan.round_tokens < tokens ? 1 : 0] = true;
   }
 }
 
@@ -278,7 +279,8 @@ void test_shapes(Gpu& gpu, std::mt19937& g, bool quick) {
     if (t.x == kBf16 && t.w != kF32) {
       for (const Shape& many :
            {Shape{270000, 20, 16, 6, t.x, t.w}, Shape{270000, 20, 16, 8, t.x, t.w},
-            Shape{270000, 20, 16, 12, t.x, t.w}, Shape{9000, 20, 4112, 12, t.x, t.w}}) {
+            Shape{270000, 20, 16, 12, t.x, t.w}, Shape{9000, 20, 4112, 12, t.x, t.w},
+            Shape{20011, 20, 4112, 6, t.x, t.w}, Shape{20011, 20, 4112, 8, t.x, t.w}}) {
         run_problem(gpu, router::make_problem(g, many), random_lookup(g, many, 1000), Places{});
       }
     }
@@ -337,9 +339,12 @@ void test_faults(Gpu& gpu, std::mt19937& g, bool quick) {
   const float nan = float_of(0xFFC12345u);
   const auto below = [&](std::size_t end) { return static_cast<std::size_t>(g() % end); };
   for (const Types& t : kTypes) {
-    for (const std::int64_t tokens : {1, 20, 420}) {
-      if (quick && tokens == 420) continue;
-      const Shape s = {tokens, 100, 176, 6, t.x, t.w};
+    for (const std::int64_t tokens : {1, 20, 420, 4800}) {
+      if (quick && tokens >= 420) continue;
+      // Of the most, thread blocks of tiles have parts of two slices.
+      const bool most = tokens == 4800;
+      if (most && (t.x != kBf16 || t.w == kF32)) continue;
+      const Shape s = {tokens, 100, most ? 4112 : 176, 6, t.x, t.w};
       const Lookup lookup = random_lookup(g, s, 77);
       for (const float value : {infinity, -infinity, nan}) {
         Problem p = router::make_problem(g, s);
@@ -384,7 +389,10 @@ int main(int argc, char** argv) {
   check(seen_rows, "router_hash_rows has not run");
   // (Cards with many multiprocessors, or with shared memory for few experts, take rows for longer.)
   if (gpu.properties.sm_count <= 160 && gpu.properties.cooperative_launch != 0) {
-    check(seen_parts_of_two_slices, "no thread block had parts of two slices");
+    for (const int pairs : {3, 4, 8})
+      check(seen_parts_of_two_slices[pairs][1],
+            "no thread block had parts of two slices in rounds, with " + std::to_string(pairs) +
+                " pairs");
     for (const int pairs : {3, 4, 8}) {
       for (const int rounds : {0, 1})
         check(seen_tiles[pairs][rounds], "router_hash_tiles has not run with " +

@@ -6,9 +6,10 @@
 
 namespace nvfp4j::test {
 
+template <int TOPK>
 struct SettledRouterChain {
   static constexpr std::int64_t kE = 256;  // also the ids that the table knows: an expert is one
-  static constexpr std::int64_t kK = 6;
+  static constexpr std::int64_t kK = TOPK;
   static constexpr std::int64_t kI = 16;
   static constexpr int kCalls = 14;
   static constexpr int kReads = 9;

@@ -125,8 +125,8 @@ __device__ __forceinline__ void report_bad_block_scales(const RouterTarget& t, i
   }
 }
 
-// The sums of tokens `token0 ..` and experts `expert0 ..` over the units begin + warp, begin + warp + kRouterWarps, ... before `end`, to sums[token][expert] of this warp. The tensor core adds up (and truncates) no more than UNITS / 2 units of 32 columns, what is added to each
-// other then is in F32 rounded to nearest: chains are short.
+// The sums of tokens `token0 ..` and experts `expert0 ..` over the units begin + warp, begin + warp + kRouterWarps, ... before `end`, to sums[token][expert] of this warp. The tensor core adds up (and truncates) one unit (tensor_sums), or 16 columns of each of UNITS units (octet_sums); those sums are
+// added in F32 rounded to nearest: chains are short.
 
 // Of 8 tokens. The gate's rows are the first operand: a packet of 16 bytes is its row lane / 4 (words 0 and 2) and row 8 + lane / 4 (words 1 and 3), to be multiplied with words 0 and 2 of x, then with 1 and 3. So of the one product the rows below 8 are sums, and of the other one those from 8 on.
 template <RouterOperands O, int EXPERTS, int UNITS>

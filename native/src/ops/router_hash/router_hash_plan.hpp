@@ -14,7 +14,7 @@ inline constexpr int kRouterHashThreads = 896;
 // Rows of W that a thread has under way at a time.
 inline constexpr int kRouterHashRows = 8;
 
-// Of router_hash_tiles: columns of a thread block, 8 a lane.
+// Of router_hash_tiles: columns that a thread block has of W at a time, eight of each 64 to a lane.
 inline constexpr int kRouterHashSlice = 256;
 inline constexpr int kRouterHashTileThreads = 512;
 inline constexpr int kRouterHashTileWarps = kRouterHashTileThreads / 32;
@@ -25,7 +25,7 @@ inline constexpr int kRouterHashFill = 36;
 
 enum class RouterHashKernel {
   kRows,   // a thread block a token
-  kTiles,  // many tokens: a slice of the columns of all of W to a thread block, in shared memory
+  kTiles,  // many tokens: a slice of the columns of all of W in a thread block's shared memory, and a part of the tokens; of very many tokens parts of two slices, one after the other
 };
 
 struct RouterHashPlan {
@@ -35,8 +35,8 @@ struct RouterHashPlan {
   bool early;         // kRows: rows are on their way to L2 before the kernel before has ended
   // kTiles
   int slices;  // of the columns
-  int fill;  // what bringing a slice to shared memory counts as, in batches of tokens: 0 where no thread block has parts of two
-  int pairs;  // of experts of a token: 3, 4 or 8
+  int fill;    // kRouterHashFill, or 0 where no thread block has parts of two
+  int pairs;   // of experts of a token: 3, 4 or 8
   std::int64_t
       round_tokens;  // whose sums the workspace has room for, twice: all of them but for very many
   int shared_bytes;
@@ -47,7 +47,7 @@ template <int PAIRS>
 struct RouterHashPairs {
   static constexpr int kSlots = 2 * PAIRS;
   static constexpr int kSums = PAIRS <= 4 ? 8 : 16;  // room of a token and slice in the workspace
-  // A batch's slots, four at a time: as many of these side by side as registers hold.
+  // A batch's slots, four at a time: as many of these side by side as registers hold. (Of more than 8 slots, two words that say where rows are take some.)
   static constexpr int kPasses = PAIRS <= 4 ? 1 : 4;
   static constexpr int kQuads = kRouterHashBatch * kSlots / 4 / kPasses;
 };

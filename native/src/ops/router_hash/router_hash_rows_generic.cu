@@ -25,15 +25,16 @@ __device__ __forceinline__ int expert_of_lane(const RouterHashTarget& t, std::in
              : -1;
 }
 
-// Brings x and the experts' rows to L2. What the kernel before still writes may be old here: nothing is used but addresses within the tensors.
-__device__ __forceinline__ void prefetch_rows(const RouterHashTarget& t, std::int64_t token,
-                                              int expert) {
-  constexpr int kLine = 128;
+// Bring x and the experts' rows to L2. What the kernel before still writes may be old here: nothing is used but addresses within the tensors.
+constexpr int kLine = 128;
+__device__ __forceinline__ void prefetch_x(const RouterHashTarget& t, std::int64_t token) {
   const int x_bytes = t.x.dtype == NVFP4J_DTYPE_F32 ? 4 : 2;
   const auto* x = static_cast<const char*>(t.x.data) + token * t.x.stride * x_bytes;
   for (std::int64_t at = std::int64_t{kLine} * threadIdx.x; at < t.x.columns * x_bytes;
        at += kLine * kRouterHashThreads)
     prefetch_l2(x + at);
+}
+__device__ __forceinline__ void prefetch_rows(const RouterHashTarget& t, int expert) {
   const int gate_bits = t.gate.scales != nullptr ? 4 : t.gate.dtype == NVFP4J_DTYPE_F32 ? 32 : 16;
   const std::int64_t bytes = (t.x.columns * gate_bits + 7) / 8;
   for (int j = 0; j < t.choice.topk; ++j) {
@@ -129,11 +130,12 @@ struct HashExperts {
   int expert;
 };
 
-// Before the wait: by what id and table are now, rows are brought to L2; or, where W and the table are settled, to registers.
+// Before the wait: x is brought to L2, and by what id and table are now rows of W are, or, where W and the table are settled, to registers.
 template <RouterOperands O>
 __device__ __forceinline__ HashExperts fetch_early(const RouterHashTarget& t, std::int64_t token,
                                                    HashPackets<O>& packets) {
   HashExperts guess = {id_of<true>(t, token), -1};
+  prefetch_x(t, token);
   guess.expert = expert_of_lane<true>(t, guess.id);
   if constexpr (O != RouterOperands::kAny) {
     if (t.settled) {
@@ -143,7 +145,7 @@ __device__ __forceinline__ HashExperts fetch_early(const RouterHashTarget& t, st
       return guess;
     }
   }
-  prefetch_rows(t, token, guess.expert);
+  prefetch_rows(t, guess.expert);
   return guess;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// router_hash of many tokens. Row by row, k rows of W would come from L2 for each token. Instead the multiprocessors hold W among them, several times: a thread block has 256 columns of all rows in shared memory, and takes these columns of its share of the tokens, each from memory once. Bound
+// router_hash of many tokens. Row by row, k rows of W would come from L2 for each token. Instead the multiprocessors hold W among them, several times: a thread block has 256 columns of all rows in shared memory, and takes these columns of its share of the tokens, each from memory once (of more than 8 experts a token, x comes from L2 again). Bound
 // by shared memory, from which a warp reads k rows of 512 bytes for each token.
 //
 // The warp multiplies with tensor cores, though a token's experts are its own. A load of 16 bytes a lane reads 128 bytes of the rows of four slots, eight lanes each, from all banks. As a product's second operand these are eight columns, two for each slot; x of four tokens, laid out alike, is the first operand. What is not of the
@@ -19,7 +19,7 @@ struct RouterHashTilesTarget : RouterHashTarget {
   GridExchange* barrier;
   float* sums;  // [round % 2][slice][token][kSums]
   std::int64_t round_tokens;
-  int fill;  // what bringing a slice to shared memory takes, in batches of tokens
+  int fill;  // RouterHashPlan's
 };
 
 namespace {
@@ -35,7 +35,7 @@ struct HashRound {
   float* sums;
 };
 
-// Of x, which is read once; zeros where there is none. (One statement: the compiler would copy what is on its way, and wait for it.)
+// Of x, which L1 need not keep; zeros where there is none. (One statement: the compiler would copy what is on its way, and wait for it.)
 __device__ __forceinline__ uint4 load_once(const void* p, bool there) {
   uint4 v;
   asm volatile(
@@ -284,7 +284,7 @@ __global__ void __launch_bounds__(kRouterHashTileThreads, 1)
   await_predecessor();
   std::uint32_t epoch = grid_epoch(t.barrier);
   if (blockIdx.x == 0 && threadIdx.x == 0) report_bad_global_scale(t);
-  HashRound round = {0, static_cast<int>(t.round_tokens), t.sums};
+  HashRound round = {0, 0, t.sums};
   int there = -1;  // the slice that is in shared memory
 #pragma unroll 1
   for (; round.first < t.x.tokens; round.first += t.round_tokens) {

@@ -39,9 +39,10 @@ public final class RouterOptions {
   /// it in the same graph, and has not ended when the call is made (for a captured one: when the
   /// graph is launched) writes W (its rows, or its codes and block scales) or the table of
   /// [RouterHash]. With `true` a kernel may read them while the one before it in the stream still
-  /// runs. Today that of [RouterHash] for at most two tokens a multiprocessor does, on a device of
-  /// compute capability 9.0 or later and a stream of the library; [RouterDense] has its W brought
-  /// to the L2 cache early in any case, and reads it behind the wait.
+  /// runs. Today that of [RouterHash] for at most two tokens a multiprocessor does, where x is BF16
+  /// and W BF16 or NVFP4, with rows that start at multiples of 16 bytes, on a device of compute
+  /// capability 9.0 or later and a stream of the library; [RouterDense] always reads W behind the
+  /// wait.
   ///
   /// Weights and tables that were loaded and waited for once are such. Those that a call just
   /// before copies or quantises are not: their old bytes may be read. The bias, x, the ids and W's

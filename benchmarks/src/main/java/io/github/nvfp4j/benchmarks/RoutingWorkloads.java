@@ -84,6 +84,7 @@ final class RoutingWorkloads {
     if (tokens <= 8) {
       return new Goal.Micros(5, H100);
     }
+    // Between few and very many tokens no goal was set.
     return tokens >= 8192 ? new Goal.TimeOfPeer(1.3, GATE_GEMM) : null;
   }
 
