@@ -11,14 +11,16 @@ struct SettledRouterChain {
   static constexpr std::int64_t kE = 256;  // also the ids that the table knows: an expert is one
   static constexpr std::int64_t kK = TOPK;
   static constexpr std::int64_t kI = 16;
+  // Rows that the kernel which writes x writes before it: so that it still does when the router's thread blocks have started.
+  static constexpr std::int64_t kBefore = 2048;
   static constexpr int kCalls = 14;
   static constexpr int kReads = 9;
 
   SettledRouterChain(std::mt19937& g, std::int64_t m, std::int64_t d)
       : rows(m),
         columns(d),
-        activations{exact_nvfp4(g, m, d, NVFP4J_GLOBAL_SCALE_TENSOR),
-                    exact_nvfp4(g, m, d, NVFP4J_GLOBAL_SCALE_TENSOR)},
+        activations{exact_nvfp4(g, kBefore + m, d, NVFP4J_GLOBAL_SCALE_TENSOR),
+                    exact_nvfp4(g, kBefore + m, d, NVFP4J_GLOBAL_SCALE_TENSOR)},
         gate(exact_bf16(g, kE * d)),
         coded(exact_nvfp4(g, kE, d, NVFP4J_GLOBAL_SCALE_TENSOR)),
         biases(random_memory(g, NVFP4J_DTYPE_F32, 2 * kE)),
@@ -27,7 +29,7 @@ struct SettledRouterChain {
             std::vector<std::uint8_t>{0x00, 0x00, 0x00, 0x3E, 0x00, 0x00, 0x40, 0x3F})),
         picks{i32_memory({0}), i32_memory({1})},
         gate_up(random_memory(g, NVFP4J_DTYPE_BF16, m * kK * 2 * kI)),
-        x(std::make_shared<Twin>(m * d * 2)),
+        x(std::make_shared<Twin>((kBefore + m) * d * 2)),
         bias(std::make_shared<Twin>(kE * 4)),
         ids(std::make_shared<Twin>(m * 4)),
         weights(std::make_shared<Twin>(m * kK * 4)),
@@ -48,7 +50,9 @@ struct SettledRouterChain {
     const nvfp4j_nvfp4_tensor coded_at = coded.at(side);
     const nvfp4j_tensor table_at = matrix(side, table, kI32, kE, kK, kK);
     const nvfp4j_tensor gate_up_at = matrix(side, gate_up, kBf16, rows * kK, 2 * kI, 2 * kI);
-    const nvfp4j_tensor x_at = matrix(side, x, kBf16, rows, columns, columns);
+    const nvfp4j_tensor all_at = matrix(side, x, kBf16, kBefore + rows, columns, columns);
+    nvfp4j_tensor x_at = matrix(side, x, kBf16, rows, columns, columns);
+    x_at.data = static_cast<char*>(x_at.data) + kBefore * columns * 2;
     const nvfp4j_tensor bias_at = vector(side, bias, kF32, kE);
     const nvfp4j_tensor ids_at = vector(side, ids, kI32, rows);
     const nvfp4j_tensor weights_at = matrix(side, weights, kF32, rows, kK, kK);
@@ -59,7 +63,7 @@ struct SettledRouterChain {
 
     const auto write_x = [&](int which) {
       const nvfp4j_nvfp4_tensor from = activations[which].at(side);
-      CHECK_OK(nvfp4j_dequantize(context, &from, &x_at, error));
+      CHECK_OK(nvfp4j_dequantize(context, &from, &all_at, error));
     };
     // One of two rows, by a kernel.
     const auto pick = [&](const Memory& of, int which, const Memory& to, std::int64_t width) {
