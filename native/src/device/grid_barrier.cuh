@@ -52,7 +52,7 @@ __device__ __forceinline__ void grid_sync(GridExchange* x, std::uint32_t epoch) 
   }
   const std::uint64_t* slots = &x->slots[blockIdx.x % kGridExchangeCopies * stride];
   for (std::uint32_t i = threadIdx.x; i < gridDim.x; i += blockDim.x) {
-    while (static_cast<std::uint32_t>(load_shared_word(&slots[i]) >> 32) - epoch > 1u) {
+    while (upper_word(load_shared_word(&slots[i])) - epoch > 1u) {
     }
   }
   if (threadIdx.x < gridDim.x) asm volatile("fence.acq_rel.gpu;" ::: "memory");

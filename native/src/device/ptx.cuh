@@ -95,6 +95,9 @@ __device__ __forceinline__ std::uint32_t load_shared_word(const std::uint32_t* p
 __device__ __forceinline__ void store_shared_word(std::uint64_t* p, std::uint64_t v) {
   asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
 }
+__device__ __forceinline__ std::uint32_t upper_word(std::uint64_t v) {
+  return static_cast<std::uint32_t>(v >> 32);
+}
 // A counter that each caller counts up: from 0 to `last`, and then again from 0. What it was.
 __device__ __forceinline__ std::uint32_t count_shared(std::uint32_t* p, std::uint32_t last) {
   std::uint32_t v;

@@ -34,7 +34,7 @@ __device__ __forceinline__ std::uint64_t tagged_word(std::uint32_t tag, std::uin
   return static_cast<std::uint64_t>(tag) << 32 | value;
 }
 __device__ __forceinline__ bool has_tag(std::uint64_t word, std::uint32_t tag) {
-  return static_cast<std::uint32_t>(word >> 32) == tag;
+  return upper_word(word) == tag;
 }
 
 }  // namespace nvfp4j::device

@@ -6,10 +6,6 @@
 
 namespace nvfp4j::device {
 
-__device__ __forceinline__ std::uint32_t upper_word(std::uint64_t v) {
-  return static_cast<std::uint32_t>(v >> 32);
-}
-
 struct IndexerFewRanks : IndexerFew {
   static constexpr std::uint32_t kOpen = 1u << 24;  // in a rank that is a sum of all warps'
 

@@ -31,10 +31,6 @@ __device__ __forceinline__ float score_of(float z) {
   return math::canonical_nan(sqrt_rn(softplus));
 }
 
-__device__ __forceinline__ std::uint32_t upper(std::uint64_t key) {
-  return static_cast<std::uint32_t>(key >> 32);
-}
-
 // Room in shared memory for a token that a warp chooses for.
 struct alignas(16) RouterChooser {
   std::uint64_t candidates[32];
@@ -83,9 +79,9 @@ __device__ __noinline__ inline void choose_among_many(const volatile float* valu
           router_key(__fadd_rn(scores ? value : score_of(value), load(bias + expert)), expert);
       if ((key < last) & (key > best)) best = key;
     }
-    const std::uint32_t highest = __reduce_max_sync(0xffffffffu, upper(best));
+    const std::uint32_t highest = __reduce_max_sync(0xffffffffu, upper_word(best));
     const std::uint32_t low = __reduce_max_sync(
-        0xffffffffu, upper(best) == highest ? static_cast<std::uint32_t>(best) : 0u);
+        0xffffffffu, upper_word(best) == highest ? static_cast<std::uint32_t>(best) : 0u);
     last = static_cast<std::uint64_t>(highest) << 32 | low;
     if (lane == 0) experts[j] = router_expert(last);
   }

@@ -4,8 +4,7 @@
 // router_split, few tokens: bound by reading W once. Thread blocks share out experts (8, 16 or 24) and columns; a warp takes 32 columns at a time, as tensor core operands straight from memory, all that it has to read under way at once. Sums go to the thread block that finishes a token as
 // words that carry the launch's tag: the data is its own flag, and nothing is fenced. All thread blocks are resident.
 // router_tiles, many: a tile of tokens and 24 experts to a thread block, all columns; bound by the way from L2 to the multiprocessors, since operands meet in registers. The last thread block of a tile chooses for its tokens.
-// NVIDIA H200, 384 x 7168, in a chain of graph nodes: router_split of 1 or 8 tokens 5.7 or 5.9 us, of 64 tokens 12.3 us, where reading as much takes 3.1 us; the rest is the way of sums to another thread block, and the choice there. Where W was read to registers before the wait, as settled weights may be, it was slower: the loads of one
-// launch got in the way of what the one before still waited for.
+// Of few tokens half of the time goes to the way of sums to another thread block, and to the choice there (README.md has the figures). Where W was read to registers before the wait, as settled weights may be, it was slower: the loads of one launch got in the way of what the one before still waited for.
 #include "device/launch.cuh"
 #include "device/tagged_words.cuh"
 #include "ops/router_dense/router_choose.cuh"
@@ -99,7 +98,7 @@ __device__ __forceinline__ void finish_token(const RouterTarget& t, std::int64_t
       scores[first + i] = score_of(z[i]);
       const std::uint64_t key = router_key(__fadd_rn(scores[first + i], bias[i]), expert[i]);
       keys[first + i] = there[i] ? key : 0;
-      best = max(best, upper(keys[first + i]));
+      best = max(best, upper_word(keys[first + i]));
     }
 #pragma unroll
     for (int i = 0; i < kSideBySide; ++i) {
@@ -131,7 +130,7 @@ __device__ __forceinline__ void finish_token(const RouterTarget& t, std::int64_t
       __reduce_max_sync(0xffffffffu, ahead == t.choice.topk - 1 ? best : 0u);
 #pragma unroll
   for (int i = 0; i < kRouterKeysOfThread; ++i) {
-    if ((keys[i] != 0) & (upper(keys[i]) >= least)) {
+    if ((keys[i] != 0) & (upper_word(keys[i]) >= least)) {
       const int at = atomicAdd(&room.count, 1);
       if (at < 32) {
         room.warp.candidates[at] = keys[i];

@@ -32,6 +32,14 @@ __device__ __forceinline__ float f32_from_block_scale(std::uint32_t scale) {
   return bad_block_scale(scale) ? __uint_as_float(0x7FC00000u) : f32_from_e4m3(scale);
 }
 
+// Reports a bad one; for what looks at scales apart from the products.
+__device__ __forceinline__ void check_block_scale(const RouterTarget& t, std::int64_t expert,
+                                                  std::int64_t column) {
+  const std::int64_t block = column / 16;
+  if (bad_block_scale(load(t.gate.scales + expert * (t.x.columns / 16) + block)))
+    report_here(t.status, t.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, expert, block * 16);
+}
+
 // The factor of all logits: an NVFP4 weight's global scale.
 __device__ __forceinline__ float scale_of_gate(const RouterTarget& t) {
   return t.gate.global_scale != nullptr ? load(t.gate.global_scale) : 1.0f;
@@ -118,10 +126,8 @@ __device__ __forceinline__ void report_bad_block_scales(const RouterTarget& t, i
     if (column >= t.x.columns) return;
 #pragma unroll 1
     for (int expert = expert0 + lane / 4; expert < expert0 + EXPERTS && expert < t.gate.experts;
-         expert += 8) {
-      if (bad_block_scale(load(t.gate.scales + expert * (t.x.columns / 16) + column / 16)))
-        report_here(t.status, t.op, NVFP4J_CAUSE_BAD_BLOCK_SCALE, expert, column / 16 * 16);
-    }
+         expert += 8)
+      check_block_scale(t, expert, column);
   }
 }
 
