@@ -102,8 +102,10 @@ struct Problem : Case {
     weights = Image(NVFP4J_DTYPE_F32, queries * weights_stride);
     for (std::int64_t s = 0; s < queries; ++s) {
       for (int h = 0; h < heads; ++h) {
-        weights.put(s * weights_stride + h,
-                    kind == Kind::kNegative ? -std::fabs(value(g)) : value(g));
+        const float weight = value(g);
+        weights.put(s * weights_stride + h, kind == Kind::kNegative  ? -std::fabs(weight)
+                                            : kind == Kind::kStripes ? std::fabs(weight)
+                                                                     : weight);
         for (int i = 0; i < columns; ++i)
           q.put(s * query_stride + h * head_stride + i, kind == Kind::kZero ? 0.0f : value(g));
       }

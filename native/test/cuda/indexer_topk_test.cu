@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // indexer_topk on the GPU: scores within the header's bound of F64, and indices exactly as a host sorts the GPU's own scores; the same bits without scores, in a second run and in a graph.
-// Cards with few multiprocessors or little shared memory are played by telling the launcher so: its plans are a function of what it is told.
+// Cards with few multiprocessors or little shared memory, or older ones, are played by telling the launcher so: its plans are a function of what it is told.
 #include <atomic>
 #include <mutex>
 #include <set>
@@ -23,7 +23,11 @@ using indexer::Kind;
 struct Card {
   int multiprocessors = 0;
   int shared_memory = 0;
+  int major = 0;
 };
+
+// One before compute capability 9.0.
+constexpr Card kOlder = {0, 0, 8};
 
 std::set<std::string> reached;
 
@@ -59,6 +63,17 @@ constexpr const char* kBranches[] = {
     "few queries: tags go round",
     "q that is not aligned",
     "keys that are not aligned"};
+constexpr const char* kSm90Branches[] = {"few queries, a warpgroup: one",
+                                         "few queries, a warpgroup: several",
+                                         "few queries, a warpgroup: 4 steps",
+                                         "few queries, a warpgroup: 8 steps",
+                                         "few queries, a warpgroup: padded columns",
+                                         "few queries, a warpgroup: padded heads",
+                                         "few queries, a warpgroup: heads twice",
+                                         "few queries, a warpgroup: one that has not four chunks",
+                                         "few queries, a warpgroup: more chunks than are in flight",
+                                         "few queries, a warpgroup: q that is not aligned",
+                                         "few queries, a warpgroup: no room"};
 
 void note_plan(const CudaDeviceProperties& device, const indexer::Problem& p,
                const IndexerTopkArgs& args) {
@@ -83,13 +98,28 @@ void note_plan(const CudaDeviceProperties& device, const indexer::Problem& p,
   note(plan.rows > plan.list && !plan.few, "a selection in the thread block");
   const std::int64_t chunks = (p.rows + kIndexerChunk - 1) / kIndexerChunk;
   const bool pairs = chunks > std::int64_t{kIndexerFewWarps} * plan.blocks;
-  note(plan.few && p.queries == 1, "few queries: one");
-  note(plan.few && p.queries > 1 && pairs, "few queries: several, two chunks a warp");
-  note(plan.few && p.queries > 1 && !pairs, "few queries: several, a chunk a warp");
-  note(plan.few && plan.steps == 4, "few queries: 4 steps");
-  note(plan.few && plan.steps == 8, "few queries: 8 steps");
-  note(plan.few && chunks > std::int64_t{kIndexerFewWarps} * kIndexerSide * plan.blocks,
-       "few queries: more chunks than are in flight");
+  const bool ahead = chunks > std::int64_t{kIndexerFewWarps} * kIndexerSide * plan.blocks;
+  const bool mma = plan.few && !plan.wgmma;
+  note(mma && p.queries == 1, "few queries: one");
+  note(mma && p.queries > 1 && pairs, "few queries: several, two chunks a warp");
+  note(mma && p.queries > 1 && !pairs, "few queries: several, a chunk a warp");
+  note(mma && plan.steps == 4, "few queries: 4 steps");
+  note(mma && plan.steps == 8, "few queries: 8 steps");
+  note(mma && ahead, "few queries: more chunks than are in flight");
+  note(mma && indexer_has_sm90(device) && p.heads >= kIndexerWgmmaHeads,
+       "few queries, a warpgroup: no room");
+  note(plan.wgmma && p.queries == 1, "few queries, a warpgroup: one");
+  note(plan.wgmma && p.queries > 1, "few queries, a warpgroup: several");
+  note(plan.wgmma && plan.steps == 4, "few queries, a warpgroup: 4 steps");
+  note(plan.wgmma && plan.steps == 8, "few queries, a warpgroup: 8 steps");
+  note(plan.wgmma && 16 * plan.steps != p.columns, "few queries, a warpgroup: padded columns");
+  note(plan.wgmma && plan.padded_heads != p.heads, "few queries, a warpgroup: padded heads");
+  note(plan.wgmma && p.heads > kIndexerWgmmaHeads, "few queries, a warpgroup: heads twice");
+  note(plan.wgmma && chunks % (std::int64_t{4} * plan.blocks) != 0,
+       "few queries, a warpgroup: one that has not four chunks");
+  note(plan.wgmma && ahead, "few queries, a warpgroup: more chunks than are in flight");
+  note(plan.wgmma && !aligned16(args.q, 2 * p.head_stride),
+       "few queries, a warpgroup: q that is not aligned");
   if (!bf16) return;
   note(!aligned16(args.q, 2 * p.head_stride), "q that is not aligned");
   note(!aligned16(args.keys, 2 * p.keys_stride), "keys that are not aligned");
@@ -191,6 +221,7 @@ void run_case(Gpu& gpu, std::mt19937& g, const Case& c, const Card& card = {}) {
     told.shared_memory_per_block_optin =
         std::min(told.shared_memory_per_block_optin, card.shared_memory);
   }
+  if (card.major != 0) told.major = std::min(told.major, card.major);
   CudaLaunch launch = gpu.launch;
   launch.device = &told;
   const int element = p.dtype == NVFP4J_DTYPE_F32 ? 4 : 2;
@@ -267,7 +298,7 @@ void test_shapes(Gpu& gpu, std::mt19937& g, bool quick) {
   constexpr std::int32_t kF32 = NVFP4J_DTYPE_F32;
   for (const std::int32_t dtype : {kBf16, kF32}) {
     for (const int columns : {16, 48, 64, 128, 256}) {
-      for (const int heads : {1, 3, 16, 64, 128}) {
+      for (const int heads : {1, 3, 16, 40, 64, 100, 128}) {
         if (quick && (heads == 3 || heads == 64) == (columns > 64)) continue;
         const int gap = static_cast<int>(g() % 3) * 8;
         run_case(gpu, g,
@@ -296,17 +327,25 @@ void test_shapes(Gpu& gpu, std::mt19937& g, bool quick) {
   run_case(gpu, g, {1, 8000, 1, 16, 100, kBf16, Kind::kSmall});
   run_case(gpu, g, {2, 18000, 1, 16, 100, kBf16, Kind::kSmall});
   run_case(gpu, g, {2, 5000, 1, 128, 100, kBf16});
+  run_case(gpu, g, {1, 34000, 36, 64, 100, kBf16});
+  run_case(gpu, g, {1, 900, 36, 64, 33, kBf16, Kind::kNormal, -1, false, 1, 1});
+  run_case(gpu, g, {2, 5000, 36, 64, 33, kBf16, Kind::kNormal, -1, false, 1, 1});
   // The shape of the model.
   run_case(gpu, g, {5, 37, 64, 128, 16, kBf16});
   if (quick) return;
   for (const std::int64_t rows : {8192, 32768, 65536}) {
-    for (const int k : {512, 1024, 2048}) run_case(gpu, g, {1, rows, 64, 128, k, kBf16});
+    for (const int k : {512, 1024, 2048}) {
+      run_case(gpu, g, {1, rows, 64, 128, k, kBf16});
+      run_case(gpu, g, {1, rows, 64, 128, k, kBf16}, kOlder);
+    }
   }
   run_case(gpu, g, {8, 32768, 64, 128, 1024, kBf16});
   run_case(gpu, g, {8, 65536, 64, 128, 1024, kBf16});
   for (const std::int64_t queries : {2, 3, 5, 7}) {
-    for (const Kind kind : {Kind::kNormal, Kind::kStripes, Kind::kSmall, Kind::kCopies})
-      run_case(gpu, g, {queries, 20000, 4, 48, 700, kBf16, kind});
+    for (const Kind kind : {Kind::kNormal, Kind::kStripes, Kind::kSmall, Kind::kCopies}) {
+      for (const int heads : {4, 36})
+        run_case(gpu, g, {queries, 20000, heads, 48, 700, kBf16, kind});
+    }
   }
   run_case(gpu, g, {8, 65536, 16, 64, 512, kBf16});
   run_case(gpu, g, {33, 20000, 8, 64, 1024, kBf16});
@@ -327,11 +366,14 @@ void test_visible(Gpu& gpu, std::mt19937& g, bool quick) {
                                          std::int64_t{k}, std::int64_t{k + 1}, rows - 1, rows}) {
         if (quick && visible > 1 && visible != k) continue;
         run_case(gpu, g, {2, rows, 4, 64, k, NVFP4J_DTYPE_BF16, Kind::kNormal, visible});
+        run_case(gpu, g, {1, rows, 36, 64, k, NVFP4J_DTYPE_BF16, Kind::kNormal, visible});
         run_case(gpu, g, {1, rows, 4, 64, k, NVFP4J_DTYPE_F32, Kind::kNormal, visible});
       }
     }
     for (const std::int64_t queries : {1, 6})
-      run_case(gpu, g, {queries, rows, 4, 64, 50, NVFP4J_DTYPE_BF16, Kind::kNormal, -1, true});
+      for (const int heads : {4, 36})
+        run_case(gpu, g,
+                 {queries, rows, heads, 64, 50, NVFP4J_DTYPE_BF16, Kind::kNormal, -1, true});
   }
 }
 
@@ -340,9 +382,11 @@ void test_kinds(Gpu& gpu, std::mt19937& g, bool quick) {
     for (const std::int32_t dtype : {NVFP4J_DTYPE_BF16, NVFP4J_DTYPE_F32}) {
       run_case(gpu, g, {2, 450, 5, 32, 64, dtype, static_cast<Kind>(kind)});
       run_case(gpu, g, {2, 1800, 5, 32, 300, dtype, static_cast<Kind>(kind)});
+      run_case(gpu, g, {1, 1800, 37, 32, 300, dtype, static_cast<Kind>(kind)});
       if (quick) continue;
       for (const int k : {1, 512, 1024, 2048}) {
-        run_case(gpu, g, {1, 32768, 4, 32, k, dtype, static_cast<Kind>(kind)});
+        for (const int heads : {4, 36})
+          run_case(gpu, g, {1, 32768, heads, 32, k, dtype, static_cast<Kind>(kind)});
         run_case(gpu, g, {9, 5000, 4, 32, k, dtype, static_cast<Kind>(kind)});
       }
     }
@@ -359,6 +403,8 @@ void test_cards(Gpu& gpu, std::mt19937& g, bool quick) {
     run_case(gpu, g, {2, 600, 128, 256, 40, dtype}, {3, 101376});
     run_case(gpu, g, {1, 600, 100, 256, 40, dtype}, {3, 60000});
     run_case(gpu, g, {3, 600, 128, 128, 40, dtype}, {5, 101376});
+    // Tiles of q do not fit, its rows do.
+    run_case(gpu, g, {5, 5000, 100, 128, 40, dtype});
     run_case(gpu, g, {2, quick ? 17000 : 40000, 1, 16, 33, dtype, Kind::kSmall}, {2});
     run_case(gpu, g, {5, 600, 4, 64, 64, dtype}, {3});
     // One multiprocessor.
@@ -378,11 +424,12 @@ void test_tags(Gpu& gpu, std::mt19937& g) {
   std::vector<std::uint64_t> words(static_cast<std::size_t>(TaggedWords::kMaxWords));
   for (const std::uint64_t epoch : {5ull, 0xFFFFFFFCull, 0xFFFFFFFEull, 0xFFFFFFFFull}) {
     for (const std::int64_t queries : {1, 5}) {
+      const int heads = queries == 1 ? 64 : 4;
       for (std::uint64_t& word : words) word = epoch << 32 | g();
       MUST(cudaMemcpy(tagged + TaggedWords::kWords, words.data(), 8 * words.size(),
                       cudaMemcpyHostToDevice));
       MUST(cudaMemcpy(tagged + TaggedWords::kLastTag, &epoch, 8, cudaMemcpyHostToDevice));
-      run_case(gpu, g, {queries, 9000, 4, 64, 512, NVFP4J_DTYPE_BF16});
+      run_case(gpu, g, {queries, 9000, heads, 64, 512, NVFP4J_DTYPE_BF16});
       std::uint64_t after = 0;
       MUST(cudaMemcpy(&after, tagged + TaggedWords::kLastTag, 8, cudaMemcpyDeviceToHost));
       check(after != epoch, "a launch of few queries has no tag of its own");
@@ -391,9 +438,13 @@ void test_tags(Gpu& gpu, std::mt19937& g) {
   }
 }
 
-void check_all_reached() {
-  for (const char* branch : kBranches)
+void check_all_reached(const CudaDeviceProperties& device) {
+  const auto check_reached = [](const char* branch) {
     check(reached.count(branch) != 0, std::string("no case reaches ") + branch);
+  };
+  for (const char* branch : kBranches) check_reached(branch);
+  if (!indexer_has_sm90(device)) return;
+  for (const char* branch : kSm90Branches) check_reached(branch);
 }
 
 }  // namespace
@@ -412,6 +463,6 @@ int main(int argc, char** argv) {
   test_kinds(gpu, g, quick);
   test_cards(gpu, g, quick);
   test_tags(gpu, g);
-  check_all_reached();
+  check_all_reached(gpu.properties);
   return finish();
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scores of indexer_topk for few queries. A warp has two chunks of rows on their way, and before the wait for the kernel before it brings to L2 what is likely to be asked for.
+// Scores of indexer_topk for few queries: what is fetched, when and by whom. A warp has two chunks of rows on their way, and before the wait for the kernel before it brings to L2 what is likely to be asked for.
+// The products are those of indexer_topk_few_mma.cuh, on compute capability 9.0 those of indexer_topk_few_wgmma.cuh.
 #pragma once
 #include "ops/indexer_topk/indexer_topk_few.cuh"
 
@@ -35,14 +36,16 @@ struct IndexerFewScores : IndexerBf16<STEPS, kIndexerFewWarps, kIndexerSide> {
     return likely;
   }
 
-  __device__ __forceinline__ void run(int likely) const {
+  // All rows that a query sees. products.fetch_q() asks for q; when it and the weights have come, products.score(end) scores the rows below `end`, of which each warp's first kIndexerSide chunks are on their way.
+  template <typename Products>
+  __device__ __forceinline__ void run(const Products& products, int likely) const {
     const int wanted = lane < count ? visible_rows(a, lane) : 0;
     if (few.me == 0) {
       *few.tag_word() = next_tag(a.tagged);
       *few.open_queries() = 0u;
     }
     this->clear_padding();
-    this->fetch_q();
+    products.fetch_q();
     this->fetch_weights();
     copy_async_commit();
 #pragma unroll 1
@@ -60,12 +63,9 @@ struct IndexerFewScores : IndexerBf16<STEPS, kIndexerFewWarps, kIndexerSide> {
     end = static_cast<int>(__reduce_max_sync(0xffffffffu, static_cast<unsigned>(wanted)));
     if (warp == 0 && lane < count) few.visible()[lane] = wanted;
     copy_async_wait<kIndexerSide>();
+    products.q_has_come();
     __syncthreads();
-    if (row_of(kWarps) >= end) {
-      score_each(end);
-    } else {
-      score_pairs(end);
-    }
+    products.score(end);
     copy_async_wait<0>();
     __syncthreads();
     start_successor();
@@ -74,48 +74,6 @@ struct IndexerFewScores : IndexerBf16<STEPS, kIndexerFewWarps, kIndexerSide> {
   __device__ __forceinline__ void put(int q, int chunk, int row, float sum) const {
     if (row_of(chunk) + row < few.visible()[q])
       rows[q * a.rows + chunk * kIndexerChunk + row] = indexer_key(sum) + 2u;
-  }
-
-  // A chunk as soon as it is there, while the other is on its way.
-  __device__ __forceinline__ void score_each(int end) const {
-    int side = 0;
-#pragma unroll 1
-    for (int chunk = warp; row_of(chunk) < end; chunk += kWarps) {
-      std::uint32_t x[kIndexerSide][STEPS][4];
-      copy_async_wait<1>();
-      __syncwarp();
-      this->take_chunk(x[0], side);
-      __syncwarp();
-      const int ahead = row_of(chunk + kIndexerSide * kWarps);
-      if (ahead < end) this->fetch_chunk(ahead, side);
-      copy_async_commit();
-      // What is read from memory has come: from here on the next kernel's thread blocks may fetch theirs.
-      if (warp == 0 && row_of(chunk + kWarps) >= end) start_successor();
-      this->template score_chunks<1>(
-          x, [&](int q, int, int row, float sum) { put(q, chunk, row, sum); });
-      side ^= 1;
-    }
-  }
-  // Two at a time, since multiplying takes longer than reading. (A second one that is not there counts for nothing.)
-  __device__ __forceinline__ void score_pairs(int end) const {
-#pragma unroll 1
-    for (int chunk = warp; row_of(chunk) < end; chunk += kIndexerSide * kWarps) {
-      std::uint32_t x[kIndexerSide][STEPS][4];
-      copy_async_wait<0>();
-      __syncwarp();
-      this->take_chunk(x[0], 0);
-      this->take_chunk(x[1], 1);
-      __syncwarp();
-#pragma unroll 1
-      for (int side = 0; side < kIndexerSide; ++side) {
-        const int ahead = row_of(chunk + (kIndexerSide + side) * kWarps);
-        if (ahead < end) this->fetch_chunk(ahead, side);
-      }
-      copy_async_commit();
-      if (warp == 0 && row_of(chunk + kIndexerSide * kWarps) >= end) start_successor();
-      this->template score_chunks<kIndexerSide>(
-          x, [&](int q, int side, int row, float sum) { put(q, chunk + side * kWarps, row, sum); });
-    }
   }
 };
 

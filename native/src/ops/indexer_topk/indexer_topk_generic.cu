@@ -9,9 +9,9 @@
 #include "nvfp4j/indexer.h"
 #include "nvfp4j/tensor.h"
 #include "ops/indexer_topk/indexer_topk_cuda.hpp"
-#include "ops/indexer_topk/indexer_topk_few_rank.cuh"
-#include "ops/indexer_topk/indexer_topk_few_score.cuh"
-#include "ops/indexer_topk/indexer_topk_few_sort.cuh"
+#include "ops/indexer_topk/indexer_topk_few_mma.cuh"
+#include "ops/indexer_topk/indexer_topk_few_run.cuh"
+#include "ops/indexer_topk/indexer_topk_impl.hpp"
 #include "ops/indexer_topk/indexer_topk_rank.cuh"
 #include "ops/indexer_topk/indexer_topk_score.cuh"
 #include "ops/indexer_topk/indexer_topk_select.cuh"
@@ -49,18 +49,6 @@ __device__ __forceinline__ void send_group(const IndexerTarget& a, const Indexer
     for (int i = me; i < sent; i += kIndexerThreads) to[i] = from[i];
   }
   __syncthreads();
-}
-
-// Of the queries from `first` on, those whose number of rows is none.
-__device__ __forceinline__ void report_valid(const IndexerTarget& a, std::int64_t first,
-                                             std::int64_t end, int threads) {
-  for (std::int64_t s = first + threadIdx.x; s < end; s += threads) {
-    const std::int32_t valid = load(a.valid + s);
-    if (valid < 0 || valid > a.all_rows) {
-      report_here(a.status, NVFP4J_OP_INDEXER_TOPK, NVFP4J_CAUSE_INDEX_OUT_OF_RANGE,
-                  a.first_query + s, -1);
-    }
-  }
 }
 
 template <typename Sweep>
@@ -107,20 +95,11 @@ template <int STEPS>
 __global__ void __launch_bounds__(kIndexerFewThreads, 2)
     indexer_topk_few_kernel(const __grid_constant__ IndexerTarget a) {
   extern __shared__ __align__(128) char shared[];
-  const IndexerPlace place = {static_cast<int>(blockIdx.x), a.blocks};
-  const IndexerFew few = {{a, place, shared,
-                           reinterpret_cast<std::uint32_t*>(shared + a.layout.keys), 0,
-                           static_cast<int>(a.queries), 0, a.all_heads}};
-  const IndexerFewScores<STEPS> scores = {{few}, few};
-  const int likely = scores.prefetch();
-  wait_for_predecessor();
-  if (place.block == 0) report_valid(a, 0, a.queries, kIndexerFewThreads);
-  scores.run(likely);
-  IndexerFewSort{few}.run();
-  IndexerFewRanks{few}.run();
+  indexer_topk_few<IndexerFewMma<STEPS>>(a, shared);
 }
 
-const void* kernel_of(int steps, bool few) {
+const void* kernel_of(int steps, bool few, bool wgmma) {
+  if (wgmma) return indexer_topk_few_wgmma(steps);
   if (few) {
     return steps == 4 ? reinterpret_cast<const void*>(&indexer_topk_few_kernel<4>)
                       : reinterpret_cast<const void*>(&indexer_topk_few_kernel<8>);
@@ -188,7 +167,7 @@ int indexer_topk_cuda(const CudaLaunch& launch, const IndexerTopkArgs& args) {
     t.indices = args.indices + first * t.indices_row;
     t.scores = args.scores == nullptr ? nullptr : args.scores + first * t.scores_row;
     const dim3 grid = grid_of((t.queries + plan.set_queries - 1) / plan.set_queries * plan.blocks);
-    const void* kernel = kernel_of(plan.steps, plan.few);
+    const void* kernel = kernel_of(plan.steps, plan.few, plan.wgmma);
     const int threads = plan.few ? kIndexerFewThreads : kIndexerThreads;
     const cudaError_t status =
         plan.blocks > 1
@@ -201,6 +180,11 @@ int indexer_topk_cuda(const CudaLaunch& launch, const IndexerTopkArgs& args) {
 }
 
 const char* indexer_topk_cuda_path(const CudaDeviceProperties& device) {
+  if (indexer_has_sm90(device)) {
+    return "sm_90: indexer_topk_few_wgmma for BF16 with more than 32 heads, up to 128 columns and "
+           "up "
+           "to 8 queries, else indexer_topk_generic; compute capability 9.0";
+  }
   return device.major < 8 ? nullptr
                           : "generic: indexer_topk_generic, compute capability 8.0 or newer";
 }
@@ -211,11 +195,14 @@ const char* indexer_topk_cuda_refusal(const CudaDeviceProperties& device) {
 int indexer_topk_cuda_warm_up(const CudaDeviceProperties& device) {
   for (const int steps : {0, 4, 8, 16}) {
     for (const bool few : {false, true}) {
-      if (few && steps != 4 && steps != 8) continue;
-      const cudaError_t status =
-          cudaFuncSetAttribute(kernel_of(steps, few), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               device.shared_memory_per_block_optin);
-      if (status != cudaSuccess) return status;
+      for (const bool wgmma : {false, true}) {
+        if (few && steps != 4 && steps != 8) continue;
+        if (wgmma && !(few && indexer_has_sm90(device))) continue;
+        const cudaError_t status = cudaFuncSetAttribute(kernel_of(steps, few, wgmma),
+                                                        cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                        device.shared_memory_per_block_optin);
+        if (status != cudaSuccess) return status;
+      }
     }
   }
   return cudaSuccess;

@@ -16,6 +16,8 @@ constexpr std::int64_t kListBytes = 8 << 20;
 constexpr std::int64_t kAloneChunks = 32;
 // Rows of a thread block that the kernel for few queries sorts, 32 against 32.
 constexpr int kFewRows = 1024;
+// Heads that are too few for products of a warpgroup, which has kIndexerWgmmaHeads or more.
+constexpr int kMmaHeads = 32;
 
 template <typename T>
 constexpr T divide_up(T a, T b) {
@@ -60,13 +62,14 @@ std::int64_t budget(std::int64_t queries, int blocks, int rows) {
 
 // The layout with so many queries a group, warps that score and heads at a time.
 IndexerLayout layout_of(const IndexerPlan& plan, const IndexerProblem& problem) {
-  const auto align = [](int bytes) { return divide_up(bytes, 128) * 128; };
+  const auto align = [](int bytes, int to = 128) { return divide_up(bytes, to) * to; };
   const int pitch = indexer_pitch(plan.steps, problem.columns);
   IndexerLayout l{};
   l.weights = align(IndexerLayout::kSaturated + 4 * plan.blocks);
   l.keys = align(l.weights + 4 * plan.group * plan.padded_heads);
   l.stage = align(l.keys + (plan.shared_rows ? 4 * plan.group * plan.rows : 0));
   l.q = l.stage + (plan.steps == 0 ? 0 : plan.warps * kIndexerChunk * pitch);
+  if (plan.wgmma) l.q = align(l.q, 1024);
   const int scoring = l.q + plan.group * plan.padded_heads * pitch;
   // (Few queries: keys, places, and of the best keys, rows and ranks.)
   const int sorting = l.stage + (plan.few ? plan.group * (8 * plan.rows + 12 * kIndexerBest)
@@ -116,11 +119,16 @@ IndexerPlan plan_indexer_topk(const CudaDeviceProperties& device, const IndexerP
     plan.group = static_cast<int>(problem.queries);
     plan.warps = kIndexerFewWarps * kIndexerSide;
     plan.heads = problem.heads;
-    plan.padded_heads = divide_up(problem.heads, 16) * 16;
     const int rows = plan.rows;
     plan.rows = divide_up(rows, 32) * 32;
-    plan.layout = layout_of(plan, problem);
-    if (plan.layout.total <= device.shared_memory_per_block_optin) return plan;
+    for (const bool wgmma : {true, false}) {
+      plan.wgmma = wgmma;
+      if (wgmma && !(indexer_has_sm90(device) && problem.heads > kMmaHeads)) continue;
+      const int granule = wgmma ? kIndexerWgmmaHeads : 16;
+      plan.padded_heads = divide_up(problem.heads, granule) * granule;
+      plan.layout = layout_of(plan, problem);
+      if (plan.layout.total <= device.shared_memory_per_block_optin) return plan;
+    }
     plan.few = false;
     plan.rows = rows;
   }

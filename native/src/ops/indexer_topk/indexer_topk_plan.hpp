@@ -13,11 +13,12 @@ inline constexpr int kIndexerWarps = kIndexerThreads / 32;
 // Of the kernel for few queries: so many that the next launch's thread blocks have room beside them.
 inline constexpr int kIndexerFewWarps = 8;
 inline constexpr int kIndexerFewThreads = 32 * kIndexerFewWarps;
-inline constexpr int kIndexerSide = 2;       // chunks that a warp of it multiplies side by side
-inline constexpr int kIndexerBest = 32;      // rows of a list that it sends ahead
-inline constexpr int kIndexerChunk = 16;     // rows of keys that a warp scores at a time
-inline constexpr int kIndexerMaxGroup = 8;   // queries that share a reading of the keys
-inline constexpr int kIndexerCounters = 64;  // of a selection within a thread block
+inline constexpr int kIndexerSide = 2;         // chunks that a warp of it multiplies side by side
+inline constexpr int kIndexerWgmmaHeads = 64;  // that a warpgroup of it multiplies at a time
+inline constexpr int kIndexerBest = 32;        // rows of a list that it sends ahead
+inline constexpr int kIndexerChunk = 16;       // rows of keys that a warp scores at a time
+inline constexpr int kIndexerMaxGroup = 8;     // queries that share a reading of the keys
+inline constexpr int kIndexerCounters = 64;    // of a selection within a thread block
 // Scores of a query that a thread block keeps in shared memory; where it has more, they are in the workspace.
 inline constexpr int kIndexerSharedRows = 8192;
 
@@ -45,6 +46,7 @@ struct IndexerLayout {
 
 struct IndexerPlan {
   bool few;           // the kernel for few queries (indexer_topk_few.cuh)
+  bool wgmma;         // that of compute capability 9.0 (indexer_topk_few_wgmma.cuh)
   int steps;          // products of 16 columns that a row takes, padded: 4, 8 or 16; 0 for F32
   int blocks;         // of a set: they share the rows, a chunk each in turn
   std::int64_t sets;  // each has queries of its own
@@ -75,6 +77,11 @@ struct IndexerFewWords {
     return lists(queries) + blocks;
   }
 };
+
+// Whether the device runs what is compiled for compute capability 9.0 alone.
+inline bool indexer_has_sm90(const CudaDeviceProperties& device) {
+  return device.major == 9 && device.minor == 0;
+}
 
 IndexerPlan plan_indexer_topk(const CudaDeviceProperties& device, const IndexerProblem& problem);
 

@@ -3,6 +3,7 @@
 #pragma once
 #include "device/mma.cuh"
 #include "device/packet.cuh"
+#include "nvfp4j/indexer.h"
 #include "ops/indexer_topk/indexer_topk_target.cuh"
 
 namespace nvfp4j::device {
@@ -83,46 +84,51 @@ struct IndexerBf16 : IndexerSweep<WARPS> {
     __syncthreads();
   }
 
-  // 16 bytes of every ROWS-th row from this thread's `row` on, below `end`, to shared memory. (What is not aligned is rare: code that is not run need not be fetched either.)
-  template <int ROWS>
-  __device__ __forceinline__ void fetch_rows(std::uint32_t to, const char* from,
+  // 16 bytes of every ROWS-th row from this thread's `row` on, below `end`, to shared memory: `at` bytes into rows that are PITCH bytes apart. (What is not aligned is rare: code that is not run need not be fetched either.)
+  template <int ROWS, int PITCH = kPitch>
+  __device__ __forceinline__ void fetch_rows(std::uint32_t to, int at, const char* from,
                                              std::int64_t stride, int row, int end,
                                              bool aligned) const {
     const int column = static_cast<int>(threadIdx.x) % kPackets;
     if (column >= a.columns / 8) return;
-    to += static_cast<std::uint32_t>(16 * column);
+    to += static_cast<std::uint32_t>(at);
     from += 16 * column;
     if (aligned) {
       if constexpr (STEPS < 16) {
         // Little code, which comes from memory too, and no products on the way from one address to the next.
-        to += static_cast<std::uint32_t>(row * kPitch);
+        to += static_cast<std::uint32_t>(row * PITCH);
         from += row * stride;
         const std::int64_t step = ROWS * stride;
 #pragma unroll 1
         for (; row < end; row += ROWS) {
           copy_async_16(to, from);
-          to += ROWS * kPitch;
+          to += ROWS * PITCH;
           from += step;
         }
       } else {  // registers are short
 #pragma unroll 4
         for (; row < end; row += ROWS)
-          copy_async_16(to + static_cast<std::uint32_t>(row * kPitch), from + row * stride);
+          copy_async_16(to + static_cast<std::uint32_t>(row * PITCH), from + row * stride);
       }
     } else {
 #pragma unroll 1
       for (; row < end; row += ROWS) {
-        store_shared_16(to + static_cast<std::uint32_t>(row * kPitch),
+        store_shared_16(to + static_cast<std::uint32_t>(row * PITCH),
                         load_packet<Bf16, false>(from + row * stride));
       }
     }
   }
 
+  // In a padded row.
+  __device__ __forceinline__ static int packet_at() {
+    return static_cast<int>(threadIdx.x) % kPackets * 16;
+  }
+
   __device__ __forceinline__ void fetch_q() const {
     for (int q = 0; q < count; ++q) {
-      fetch_rows<kThreads / kPackets>(q_row(q, 0), a.q + (query + q) * a.q_query + head * a.q_head,
-                                      a.q_head, static_cast<int>(threadIdx.x) / kPackets, heads,
-                                      a.q_aligned);
+      fetch_rows<kThreads / kPackets>(q_row(q, 0), packet_at(),
+                                      a.q + (query + q) * a.q_query + head * a.q_head, a.q_head,
+                                      static_cast<int>(threadIdx.x) / kPackets, heads, a.q_aligned);
     }
   }
 
@@ -133,9 +139,9 @@ struct IndexerBf16 : IndexerSweep<WARPS> {
 
   // Rows from `first` on, below C. They may be more than are visible.
   __device__ __forceinline__ void fetch_chunk(int first, int side) const {
-    fetch_rows<32 / kPackets>(stage(side), a.keys + static_cast<std::int64_t>(first) * a.keys_row,
-                              a.keys_row, lane / kPackets, min(kIndexerChunk, a.all_rows - first),
-                              a.keys_aligned);
+    fetch_rows<32 / kPackets>(
+        stage(side), packet_at(), a.keys + static_cast<std::int64_t>(first) * a.keys_row,
+        a.keys_row, lane / kPackets, min(kIndexerChunk, a.all_rows - first), a.keys_aligned);
   }
   __device__ __forceinline__ void take_chunk(std::uint32_t (&x)[STEPS][4], int side) const {
     const std::uint32_t matrix =
@@ -184,14 +190,35 @@ struct IndexerBf16 : IndexerSweep<WARPS> {
     }
   }
 
-  // Of a chunk, rows g and g + 8 in lanes 4g to 4g + 3, which have heads 2t and 2t + 1 of each 8. put(query, chunk, row of the chunk, score).
+  // Adds to a lane's two sums, of rows g and g + 8 in lane 4g + t, its part of a product: dot[0] and dot[1] of row g with heads h + 2t and h + 2t + 1, dot[2] and dot[3] of row g + 8.
+  __device__ __forceinline__ void add_heads(const float* dot, float2 weight, int h,
+                                            float (&sum)[2]) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      // (A head that is not there has zeros for q, but its product with an infinite key is NaN.)
+      if (h + 2 * (lane & 3) + (i & 1) < heads)
+        sum[i >> 1] = __fmaf_rn(i & 1 ? weight.y : weight.x, positive_part(dot[i]), sum[i >> 1]);
+    }
+  }
+  // Adds up those of four lanes; put(row of the chunk, score).
+  template <typename Put>
+  __device__ __forceinline__ void put_sums(float (&sum)[2], const Put& put) const {
+    const int t = lane & 3;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      sum[i] += __shfl_xor_sync(0xffffffffu, sum[i], 1);
+      sum[i] += __shfl_xor_sync(0xffffffffu, sum[i], 2);
+    }
+    if (t < 2) put(lane / 4 + 8 * t, t == 0 ? sum[0] : sum[1]);
+  }
+
+  // put(query, chunk, row of the chunk, score).
   template <int N, typename Put>
   __device__ __forceinline__ void score_chunks(const std::uint32_t (&x)[SIDE][STEPS][4],
                                                const Put& put) const {
-    const int t = lane & 3;
     const std::uint32_t matrix = static_cast<std::uint32_t>((lane & 7) * kPitch + (lane >> 3) * 16);
     for (int q = 0; q < count; ++q) {
-      const float* w = weights(q) + 2 * t;
+      const float* w = weights(q) + 2 * (lane & 3);
       float sum[N][2] = {};
 #pragma unroll 1
       for (int h = 0; h < heads; h += 8 * kTiles) {
@@ -201,27 +228,12 @@ struct IndexerBf16 : IndexerSweep<WARPS> {
         for (int tile = 0; tile < kTiles; ++tile) {
           const float2 weight = *reinterpret_cast<const float2*>(w + h + 8 * tile);
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            // (A head that is not there has zeros for q, but its product with an infinite key is NaN.)
-            if (h + 8 * tile + 2 * t + (i & 1) < heads) {
-#pragma unroll
-              for (int n = 0; n < N; ++n) {
-                sum[n][i >> 1] = __fmaf_rn(i & 1 ? weight.y : weight.x,
-                                           positive_part(dot[n][tile][i]), sum[n][i >> 1]);
-              }
-            }
-          }
+          for (int n = 0; n < N; ++n) add_heads(dot[n][tile], weight, h + 8 * tile, sum[n]);
         }
       }
 #pragma unroll
-      for (int n = 0; n < N; ++n) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          sum[n][i] += __shfl_xor_sync(0xffffffffu, sum[n][i], 1);
-          sum[n][i] += __shfl_xor_sync(0xffffffffu, sum[n][i], 2);
-        }
-        if (t < 2) put(q, n, lane / 4 + 8 * t, t == 0 ? sum[n][0] : sum[n][1]);
-      }
+      for (int n = 0; n < N; ++n)
+        put_sums(sum[n], [&](int row, float score) { put(q, n, row, score); });
     }
   }
 

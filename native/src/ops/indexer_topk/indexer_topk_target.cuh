@@ -5,6 +5,7 @@
 
 #include "device/grid_barrier.cuh"
 #include "device/ptx.cuh"
+#include "device/status.cuh"
 #include "ops/indexer_topk/indexer_topk_order.hpp"
 #include "ops/indexer_topk/indexer_topk_plan.hpp"
 
@@ -75,6 +76,18 @@ __device__ __forceinline__ int visible_rows(const IndexerTarget& a, std::int64_t
 // The same where the kernel before may be writing it: some number.
 __device__ __forceinline__ int load_guess(const std::int32_t* p) {
   return static_cast<int>(load_shared_word(reinterpret_cast<const std::uint32_t*>(p)));
+}
+
+// Of the queries from `first` on, those whose number of rows is none.
+__device__ __forceinline__ void report_valid(const IndexerTarget& a, std::int64_t first,
+                                             std::int64_t end, int threads) {
+  for (std::int64_t s = first + threadIdx.x; s < end; s += threads) {
+    const std::int32_t valid = load(a.valid + s);
+    if (valid < 0 || valid > a.all_rows) {
+      report_here(a.status, NVFP4J_OP_INDEXER_TOPK, NVFP4J_CAUSE_INDEX_OUT_OF_RANGE,
+                  a.first_query + s, -1);
+    }
+  }
 }
 
 }  // namespace device
