@@ -100,17 +100,19 @@ void check_plan(const nvfp4j::CudaDeviceProperties& device, const nvfp4j::Indexe
   CHECK(p.list >= std::min(p.rows, problem.k) || p.list >= problem.k);
   CHECK(p.list >= 32 && p.list <= 2048 && (p.list & (p.list - 1)) == 0);
   CHECK_EQ(p.shared_rows, p.rows <= kIndexerSharedRows);
-  CHECK(!p.wgmma || (p.few && indexer_has_sm90(device)));
+  if (p.wgmma) {
+    CHECK(indexer_has_sm90(device) && problem.bf16 && p.heads == problem.heads);
+    CHECK(p.steps == 4 || p.steps == 8);
+    CHECK_EQ(p.warps % 4, 0);
+    CHECK_EQ(p.padded_heads % kIndexerWgmmaHeads, 0);
+    CHECK_EQ(p.layout.q % 1024, 0);
+    CHECK(p.layout.q + p.group * p.padded_heads * 32 * p.steps <= p.layout.total);
+  }
   // Few queries are done at once, with all heads, and their words have room.
   if (p.few) {
     CHECK(problem.bf16 && p.blocks > 1 && p.sets == 1 && p.shared_rows);
     CHECK(p.group == problem.queries && p.launch_queries == problem.queries);
     CHECK(p.heads == problem.heads && p.warps == kIndexerFewWarps * kIndexerSide);
-    if (p.wgmma) {
-      CHECK_EQ(p.padded_heads % kIndexerWgmmaHeads, 0);
-      CHECK_EQ(p.layout.q % 1024, 0);
-      CHECK(p.layout.q + p.group * p.padded_heads * 32 * p.steps <= p.layout.total);
-    }
     CHECK_EQ(p.rows % 32, 0);
     CHECK(p.steps == 4 || p.steps == 8);
     CHECK(IndexerFewWords{p.blocks}.count(problem.queries) <= TaggedWords::kMaxWords);
@@ -196,6 +198,10 @@ TEST(plans_of_decoding) {
   CHECK_EQ(p.wgmma, true);
   CHECK_EQ(plan_indexer_topk(kA100, {1, 32768, 64, 128, 1024, true}).wgmma, false);
   CHECK_EQ(plan_indexer_topk(kH100, {1, 32768, 32, 128, 1024, true}).wgmma, false);
+  CHECK_EQ(plan_indexer_topk(kH100, {64, 16384, 64, 128, 1024, true}).wgmma, true);
+  CHECK_EQ(plan_indexer_topk(kH100, {64, 16384, 64, 128, 1024, true}).group, kIndexerMaxGroup);
+  CHECK_EQ(plan_indexer_topk(kH100, {64, 16384, 64, 256, 1024, true}).wgmma, false);
+  CHECK_EQ(plan_indexer_topk(kH100, {64, 16384, 64, 128, 1024, false}).wgmma, false);
   // Tiles of q do not fit, its rows do.
   CHECK_EQ(plan_indexer_topk(kH100, {5, 5000, 100, 128, 40, true}).few, true);
   CHECK_EQ(plan_indexer_topk(kH100, {5, 5000, 100, 128, 40, true}).wgmma, false);

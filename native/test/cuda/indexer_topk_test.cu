@@ -31,7 +31,7 @@ constexpr Card kOlder = {0, 0, 8};
 
 std::set<std::string> reached;
 
-void note(bool is, const char* what) {
+void note(bool is, const std::string& what) {
   if (is) reached.insert(what);
 }
 
@@ -52,6 +52,9 @@ constexpr const char* kBranches[] = {
     "fewer warps",
     "scores in the workspace",
     "a selection in the thread block",
+    "ranks by all warps",
+    "ranks by a warp a query",
+    "ranks by several warps a query",
     "few queries: one",
     "few queries: several, two chunks a warp",
     "few queries: several, a chunk a warp",
@@ -73,7 +76,42 @@ constexpr const char* kSm90Branches[] = {"few queries, a warpgroup: one",
                                          "few queries, a warpgroup: one that has not four chunks",
                                          "few queries, a warpgroup: more chunks than are in flight",
                                          "few queries, a warpgroup: q that is not aligned",
-                                         "few queries, a warpgroup: no room"};
+                                         "few queries, a warpgroup: no room",
+                                         "many queries, a warpgroup: 4 steps",
+                                         "many queries, a warpgroup: 8 steps",
+                                         "many queries, a warpgroup: padded columns",
+                                         "many queries, a warpgroup: padded heads",
+                                         "many queries, a warpgroup: heads twice",
+                                         "many queries, a warpgroup: several groups",
+                                         "many queries, a warpgroup: alone",
+                                         "many queries, a warpgroup: no room",
+                                         "many queries, a warpgroup: q that is not aligned"};
+
+// Of products of a warpgroup.
+void note_warpgroup(const CudaDeviceProperties& device, const indexer::Problem& p,
+                    const IndexerPlan& plan, std::int64_t chunks, bool misaligned) {
+  const bool could = indexer_has_sm90(device) && p.dtype == NVFP4J_DTYPE_BF16 && plan.steps <= 8 &&
+                     p.heads >= kIndexerWgmmaHeads;
+  const auto note_if = [&](bool is, const char* what) {
+    note(is, ((plan.few ? "few queries, a warpgroup: " : "many queries, a warpgroup: ") +
+              std::string(what)));
+  };
+  note_if(could && !plan.wgmma, "no room");
+  if (!plan.wgmma) return;
+  note_if(plan.steps == 4, "4 steps");
+  note_if(plan.steps == 8, "8 steps");
+  note_if(16 * plan.steps != p.columns, "padded columns");
+  note_if(plan.padded_heads != p.heads, "padded heads");
+  note_if(p.heads > kIndexerWgmmaHeads, "heads twice");
+  note_if(misaligned, "q that is not aligned");
+  note_if(p.queries == 1, "one");
+  note_if(p.queries > 1, "several");
+  note_if(plan.set_queries > plan.group, "several groups");
+  note_if(plan.blocks == 1, "alone");
+  note_if(chunks % (std::int64_t{4} * plan.blocks) != 0, "one that has not four chunks");
+  note_if(chunks > std::int64_t{kIndexerFewWarps} * kIndexerSide * plan.blocks,
+          "more chunks than are in flight");
+}
 
 void note_plan(const CudaDeviceProperties& device, const indexer::Problem& p,
                const IndexerTopkArgs& args) {
@@ -106,20 +144,12 @@ void note_plan(const CudaDeviceProperties& device, const indexer::Problem& p,
   note(mma && plan.steps == 4, "few queries: 4 steps");
   note(mma && plan.steps == 8, "few queries: 8 steps");
   note(mma && ahead, "few queries: more chunks than are in flight");
-  note(mma && indexer_has_sm90(device) && p.heads >= kIndexerWgmmaHeads,
-       "few queries, a warpgroup: no room");
-  note(plan.wgmma && p.queries == 1, "few queries, a warpgroup: one");
-  note(plan.wgmma && p.queries > 1, "few queries, a warpgroup: several");
-  note(plan.wgmma && plan.steps == 4, "few queries, a warpgroup: 4 steps");
-  note(plan.wgmma && plan.steps == 8, "few queries, a warpgroup: 8 steps");
-  note(plan.wgmma && 16 * plan.steps != p.columns, "few queries, a warpgroup: padded columns");
-  note(plan.wgmma && plan.padded_heads != p.heads, "few queries, a warpgroup: padded heads");
-  note(plan.wgmma && p.heads > kIndexerWgmmaHeads, "few queries, a warpgroup: heads twice");
-  note(plan.wgmma && chunks % (std::int64_t{4} * plan.blocks) != 0,
-       "few queries, a warpgroup: one that has not four chunks");
-  note(plan.wgmma && ahead, "few queries, a warpgroup: more chunks than are in flight");
-  note(plan.wgmma && !aligned16(args.q, 2 * p.head_stride),
-       "few queries, a warpgroup: q that is not aligned");
+  const std::int64_t rank_queries = plan.few || plan.blocks == 1 ? 0 : plan.set_queries;
+  note(rank_queries > 0 && rank_queries < kIndexerWarpRanks, "ranks by all warps");
+  note(rank_queries > kIndexerWarps / 2, "ranks by a warp a query");
+  note(rank_queries >= kIndexerWarpRanks && rank_queries <= kIndexerWarps / 2,
+       "ranks by several warps a query");
+  note_warpgroup(device, p, plan, chunks, !aligned16(args.q, 2 * p.head_stride));
   if (!bf16) return;
   note(!aligned16(args.q, 2 * p.head_stride), "q that is not aligned");
   note(!aligned16(args.keys, 2 * p.keys_stride), "keys that are not aligned");
@@ -328,6 +358,8 @@ void test_shapes(Gpu& gpu, std::mt19937& g, bool quick) {
   run_case(gpu, g, {2, 18000, 1, 16, 100, kBf16, Kind::kSmall});
   run_case(gpu, g, {2, 5000, 1, 128, 100, kBf16});
   run_case(gpu, g, {1, 34000, 36, 64, 100, kBf16});
+  run_case(gpu, g, {40, 2100, 40, 128, 300, kBf16});
+  run_case(gpu, g, {40, 2100, 40, 64, 300, kBf16, Kind::kNormal, -1, false, 1, 1});
   run_case(gpu, g, {1, 900, 36, 64, 33, kBf16, Kind::kNormal, -1, false, 1, 1});
   run_case(gpu, g, {2, 5000, 36, 64, 33, kBf16, Kind::kNormal, -1, false, 1, 1});
   // The shape of the model.
@@ -349,6 +381,11 @@ void test_shapes(Gpu& gpu, std::mt19937& g, bool quick) {
   }
   run_case(gpu, g, {8, 65536, 16, 64, 512, kBf16});
   run_case(gpu, g, {33, 20000, 8, 64, 1024, kBf16});
+  run_case(gpu, g, {64, 16384, 64, 128, 1024, kBf16});
+  run_case(gpu, g, {33, 8000, 64, 128, 1024, kBf16}, kOlder);
+  for (const std::int64_t queries : {3, 4, 5, 6, 7, 8}) {
+    for (const int heads : {4, 64}) run_case(gpu, g, {queries, 20000, heads, 64, 2048, kBf16});
+  }
   run_case(gpu, g, {200, 9000, 4, 32, 512, kBf16});
   run_case(gpu, g, {2, 20000, 8, 64, 1024, kF32});
   // Beyond 65536 rows, and as many as there may be.
@@ -388,6 +425,9 @@ void test_kinds(Gpu& gpu, std::mt19937& g, bool quick) {
         for (const int heads : {4, 36})
           run_case(gpu, g, {1, 32768, heads, 32, k, dtype, static_cast<Kind>(kind)});
         run_case(gpu, g, {9, 5000, 4, 32, k, dtype, static_cast<Kind>(kind)});
+        // Sets of several queries.
+        run_case(gpu, g, {60, 5000, 4, 32, k, dtype, static_cast<Kind>(kind)});
+        if (k > 512) run_case(gpu, g, {140, 5000, 36, 32, k, dtype, static_cast<Kind>(kind)});
       }
     }
     if (!quick)
@@ -409,6 +449,12 @@ void test_cards(Gpu& gpu, std::mt19937& g, bool quick) {
     run_case(gpu, g, {5, 600, 4, 64, 64, dtype}, {3});
     // One multiprocessor.
     run_case(gpu, g, {2, 9000, 1, 16, 2048, dtype, Kind::kSmall}, {1});
+  }
+  for (int kind = 0; kind < indexer::kKinds; ++kind) {
+    for (const int heads : {2, 36}) {
+      for (const std::int64_t queries : {5, 20})
+        run_case(gpu, g, {queries, 1500, heads, 16, 700, kBf16, static_cast<Kind>(kind)}, {4});
+    }
   }
   if (quick) return;
   for (int kind = 0; kind < indexer::kKinds; ++kind) {

@@ -10,6 +10,7 @@ namespace nvfp4j::device {
 
 // A thread block, all queries of the launch and all their heads. Keys are two more than indexer_key()'s: 1 is no row, and 0 is below that.
 struct IndexerFew : IndexerSweep<kIndexerFewWarps> {
+  using IndexerSweep::IndexerSweep;
   static constexpr int kWarps = kIndexerFewWarps;
   static constexpr std::uint32_t kNoRow = 1u;
   const int me = static_cast<int>(threadIdx.x);

@@ -8,10 +8,10 @@ namespace nvfp4j::device {
 template <int STEPS>
 struct IndexerFewMma : IndexerFewScores<STEPS> {
   using Base = IndexerFewScores<STEPS>;
+  using Base::Base;
   using Base::warp, Base::row_of, Base::kWarps, Base::put;
 
   __device__ __forceinline__ void run(int likely) const { Base::run(*this, likely); }
-  __device__ __forceinline__ void q_has_come() const {}
 
   __device__ __forceinline__ void score(int end) const {
     if (row_of(kWarps) >= end) {

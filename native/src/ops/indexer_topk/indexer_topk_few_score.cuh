@@ -14,6 +14,9 @@ struct IndexerFewScores : IndexerBf16<STEPS, kIndexerFewWarps, kIndexerSide> {
   static constexpr int kWarps = kIndexerFewWarps;
   const IndexerFew& few;
 
+  __device__ __forceinline__ explicit IndexerFewScores(const IndexerFew& f)
+      : Base(f.a, f.place, f.shared, f.rows, f.query, f.count, f.head, f.heads), few(f) {}
+
   // Before the wait for the kernel before: rows that are likely to be visible are on their way to L2. How many are, that kernel may be writing: what stands there is a guess, from which nothing but time follows.
   __device__ __forceinline__ int prefetch() const {
     const int guess = lane < count ? load_guess(a.valid + lane) : 0;
@@ -44,7 +47,7 @@ struct IndexerFewScores : IndexerBf16<STEPS, kIndexerFewWarps, kIndexerSide> {
       *few.tag_word() = next_tag(a.tagged);
       *few.open_queries() = 0u;
     }
-    this->clear_padding();
+    products.clear_padding();
     products.fetch_q();
     this->fetch_weights();
     copy_async_commit();

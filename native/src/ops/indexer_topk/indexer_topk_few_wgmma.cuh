@@ -1,53 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of indexer_topk for few queries on compute capability 9.0: a warpgroup's, 64 rows and 64 heads at a time. That is twice as fast as the products of single warps, each of which loads all of q.
+// Products of a warpgroup in indexer_topk for few queries.
 #pragma once
-#include "device/wgmma.cuh"
 #include "ops/indexer_topk/indexer_topk_few_score.cuh"
+#include "ops/indexer_topk/indexer_topk_wgmma.cuh"
 
 namespace nvfp4j::device {
 
-// Keys are in registers, q is in shared memory as the products want it: of each query tiles of 64 columns, in each of them all heads, with the 128-byte swizzle.
 template <int STEPS>
-struct IndexerFewWgmma : IndexerFewScores<STEPS> {
-  using Base = IndexerFewScores<STEPS>;
-  using Base::a, Base::count, Base::heads, Base::lane, Base::warp;
-  using Base::row_of, Base::kWarps, Base::kPackets, Base::kThreads, Base::put;
-  static constexpr int kHeads = kIndexerWgmmaHeads;
-  static constexpr int kRowBytes = 128;                   // of a head in a tile
-  static constexpr int kTileSteps = kRowBytes / 32;       // products of 16 columns
-  static constexpr int kTilePackets = kRowBytes / 16;     // of a head in a tile
-  static constexpr int kFetchRows = kThreads / kPackets;  // heads that are fetched at once
-  static_assert(kFetchRows % 8 == 0, "the swizzle of a thread's heads is the same");
-  static_assert(STEPS % kTileSteps == 0);
+struct IndexerFewWgmma : IndexerWgmma<IndexerFewScores<STEPS>, STEPS> {
+  using Scores = IndexerFewScores<STEPS>;
+  using IndexerWgmma<Scores, STEPS>::IndexerWgmma;
+  using Scores::warp, Scores::row_of, Scores::kWarps, Scores::put;
+  using IndexerWgmma<Scores, STEPS>::kTogether;
 
-  __device__ __forceinline__ void run(int likely) const { Base::run(*this, likely); }
+  __device__ __forceinline__ void run(int likely) const { Scores::run(*this, likely); }
 
-  __device__ __forceinline__ std::uint32_t tile(int q, int of_columns) const {
-    return smem_address(this->shared + a.layout.q) +
-           static_cast<std::uint32_t>((q * (STEPS / kTileSteps) + of_columns) * a.padded_heads *
-                                      kRowBytes);
-  }
-  __device__ __forceinline__ void fetch_q() const {
-    const int packet = static_cast<int>(threadIdx.x) % kPackets;
-    const int first = static_cast<int>(threadIdx.x) / kPackets;
-    // (Of all of this thread's heads: they are a multiple of 8 apart.)
-    const int at = static_cast<int>(wgmma_swizzle_128(static_cast<std::uint32_t>(
-                       first % 8 * kRowBytes + packet % kTilePackets * 16))) -
-                   first % 8 * kRowBytes;
-    for (int q = 0; q < count; ++q) {
-      this->template fetch_rows<kFetchRows, kRowBytes>(tile(q, packet / kTilePackets), at,
-                                                       a.q + q * a.q_query, a.q_head, first, heads,
-                                                       a.q_aligned);
-    }
-  }
-  // Each thread's copies, before the barrier behind which they are read by products.
-  __device__ __forceinline__ void q_has_come() const { fence_async_proxy(); }
-
-  // A chunk of each warp of the warpgroup as soon as it is there, while the other is on its way. (One that is not there counts for nothing.)
+  // A chunk of each warp of the warpgroup as soon as it is there, while the other is on its way.
   __device__ __forceinline__ void score(int end) const {
     int side = 0;
 #pragma unroll 1
-    for (int chunk = warp; row_of(chunk / 4 * 4) < end; chunk += kWarps) {
+    for (int chunk = warp; row_of(chunk / kTogether * kTogether) < end; chunk += kWarps) {
       std::uint32_t x[STEPS][4];
       copy_async_wait<1>();
       __syncwarp();
@@ -58,34 +30,8 @@ struct IndexerFewWgmma : IndexerFewScores<STEPS> {
       copy_async_commit();
       // What is read from memory has come: from here on the next kernel's thread blocks may fetch theirs.
       if (warp == 0 && row_of(chunk + kWarps) >= end) start_successor();
-      score_chunk(x, chunk);
+      this->score_chunk(x, [&](int q, int row, float score) { put(q, chunk, row, score); });
       side ^= 1;
-    }
-  }
-
-  __device__ __forceinline__ void score_chunk(const std::uint32_t (&x)[STEPS][4], int chunk) const {
-    float dot[kHeads / 2] = {};
-    for (int q = 0; q < count; ++q) {
-      const float* w = this->weights(q) + 2 * (lane & 3);
-      float sum[2] = {};
-#pragma unroll 1
-      for (int h = 0; h < heads; h += kHeads) {
-        wgmma_fence();
-#pragma unroll
-        for (int step = 0; step < STEPS; ++step) {
-          const std::uint64_t b = wgmma_operand_128(tile(q, step / kTileSteps) +
-                                                    static_cast<std::uint32_t>(h * kRowBytes));
-          wgmma_64x64(dot, x[step], wgmma_advance(b, step % kTileSteps * 32), step > 0);
-        }
-        wgmma_commit();
-        wgmma_wait<0>();
-        wgmma_arrived(dot);
-#pragma unroll
-        for (int i = 0; i < kHeads; i += 8) {
-          this->add_heads(dot + i / 2, *reinterpret_cast<const float2*>(w + h + i), h + i, sum);
-        }
-      }
-      this->put_sums(sum, [&](int row, float score) { put(q, chunk, row, score); });
     }
   }
 };

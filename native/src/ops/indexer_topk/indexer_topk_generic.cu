@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// indexer_topk on any device from compute capability 8.0 on. Of few queries bound by the keys' way from L2 to the multiprocessors, behind it by the chain of what follows: sorting, one exchange between thread blocks, ranking. Of more queries by the products.
+// indexer_topk on any device from compute capability 8.0 on; on 9.0 products of more than 32 heads are those of indexer_topk_sm90.cu. Bound by what comes from L2 to the multiprocessors, keys and q, and then by the chain of what follows: sorting, one exchange between thread blocks, ranking.
 // indexer_topk_few_kernel: up to 8 queries whose thread blocks have a handful of the best each (indexer_topk_few.cuh), 8 warps, so that the next launch's thread blocks fit beside them: they fetch to L2 while these sort and rank.
-// indexer_topk_kernel: all else. A thread block a multiprocessor, 16 warps. The rows are dealt out in chunks of 16, a warp each; scores stay in the thread block, which sorts them and sends the best k of them, so that the exchange is the only one of a launch
+// indexer_topk_kernel: all else (indexer_topk_many.cuh). A thread block a multiprocessor, 16 warps. The rows are dealt out in chunks of 16, a warp each; scores stay in the thread block, which sorts them and sends the best k of them, so that the exchange is the only one of a launch
 // (indexer_topk_rank.cuh). Up to 8 queries share a reading of the keys; more take another, from L2 mostly, and where their lists outgrow the workspace another launch.
 // NVIDIA H200, commit c0162cb852d8, the best 1024, 64 x 128: of 32768 rows for one query 9.4 us, 39 % of reading the keys, for four 23.7 us; for one of 8192 rows 7.6, of 65536 rows 13.9 us; 64 queries of 16384 rows 180 us.
 #include "common/workspace_layout.hpp"
@@ -12,83 +12,19 @@
 #include "ops/indexer_topk/indexer_topk_few_mma.cuh"
 #include "ops/indexer_topk/indexer_topk_few_run.cuh"
 #include "ops/indexer_topk/indexer_topk_impl.hpp"
-#include "ops/indexer_topk/indexer_topk_rank.cuh"
+#include "ops/indexer_topk/indexer_topk_many.cuh"
 #include "ops/indexer_topk/indexer_topk_score.cuh"
-#include "ops/indexer_topk/indexer_topk_select.cuh"
 
 namespace nvfp4j {
 namespace {
 
 using namespace device;
 
-// Sorts the best rows of a group's queries, and writes them to the lists; a thread block that is alone has the result.
-__device__ __forceinline__ void send_group(const IndexerTarget& a, const IndexerPlace& place,
-                                           char* shared, const std::uint32_t* rows,
-                                           std::int64_t first, int count) {
-  auto* entries = reinterpret_cast<std::uint64_t*>(shared + a.layout.stage);
-  auto* counters = reinterpret_cast<std::uint32_t*>(shared + IndexerLayout::kCounters);
-  const int me = static_cast<int>(threadIdx.x);
-  for (int q = 0; q < count; ++q) {
-    const int visible = visible_rows(a, first + q);
-    show_rows(a, place, first + q, visible, rows + q * a.rows);
-    (void)gather_rows(a, place, visible, rows + q * a.rows, entries + q * a.list, counters);
-  }
-  __syncthreads();
-  sort_runs(entries, count * a.list, a.list);
-  for (int q = 0; q < count; ++q) {
-    const std::uint64_t* from = entries + q * a.list;
-    const int seen = place.places(visible_rows(a, first + q));
-    if (place.blocks == 1) {
-      std::int32_t* out = a.indices + (first + q) * a.indices_row;
-      for (int i = me; i < a.k; i += kIndexerThreads) out[i] = i < seen ? indexer_row(from[i]) : -1;
-      continue;
-    }
-    // Up to a whole 32 of zeros: readers take 32 at a time, and stop where not all are before theirs.
-    const int sent = min((seen + 31) / 32 * 32 + 32, a.list);
-    std::uint64_t* to = a.lists + ((first + q) * place.blocks + place.block) * a.list;
-    for (int i = me; i < sent; i += kIndexerThreads) to[i] = from[i];
-  }
-  __syncthreads();
-}
-
 template <typename Sweep>
 __global__ void __launch_bounds__(kIndexerThreads, 1)
     indexer_topk_kernel(const __grid_constant__ IndexerTarget a) {
   extern __shared__ __align__(128) char shared[];
-  const IndexerPlace place = {static_cast<int>(blockIdx.x % static_cast<unsigned>(a.blocks)),
-                              a.blocks};
-  const std::int64_t first =
-      static_cast<std::int64_t>(blockIdx.x / static_cast<unsigned>(a.blocks)) * a.set_queries;
-  const std::int64_t end = min(first + a.set_queries, a.queries);
-  Sweep{{a, place, shared, nullptr, first, 0, 0, 0}}.prefetch();
-  await_predecessor();
-  const std::uint32_t epoch = a.blocks > 1 ? grid_epoch(a.exchange) : 0u;
-  std::uint32_t* rows = a.rows_of_blocks != nullptr
-                            ? a.rows_of_blocks + static_cast<std::int64_t>(blockIdx.x) * a.rows
-                            : reinterpret_cast<std::uint32_t*>(shared + a.layout.keys);
-
-  if (place.block == 0) report_valid(a, first, end, kIndexerThreads);
-  for (std::int64_t query = first; query < end; query += a.group) {
-    const int count = static_cast<int>(min(static_cast<std::int64_t>(a.group), end - query));
-    for (int head = 0; head < a.all_heads; head += a.heads) {
-      Sweep{{a, place, shared, rows, query, count, head, min(a.heads, a.all_heads - head)}}.run();
-    }
-    send_group(a, place, shared, rows, query, count);
-  }
-  if (a.blocks == 1) return;
-
-  grid_sync(a.exchange, epoch);
-  for (std::int64_t query = first; query < end; ++query) {
-    const IndexerRanks<kIndexerWarps> ranks = {a, place, shared, query};
-    for (int i = 0; ranks.run(i); i += 32) {
-    }
-    if (place.block == 0) {
-      std::int32_t* out = a.indices + query * a.indices_row;
-      for (int i = visible_rows(a, query) + static_cast<int>(threadIdx.x); i < a.k;
-           i += kIndexerThreads)
-        out[i] = -1;
-    }
-  }
+  indexer_topk_many<Sweep>(a, shared);
 }
 
 template <int STEPS>
@@ -99,7 +35,7 @@ __global__ void __launch_bounds__(kIndexerFewThreads, 2)
 }
 
 const void* kernel_of(int steps, bool few, bool wgmma) {
-  if (wgmma) return indexer_topk_few_wgmma(steps);
+  if (wgmma) return few ? indexer_topk_few_wgmma(steps) : indexer_topk_many_wgmma(steps);
   if (few) {
     return steps == 4 ? reinterpret_cast<const void*>(&indexer_topk_few_kernel<4>)
                       : reinterpret_cast<const void*>(&indexer_topk_few_kernel<8>);
@@ -196,8 +132,9 @@ int indexer_topk_cuda_warm_up(const CudaDeviceProperties& device) {
   for (const int steps : {0, 4, 8, 16}) {
     for (const bool few : {false, true}) {
       for (const bool wgmma : {false, true}) {
-        if (few && steps != 4 && steps != 8) continue;
-        if (wgmma && !(few && indexer_has_sm90(device))) continue;
+        // What plan_indexer_topk() has.
+        if ((few || wgmma) && steps != 4 && steps != 8) continue;
+        if (wgmma && !indexer_has_sm90(device)) continue;
         const cudaError_t status = cudaFuncSetAttribute(kernel_of(steps, few, wgmma),
                                                         cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                         device.shared_memory_per_block_optin);

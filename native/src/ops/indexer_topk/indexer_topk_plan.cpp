@@ -16,7 +16,7 @@ constexpr std::int64_t kListBytes = 8 << 20;
 constexpr std::int64_t kAloneChunks = 32;
 // Rows of a thread block that the kernel for few queries sorts, 32 against 32.
 constexpr int kFewRows = 1024;
-// Heads that are too few for products of a warpgroup, which has kIndexerWgmmaHeads or more.
+// Heads that are too few for products of a warpgroup, which have kIndexerWgmmaHeads at a time.
 constexpr int kMmaHeads = 32;
 
 template <typename T>
@@ -70,7 +70,8 @@ IndexerLayout layout_of(const IndexerPlan& plan, const IndexerProblem& problem) 
   l.stage = align(l.keys + (plan.shared_rows ? 4 * plan.group * plan.rows : 0));
   l.q = l.stage + (plan.steps == 0 ? 0 : plan.warps * kIndexerChunk * pitch);
   if (plan.wgmma) l.q = align(l.q, 1024);
-  const int scoring = l.q + plan.group * plan.padded_heads * pitch;
+  const int q_row = plan.wgmma ? 32 * plan.steps : pitch;
+  const int scoring = l.q + plan.group * plan.padded_heads * q_row;
   // (Few queries: keys, places, and of the best keys, rows and ranks.)
   const int sorting = l.stage + (plan.few ? plan.group * (8 * plan.rows + 12 * kIndexerBest)
                                           : 8 * plan.group * plan.list);
@@ -113,43 +114,43 @@ IndexerPlan plan_indexer_topk(const CudaDeviceProperties& device, const IndexerP
   plan.set_queries = divide_up(plan.launch_queries, plan.sets);
   plan.sets = divide_up(plan.launch_queries, plan.set_queries);
 
+  const int granule = problem.bf16 ? 16 : 32;
+  const auto fits = [&](int group, int warps, int heads) {
+    const int padded = plan.wgmma ? kIndexerWgmmaHeads : granule;
+    plan.group = group;
+    plan.warps = warps;
+    plan.padded_heads = divide_up(heads, padded) * padded;
+    plan.heads = std::min(plan.padded_heads, problem.heads);
+    plan.layout = layout_of(plan, problem);
+    return plan.layout.total <= device.shared_memory_per_block_optin;
+  };
+  const bool wgmma =
+      problem.bf16 && plan.steps <= 8 && problem.heads > kMmaHeads && indexer_has_sm90(device);
+
   // The warps of that kernel have two chunks each: as many are in flight.
   if (few_queries(plan, problem)) {
-    plan.few = true;
-    plan.group = static_cast<int>(problem.queries);
-    plan.warps = kIndexerFewWarps * kIndexerSide;
-    plan.heads = problem.heads;
     const int rows = plan.rows;
+    plan.few = true;
     plan.rows = divide_up(rows, 32) * 32;
-    for (const bool wgmma : {true, false}) {
-      plan.wgmma = wgmma;
-      if (wgmma && !(indexer_has_sm90(device) && problem.heads > kMmaHeads)) continue;
-      const int granule = wgmma ? kIndexerWgmmaHeads : 16;
-      plan.padded_heads = divide_up(problem.heads, granule) * granule;
-      plan.layout = layout_of(plan, problem);
-      if (plan.layout.total <= device.shared_memory_per_block_optin) return plan;
+    for (const bool with : {wgmma, false}) {
+      plan.wgmma = with;
+      if (fits(static_cast<int>(problem.queries), kIndexerFewWarps * kIndexerSide, problem.heads))
+        return plan;
     }
     plan.few = false;
     plan.rows = rows;
   }
 
   // All heads of as many queries as fit, with as many warps; one query, with fewer warps, with fewer heads.
-  const int granule = problem.bf16 ? 16 : 32;
-  const int limit = device.shared_memory_per_block_optin;
-  const auto fits = [&](int group, int warps, int heads) {
-    plan.group = group;
-    plan.warps = warps;
-    plan.padded_heads = divide_up(heads, granule) * granule;
-    plan.heads = std::min(plan.padded_heads, problem.heads);
-    plan.layout = layout_of(plan, problem);
-    return plan.layout.total <= limit;
-  };
   const int most =
       plan.shared_rows
           ? static_cast<int>(std::min<std::int64_t>(kIndexerMaxGroup, plan.set_queries))
           : 1;
-  for (int group = most; group >= 1; --group) {
-    if (fits(group, kIndexerWarps, problem.heads)) return plan;
+  for (const bool with : {wgmma, false}) {
+    plan.wgmma = with;
+    for (int group = most; group >= 1; --group) {
+      if (fits(group, kIndexerWarps, problem.heads)) return plan;
+    }
   }
   for (int warps = kIndexerWarps / 2; warps >= 4; warps /= 2) {
     if (fits(1, warps, problem.heads)) return plan;

@@ -14,11 +14,13 @@ inline constexpr int kIndexerWarps = kIndexerThreads / 32;
 inline constexpr int kIndexerFewWarps = 8;
 inline constexpr int kIndexerFewThreads = 32 * kIndexerFewWarps;
 inline constexpr int kIndexerSide = 2;         // chunks that a warp of it multiplies side by side
-inline constexpr int kIndexerWgmmaHeads = 64;  // that a warpgroup of it multiplies at a time
+inline constexpr int kIndexerWgmmaHeads = 64;  // that a warpgroup multiplies at a time
 inline constexpr int kIndexerBest = 32;        // rows of a list that it sends ahead
 inline constexpr int kIndexerChunk = 16;       // rows of keys that a warp scores at a time
 inline constexpr int kIndexerMaxGroup = 8;     // queries that share a reading of the keys
-inline constexpr int kIndexerCounters = 64;    // of a selection within a thread block
+inline constexpr int kIndexerWarpRanks =
+    4;  // queries of a set from which on each has warps of its own for its ranks
+inline constexpr int kIndexerCounters = 64;  // of a selection within a thread block
 // Scores of a query that a thread block keeps in shared memory; where it has more, they are in the workspace.
 inline constexpr int kIndexerSharedRows = 8192;
 
@@ -35,8 +37,9 @@ struct IndexerProblem {
 struct IndexerLayout {
   static constexpr int kCounters =
       0;  // (indexer_topk_few.cuh: rows that queries see, and words for all)
-  static constexpr int kPartial = 4 * kIndexerCounters;  // a sum of each warp and lane
-  static constexpr int kSaturated = kPartial + kIndexerWarps * 32 * 4;
+  static constexpr int kPartial = 4 * kIndexerCounters;            // a sum of each warp and lane
+  static constexpr int kSeen = kPartial + kIndexerWarps * 32 * 4;  // scores of each query
+  static constexpr int kSaturated = kSeen + 4 * kIndexerMaxGroup;
   int weights;  // behind one word a thread block of a set
   int keys;     // [query of the group][rows of the thread block], where they are in shared memory
   int stage;  // of each warp that scores BF16, a chunk of rows; then q; sorting comes here when both have served
@@ -46,7 +49,7 @@ struct IndexerLayout {
 
 struct IndexerPlan {
   bool few;           // the kernel for few queries (indexer_topk_few.cuh)
-  bool wgmma;         // that of compute capability 9.0 (indexer_topk_few_wgmma.cuh)
+  bool wgmma;         // products of compute capability 9.0 (indexer_topk_wgmma.cuh)
   int steps;          // products of 16 columns that a row takes, padded: 4, 8 or 16; 0 for F32
   int blocks;         // of a set: they share the rows, a chunk each in turn
   std::int64_t sets;  // each has queries of its own

@@ -117,4 +117,129 @@ struct IndexerRanks {
   }
 };
 
+// The same by warps that ask nobody for what the others found: of a query each has some of the own list's entries.
+struct IndexerWarpRanks {
+  // That are searched side by side, while as many are on their way.
+  static constexpr int kLists = 4;
+  const IndexerTarget& a;
+  const IndexerPlace place;
+  const std::int64_t query;
+  const int lane = static_cast<int>(threadIdx.x) & 31;
+
+  // The first 64 entries of kLists lists.
+  struct Ahead {
+    std::uint64_t entries[kLists][2];
+  };
+
+  __device__ __forceinline__ const std::uint64_t* list(int block) const {
+    return a.lists + (query * place.blocks + block) * a.list + lane;
+  }
+  // (Of the own list none.)
+  __device__ __forceinline__ void fetch(int from, Ahead& ahead) const {
+#pragma unroll
+    for (int i = 0; i < kLists; ++i) {
+      const int block = from + i;
+      const bool there = (block < place.blocks) & (block != place.block);
+      ahead.entries[i][0] = there ? load_entry(list(block)) : 0ull;
+      ahead.entries[i][1] = there & (32 < a.list) ? load_entry(list(block) + 32) : 0ull;
+    }
+  }
+
+  // Of kLists times 32 keys, which descend: how many are above `key`; whether one is the same.
+  __device__ __forceinline__ static bool search(const std::uint32_t (&keys)[kLists],
+                                                std::uint32_t key, int (&above)[kLists]) {
+#pragma unroll
+    for (int i = 0; i < kLists; ++i) above[i] = 0;
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) {
+#pragma unroll
+      for (int i = 0; i < kLists; ++i) {
+        if (__shfl_sync(0xffffffffu, keys[i], above[i] + step - 1) > key) above[i] += step;
+      }
+    }
+    // 31 at most until here.
+    bool same = false;
+#pragma unroll
+    for (int i = 0; i < kLists; ++i) {
+      const std::uint32_t next = __shfl_sync(0xffffffffu, keys[i], above[i]);
+      same = same || next == key;
+      if (next > key) ++above[i];
+    }
+    return same;
+  }
+
+  // Adds what 32 entries of a list say. Whether those behind them say more: all are before one that may still have a rank.
+  __device__ __forceinline__ bool add(std::uint64_t entries, std::uint64_t mine, int& rank) const {
+    const int n = entries_before(entries, mine);
+    rank += n;
+    return __any_sync(0xffffffffu, n == 32 && mine != 0ull && rank < a.k);
+  }
+  // Adds what a list's entries from `depth` on say.
+  __device__ __forceinline__ void add_behind(int block, int depth, std::uint64_t mine,
+                                             int& rank) const {
+    while (depth < a.list && add(load_entry(list(block) + depth), mine, rank)) depth += 32;
+  }
+
+  // Adds what the lists from `from` on say.
+  __device__ __forceinline__ void add(const Ahead& lists, int from, std::uint64_t mine,
+                                      int& rank) const {
+    const auto key = static_cast<std::uint32_t>(mine >> 32);
+    std::uint32_t keys[kLists];
+    int n[kLists];
+#pragma unroll
+    for (int i = 0; i < kLists; ++i)
+      keys[i] = static_cast<std::uint32_t>(lists.entries[i][0] >> 32);
+    bool same = search(keys, key, n);
+    bool all = false;
+#pragma unroll
+    for (int i = 0; i < kLists; ++i) all = all || n[i] == 32;
+    if (__any_sync(0xffffffffu, all && mine != 0ull)) {
+      int behind[kLists];
+#pragma unroll
+      for (int i = 0; i < kLists; ++i)
+        keys[i] = static_cast<std::uint32_t>(lists.entries[i][1] >> 32);
+      same = search(keys, key, behind) || same;
+      // (Where not all of the first are before, none of these is, if they are written at all.)
+#pragma unroll
+      for (int i = 0; i < kLists; ++i) n[i] += n[i] == 32 ? behind[i] : 0;
+    }
+    const bool exact = __any_sync(0xffffffffu, same && mine != 0ull);
+#pragma unroll
+    for (int i = 0; i < kLists; ++i) {
+      if (exact) {
+        // Keys do not tell all.
+        if (add(lists.entries[i][0], mine, rank)) add_behind(from + i, 32, mine, rank);
+      } else {
+        rank += n[i];
+        if (__any_sync(0xffffffffu, n[i] == 64 && mine != 0ull && rank < a.k))
+          add_behind(from + i, 64, mine, rank);
+      }
+    }
+  }
+
+  // Ranks of entries `first` and on of the own list. Whether all 32 have one.
+  __device__ __forceinline__ bool rank(int first) const {
+    const std::uint64_t mine = load_entry(list(place.block) + first);
+    int rank = first + lane;
+    Ahead ahead;
+    fetch(0, ahead);
+    for (int from = 0; from < place.blocks; from += kLists) {
+      const Ahead now = ahead;
+      fetch(from + kLists, ahead);
+      add(now, from, mine, rank);
+      if (!__any_sync(0xffffffffu, mine != 0ull && rank < a.k)) return false;
+    }
+    const bool ranked = mine != 0ull && rank < a.k;
+    if (ranked) a.indices[query * a.indices_row + rank] = indexer_row(mine);
+    return __all_sync(0xffffffffu, ranked);
+  }
+
+  // Each `warps`-th 32 of the own list, as far as it has been written.
+  __device__ __forceinline__ void run(int warp, int warps) const {
+    const int end = min(place.places(visible_rows(a, query)), a.list);
+    for (int first = 32 * warp; first < end && rank(first); first += 32 * warps) {
+    }
+  }
+};
+
 }  // namespace nvfp4j::device

@@ -30,6 +30,19 @@ struct IndexerSweep {
   const int lane = static_cast<int>(threadIdx.x) & 31;
   const int warp = static_cast<int>(threadIdx.x) >> 5;
 
+  __device__ __forceinline__ IndexerSweep(const IndexerTarget& all, const IndexerPlace& own,
+                                          char* memory, std::uint32_t* scores,
+                                          std::int64_t first_query, int queries, int first_head,
+                                          int with_heads)
+      : a(all),
+        place(own),
+        shared(memory),
+        rows(scores),
+        query(first_query),
+        count(queries),
+        head(first_head),
+        heads(with_heads) {}
+
   __device__ __forceinline__ const float* weights(int q) const {
     return reinterpret_cast<const float*>(shared + a.layout.weights) + q * a.padded_heads;
   }
@@ -55,6 +68,7 @@ template <int STEPS, int WARPS = kIndexerWarps, int SIDE = 1>
 struct IndexerBf16 : IndexerSweep<WARPS> {
   using Base = IndexerSweep<WARPS>;
   using Base::a, Base::place, Base::shared, Base::query, Base::count, Base::head, Base::heads;
+  using Base::Base;
   using Base::lane, Base::warp, Base::weights, Base::kThreads;
   static constexpr int kPitch = indexer_pitch(STEPS, 0);
   static constexpr int kPackets = 2 * STEPS;  // of a padded row
@@ -73,16 +87,18 @@ struct IndexerBf16 : IndexerSweep<WARPS> {
     return smem_address(shared + a.layout.q) +
            static_cast<std::uint32_t>((q * a.padded_heads + h) * kPitch);
   }
-  // Zeros where no column or head is: no product there is a NaN.
-  __device__ __forceinline__ void clear_padding() const {
+  // Zeros where no column or head is: no product there is a NaN. Of q's rows, which have so many bytes.
+  __device__ __forceinline__ void clear(int row_bytes) const {
     if (a.columns == 16 * STEPS && heads == a.padded_heads) return;
     const std::uint32_t from = smem_address(shared + a.layout.stage);
     const std::uint32_t to = smem_address(shared + a.layout.q) +
-                             static_cast<std::uint32_t>(a.group * a.padded_heads * kPitch);
+                             static_cast<std::uint32_t>(a.group * a.padded_heads * row_bytes);
     for (std::uint32_t p = from + threadIdx.x * 16; p < to; p += kThreads * 16)
       store_shared_16(p, make_uint4(0u, 0u, 0u, 0u));
     __syncthreads();
   }
+
+  __device__ __forceinline__ void clear_padding() const { clear(kPitch); }
 
   // 16 bytes of every ROWS-th row from this thread's `row` on, below `end`, to shared memory: `at` bytes into rows that are PITCH bytes apart. (What is not aligned is rare: code that is not run need not be fetched either.)
   template <int ROWS, int PITCH = kPitch>
@@ -248,12 +264,21 @@ struct IndexerBf16 : IndexerSweep<WARPS> {
     if (warp < kEager && warp < a.warps) prefetch_chunk(warp);
   }
 
-  // All places of rows that a query of the group sees. Shared memory is free.
-  __device__ __forceinline__ void run() const {
+  // All places of rows that a query of the group sees, with these products or a derived class's. Shared memory is free.
+  __device__ __forceinline__ void run() const { run_with(*this); }
+  static constexpr int kTogether = 1;  // warps that multiply together
+  __device__ __forceinline__ void q_has_come() const {}
+  template <typename Put>
+  __device__ __forceinline__ void score_chunk(const std::uint32_t (&x)[SIDE][STEPS][4],
+                                              const Put& put) const {
+    score_chunks<1>(x, [&](int q, int, int row, float score) { put(q, row, score); });
+  }
+  template <typename Products>
+  __device__ __forceinline__ void run_with(const Products& products) const {
     static_assert(SIDE == 1);
     const int wanted = lane < count ? visible_rows(a, query + lane) : 0;
-    clear_padding();
-    fetch_q();
+    products.clear_padding();
+    products.fetch_q();
     this->fetch_weights();
     copy_async_commit();
     const int step = place.blocks * kIndexerChunk;  // rows from chunk to chunk of a thread block
@@ -264,18 +289,26 @@ struct IndexerBf16 : IndexerSweep<WARPS> {
     if (!eager && warp < a.warps && first < end) fetch_chunk(first, 0);
     copy_async_commit();
     copy_async_wait<1>();
+    products.q_has_come();
     __syncthreads();
     if (warp < a.warps) {
-      for (int at = warp * kIndexerChunk; first < end; at += a.warps * kIndexerChunk) {
+      constexpr int kTogether = Products::kTogether;
+      int together = row_of(warp / kTogether * kTogether);
+      for (int at = warp * kIndexerChunk; (kTogether == 1 ? first : together) < end;
+           at += a.warps * kIndexerChunk) {
+        const bool there = kTogether == 1 || first < end;
         std::uint32_t x[SIDE][STEPS][4];
         copy_async_wait<0>();
         __syncwarp();
         take_chunk(x[0], 0);
         __syncwarp();
         first += a.warps * step;
+        together += a.warps * step;
         if (first < end) fetch_chunk(first, 0);
         copy_async_commit();
-        score_chunks<1>(x, [&](int q, int, int row, float sum) { this->put(q, at + row, sum); });
+        products.score_chunk(x, [&](int q, int row, float score) {
+          if (there) this->put(q, at + row, score);
+        });
       }
     }
     copy_async_wait<0>();
@@ -285,6 +318,7 @@ struct IndexerBf16 : IndexerSweep<WARPS> {
 
 // A row's columns over the lanes of a warp, and 32 heads at a time: their sums are exchanged so that each lane ends with one.
 struct IndexerF32 : IndexerSweep<kIndexerWarps> {
+  using IndexerSweep::IndexerSweep;
   static constexpr int kColumns = NVFP4J_MAX_INDEXER_COLUMNS / 32;  // of a lane
 
   __device__ __forceinline__ const float* q_row(int q, int h) const {

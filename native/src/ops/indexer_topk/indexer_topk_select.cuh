@@ -1,53 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The best of a thread block's rows, in order.
+// The best of a thread block's rows.
 #pragma once
 #include "device/status.cuh"
+#include "ops/indexer_topk/indexer_topk_sort.cuh"
 #include "ops/indexer_topk/indexer_topk_target.cuh"
 
 namespace nvfp4j::device {
-
-// Sorts descending: as many runs as fill `total` entries, each of `run` entries, a power of two from 32 on.
-__device__ __forceinline__ void sort_runs(std::uint64_t* entries, int total, int run) {
-  const int me = static_cast<int>(threadIdx.x);
-  // In the lanes of a warp, neighbours up to 16 apart.
-  const auto exchange = [&](std::uint64_t& v, int i, int size, int stride) {
-    const std::uint64_t other = __shfl_xor_sync(0xffffffffu, v, stride);
-    const bool larger = ((i & stride) == 0) == ((i & (run - 1) & size) == 0);
-    v = (v > other) == larger ? v : other;
-  };
-  for (int i = me; i < total; i += kIndexerThreads) {
-    std::uint64_t v = entries[i];
-#pragma unroll
-    for (int size = 2; size <= 32; size *= 2) {
-#pragma unroll
-      for (int stride = size / 2; stride > 0; stride /= 2) exchange(v, i, size, stride);
-    }
-    entries[i] = v;
-  }
-  __syncthreads();
-  for (int size = 64; size <= run; size *= 2) {
-    for (int stride = size / 2; stride > 16; stride /= 2) {
-      for (int p = me; p < total / 2; p += kIndexerThreads) {
-        const int i = 2 * p - (p & (stride - 1));
-        const bool descending = (i & (run - 1) & size) == 0;
-        const std::uint64_t v = entries[i];
-        const std::uint64_t other = entries[i + stride];
-        if ((v > other) != descending) {
-          entries[i] = other;
-          entries[i + stride] = v;
-        }
-      }
-      __syncthreads();
-    }
-    for (int i = me; i < total; i += kIndexerThreads) {
-      std::uint64_t v = entries[i];
-#pragma unroll
-      for (int stride = 16; stride > 0; stride /= 2) exchange(v, i, size, stride);
-      entries[i] = v;
-    }
-    __syncthreads();
-  }
-}
 
 // The k highest of `count` keys, of equal ones the first: those above `key`, and those equal to it in places below `end`.
 struct IndexerCut {
@@ -110,9 +68,7 @@ __device__ __forceinline__ IndexerCut cut_rows(const std::uint32_t* keys, int co
 
 // What a query's scores show, once: reports, and the scores themselves where they are asked for.
 __device__ __forceinline__ void show_rows(const IndexerTarget& a, const IndexerPlace& place,
-                                          std::int64_t query, int visible,
-                                          const std::uint32_t* keys) {
-  const int seen = place.places(visible);
+                                          std::int64_t query, int seen, const std::uint32_t* keys) {
   const int all = a.scores != nullptr ? place.places(a.all_rows) : seen;
   for (int i = static_cast<int>(threadIdx.x); i < all; i += kIndexerThreads) {
     const int row = place.row(i);
@@ -125,37 +81,40 @@ __device__ __forceinline__ void show_rows(const IndexerTarget& a, const IndexerP
   }
 }
 
-// The entries of a query's best rows, in no order, and zeros behind them; how many.
-__device__ __forceinline__ int gather_rows(const IndexerTarget& a, const IndexerPlace& place,
-                                           int visible, const std::uint32_t* keys,
-                                           std::uint64_t* entries, std::uint32_t* counters) {
+// The entries of the best of `count` rows of a query, in the order of rows, and zeros behind them.
+__device__ __forceinline__ void gather_rows(const IndexerTarget& a, const IndexerPlace& place,
+                                            int count, const std::uint32_t* keys,
+                                            const IndexerEntries& entries,
+                                            std::uint32_t* counters) {
   const int me = static_cast<int>(threadIdx.x);
-  const int count = place.places(visible);
+  const int lane = me & 31;
+  const int warp = me >> 5;
+  const auto entry = [&](int i) {
+    return indexer_entry(keys[i], static_cast<std::uint32_t>(place.row(i)));
+  };
   if (count <= a.list) {
-    for (int i = me; i < a.list; i += kIndexerThreads)
-      entries[i] =
-          i < count ? indexer_entry(keys[i], static_cast<std::uint32_t>(place.row(i))) : 0ull;
-    return count;
+    for (int i = me; i < a.list; i += kIndexerThreads) entries.put(i, i < count ? entry(i) : 0ull);
+    return;
   }
   // (A list has room for k then.)
   const IndexerCut cut = cut_rows(keys, count, a.k, counters);
-  __syncthreads();
-  if (me == 0) counters[0] = 0u;
-  __syncthreads();
+  int taken = 0;
   for (int base = 0; base < count; base += kIndexerThreads) {
     const int i = base + me;
-    const bool taken = i < count && cut.takes(keys[i], i);
-    const unsigned lanes = __ballot_sync(0xffffffffu, taken);
-    unsigned at = 0u;
-    if ((me & 31) == 0 && lanes != 0u)
-      at = atomicAdd(&counters[0], static_cast<unsigned>(__popc(lanes)));
-    at = __shfl_sync(0xffffffffu, at, 0) +
-         static_cast<unsigned>(__popc(lanes & ((1u << (me & 31)) - 1u)));
-    if (taken) entries[at] = indexer_entry(keys[i], static_cast<std::uint32_t>(place.row(i)));
+    const bool mine = i < count && cut.takes(keys[i], i);
+    const unsigned lanes = __ballot_sync(0xffffffffu, mine);
+    // What the warps take, and with it where each begins.
+    __syncthreads();
+    if (lane == 0) counters[warp] = static_cast<std::uint32_t>(__popc(lanes));
+    __syncthreads();
+    const int of_lane = lane < kIndexerWarps ? static_cast<int>(counters[lane]) : 0;
+    const int before = static_cast<int>(
+        __reduce_add_sync(0xffffffffu, static_cast<unsigned>(lane < warp ? of_lane : 0)));
+    if (mine) entries.put(taken + before + __popc(lanes & ((1u << lane) - 1u)), entry(i));
+    taken += static_cast<int>(__reduce_add_sync(0xffffffffu, static_cast<unsigned>(of_lane)));
   }
-  for (int i = a.k + me; i < a.list; i += kIndexerThreads) entries[i] = 0ull;
+  for (int i = a.k + me; i < a.list; i += kIndexerThreads) entries.put(i, 0ull);
   __syncthreads();
-  return a.k;
 }
 
 }  // namespace nvfp4j::device
