@@ -133,6 +133,12 @@ void check_plan(const nvfp4j::CudaDeviceProperties& device, const nvfp4j::Indexe
   CHECK(16 * p.steps >= problem.columns || p.steps == 0);
   CHECK(p.layout.total <= device.shared_memory_per_block_optin);
   CHECK(p.layout.weights >= IndexerLayout::kSaturated + 4 * p.blocks);
+  CHECK(p.layout.keys >= p.layout.weights + 4 * p.group * p.padded_heads);
+  CHECK(p.layout.stage >= p.layout.keys + (p.shared_rows ? 4 * p.group * p.rows : 0));
+  CHECK(p.layout.q >=
+        p.layout.stage +
+            (p.steps == 0 ? 0 : p.warps * kIndexerChunk * indexer_pitch(p.steps, problem.columns)));
+  if (!p.few) CHECK(p.layout.stage + 8 * p.group * p.list <= p.layout.total);
   // What it takes of the workspace.
   const std::int64_t scores = p.shared_rows ? 0 : std::int64_t{p.blocks} * p.rows * 4;
   const std::int64_t lists =
@@ -174,7 +180,7 @@ TEST(plans) {
     for (const std::int64_t queries : {1, 2, 7, 8, 9, 33, 512, 100000}) {
       for (const std::int64_t rows :
            {0, 1, 37, 512, 513, 2048, 5000, 32768, 65536, 65537, 1048576}) {
-        for (const int heads : {1, 3, 16, 64, 100, 128}) {
+        for (const int heads : {1, 3, 16, 40, 64, 100, 128}) {
           for (const int columns : {16, 64, 80, 128, 256}) {
             for (const int k : {1, 33, 512, 1024, 2048}) {
               for (const bool bf16 : {true, false})

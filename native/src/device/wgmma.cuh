@@ -28,7 +28,7 @@ __device__ __forceinline__ std::uint64_t wgmma_advance(std::uint64_t operand, st
   return operand + (bytes >> 4);
 }
 
-// Before the first product, and whenever registers of sums have been used otherwise since.
+// Before the first product, and whenever registers of sums, or of A, have been used otherwise since.
 __device__ __forceinline__ void wgmma_fence() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
@@ -160,8 +160,8 @@ __device__ __forceinline__ void wgmma_64<192>(float (&d)[96], std::uint64_t a, s
 }
 
 // The same with A in registers, of warp w its rows 16w to 16w + 15, each warp's as mma_16x8x16() has them. They are to stay until the product has been waited for.
-__device__ __forceinline__ void wgmma_64x64(float (&d)[32], const std::uint32_t (&a)[4],
-                                            std::uint64_t b, bool add) {
+__device__ __forceinline__ void wgmma_64x64_registers(float (&d)[32], const std::uint32_t (&a)[4],
+                                                      std::uint64_t b, bool add) {
   asm volatile(
       "{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %37, 0;\n\t"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, "

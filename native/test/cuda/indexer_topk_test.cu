@@ -64,34 +64,53 @@ constexpr const char* kBranches[] = {
     "few queries: more of a thread block's rows than it sends ahead",
     "few queries: equal scores of several thread blocks",
     "few queries: tags go round",
+    "ranks by warps: more than 16 queries",
+    "ranks by warps: lists of 32",
+    "ranks by warps: more than 32 of a list",
+    "ranks by warps: more than 64 of a list",
+    "ranks by warps: equal scores of several thread blocks",
+    "ranks by warps: a thread block without rows",
+    "sorting: eight entries a thread",
+    "sorting: four entries a thread",
+    "sorting: two entries a thread",
+    "sorting: an entry a thread",
+    "sorting: a rest of less behind others",
     "q that is not aligned",
     "keys that are not aligned"};
-constexpr const char* kSm90Branches[] = {"few queries, a warpgroup: one",
-                                         "few queries, a warpgroup: several",
-                                         "few queries, a warpgroup: 4 steps",
-                                         "few queries, a warpgroup: 8 steps",
-                                         "few queries, a warpgroup: padded columns",
-                                         "few queries, a warpgroup: padded heads",
-                                         "few queries, a warpgroup: heads twice",
-                                         "few queries, a warpgroup: one that has not four chunks",
-                                         "few queries, a warpgroup: more chunks than are in flight",
-                                         "few queries, a warpgroup: q that is not aligned",
-                                         "few queries, a warpgroup: no room",
-                                         "many queries, a warpgroup: 4 steps",
-                                         "many queries, a warpgroup: 8 steps",
-                                         "many queries, a warpgroup: padded columns",
-                                         "many queries, a warpgroup: padded heads",
-                                         "many queries, a warpgroup: heads twice",
-                                         "many queries, a warpgroup: several groups",
-                                         "many queries, a warpgroup: alone",
-                                         "many queries, a warpgroup: no room",
-                                         "many queries, a warpgroup: q that is not aligned"};
+constexpr const char* kSm90Branches[] = {
+    "few queries, a warpgroup: one",
+    "few queries, a warpgroup: several",
+    "few queries, a warpgroup: 4 steps",
+    "few queries, a warpgroup: 8 steps",
+    "few queries, a warpgroup: padded columns of 4 steps",
+    "few queries, a warpgroup: padded columns of 8 steps",
+    "few queries, a warpgroup: padded heads",
+    "few queries, a warpgroup: heads twice",
+    "few queries, a warpgroup: heads twice of several queries",
+    "few queries, a warpgroup: one that has not four chunks",
+    "few queries, a warpgroup: more chunks than are in flight",
+    "few queries, a warpgroup: q that is not aligned",
+    "few queries, a warpgroup: no room",
+    "many queries, a warpgroup: 4 steps",
+    "many queries, a warpgroup: 8 steps",
+    "many queries, a warpgroup: padded columns of 4 steps",
+    "many queries, a warpgroup: padded columns of 8 steps",
+    "many queries, a warpgroup: padded heads",
+    "many queries, a warpgroup: heads twice",
+    "many queries, a warpgroup: heads twice of several queries",
+    "many queries, a warpgroup: one that has not four chunks",
+    "many queries, a warpgroup: scores in the workspace",
+    "many queries, a warpgroup: a selection in the thread block",
+    "many queries, a warpgroup: several groups",
+    "many queries, a warpgroup: alone",
+    "many queries, a warpgroup: no room",
+    "many queries, a warpgroup: q that is not aligned"};
 
 // Of products of a warpgroup.
 void note_warpgroup(const CudaDeviceProperties& device, const indexer::Problem& p,
                     const IndexerPlan& plan, std::int64_t chunks, bool misaligned) {
   const bool could = indexer_has_sm90(device) && p.dtype == NVFP4J_DTYPE_BF16 && plan.steps <= 8 &&
-                     p.heads >= kIndexerWgmmaHeads;
+                     p.heads > kIndexerMmaHeads;
   const auto note_if = [&](bool is, const char* what) {
     note(is, ((plan.few ? "few queries, a warpgroup: " : "many queries, a warpgroup: ") +
               std::string(what)));
@@ -100,9 +119,13 @@ void note_warpgroup(const CudaDeviceProperties& device, const indexer::Problem& 
   if (!plan.wgmma) return;
   note_if(plan.steps == 4, "4 steps");
   note_if(plan.steps == 8, "8 steps");
-  note_if(16 * plan.steps != p.columns, "padded columns");
+  note_if(plan.steps == 4 && p.columns != 64, "padded columns of 4 steps");
+  note_if(plan.steps == 8 && p.columns != 128, "padded columns of 8 steps");
   note_if(plan.padded_heads != p.heads, "padded heads");
   note_if(p.heads > kIndexerWgmmaHeads, "heads twice");
+  note_if(p.heads > kIndexerWgmmaHeads && plan.group > 1, "heads twice of several queries");
+  note_if(!plan.shared_rows, "scores in the workspace");
+  note_if(plan.rows > plan.list, "a selection in the thread block");
   note_if(misaligned, "q that is not aligned");
   note_if(p.queries == 1, "one");
   note_if(p.queries > 1, "several");
@@ -135,6 +158,17 @@ void note_plan(const CudaDeviceProperties& device, const indexer::Problem& p,
   note(!plan.shared_rows, "scores in the workspace");
   note(plan.rows > plan.list && !plan.few, "a selection in the thread block");
   const std::int64_t chunks = (p.rows + kIndexerChunk - 1) / kIndexerChunk;
+  if (!plan.few && plan.list > 32) {
+    const int total = plan.group * plan.list;
+    note(total / (8 * kIndexerThreads) > 0, "sorting: eight entries a thread");
+    note(total % (8 * kIndexerThreads) / (4 * kIndexerThreads) > 0,
+         "sorting: four entries a thread");
+    note(total % (4 * kIndexerThreads) / (2 * kIndexerThreads) > 0,
+         "sorting: two entries a thread");
+    note(total % (2 * kIndexerThreads) / kIndexerThreads > 0, "sorting: an entry a thread");
+    note(total > kIndexerThreads && total % kIndexerThreads > 0,
+         "sorting: a rest of less behind others");
+  }
   const bool pairs = chunks > std::int64_t{kIndexerFewWarps} * plan.blocks;
   const bool ahead = chunks > std::int64_t{kIndexerFewWarps} * kIndexerSide * plan.blocks;
   const bool mma = plan.few && !plan.wgmma;
@@ -145,9 +179,11 @@ void note_plan(const CudaDeviceProperties& device, const indexer::Problem& p,
   note(mma && plan.steps == 8, "few queries: 8 steps");
   note(mma && ahead, "few queries: more chunks than are in flight");
   const std::int64_t rank_queries = plan.few || plan.blocks == 1 ? 0 : plan.set_queries;
-  note(rank_queries > 0 && rank_queries < kIndexerWarpRanks, "ranks by all warps");
+  note(rank_queries > 0 && rank_queries < kIndexerRankQueries, "ranks by all warps");
   note(rank_queries > kIndexerWarps / 2, "ranks by a warp a query");
-  note(rank_queries >= kIndexerWarpRanks && rank_queries <= kIndexerWarps / 2,
+  note(rank_queries > kIndexerWarps, "ranks by warps: more than 16 queries");
+  note(rank_queries >= kIndexerRankQueries && plan.list == 32, "ranks by warps: lists of 32");
+  note(rank_queries >= kIndexerRankQueries && rank_queries <= kIndexerWarps / 2,
        "ranks by several warps a query");
   note_warpgroup(device, p, plan, chunks, !aligned16(args.q, 2 * p.head_stride));
   if (!bf16) return;
@@ -155,13 +191,13 @@ void note_plan(const CudaDeviceProperties& device, const indexer::Problem& p,
   note(!aligned16(args.keys, 2 * p.keys_stride), "keys that are not aligned");
 }
 
-// What the kernel for few queries meets in these results.
+// What ranking meets in these results.
 void note_results(const CudaDeviceProperties& device, const indexer::Problem& p,
                   const std::vector<std::uint8_t>& indices,
                   const std::vector<std::uint8_t>& scores) {
   const IndexerPlan plan = plan_indexer_topk(
       device, {p.queries, p.rows, p.heads, p.columns, p.k, p.dtype == NVFP4J_DTYPE_BF16});
-  if (!plan.few) return;
+  const bool warps = !plan.few && plan.blocks > 1 && plan.set_queries >= kIndexerRankQueries;
   for (std::int64_t s = 0; s < p.queries; ++s) {
     const auto* best = reinterpret_cast<const std::int32_t*>(indices.data()) + s * p.indices_stride;
     const auto* of_rows = reinterpret_cast<const float*>(scores.data()) + s * p.scores_stride;
@@ -170,12 +206,18 @@ void note_results(const CudaDeviceProperties& device, const indexer::Problem& p,
       return static_cast<std::size_t>(row / kIndexerChunk % plan.blocks);
     };
     for (int i = 0; i < p.k && best[i] >= 0; ++i) {
-      note(++of_block[block(best[i])] > kIndexerBest,
+      const int of_list = ++of_block[block(best[i])];
+      const bool equal =
+          i > 0 && of_rows[best[i]] == of_rows[best[i - 1]] && block(best[i]) != block(best[i - 1]);
+      note(plan.few && of_list > kIndexerBest,
            "few queries: more of a thread block's rows than it sends ahead");
-      note(
-          i > 0 && of_rows[best[i]] == of_rows[best[i - 1]] && block(best[i]) != block(best[i - 1]),
-          "few queries: equal scores of several thread blocks");
+      note(plan.few && equal, "few queries: equal scores of several thread blocks");
+      note(warps && of_list > 32, "ranks by warps: more than 32 of a list");
+      note(warps && of_list > 64, "ranks by warps: more than 64 of a list");
+      note(warps && equal, "ranks by warps: equal scores of several thread blocks");
     }
+    note(warps && p.seen(s) > 0 && p.seen(s) <= kIndexerChunk * (plan.blocks - 1),
+         "ranks by warps: a thread block without rows");
   }
 }
 
@@ -327,7 +369,7 @@ void test_shapes(Gpu& gpu, std::mt19937& g, bool quick) {
   constexpr std::int32_t kBf16 = NVFP4J_DTYPE_BF16;
   constexpr std::int32_t kF32 = NVFP4J_DTYPE_F32;
   for (const std::int32_t dtype : {kBf16, kF32}) {
-    for (const int columns : {16, 48, 64, 128, 256}) {
+    for (const int columns : {16, 48, 64, 80, 128, 144, 256}) {
       for (const int heads : {1, 3, 16, 40, 64, 100, 128}) {
         if (quick && (heads == 3 || heads == 64) == (columns > 64)) continue;
         const int gap = static_cast<int>(g() % 3) * 8;
@@ -358,7 +400,12 @@ void test_shapes(Gpu& gpu, std::mt19937& g, bool quick) {
   run_case(gpu, g, {2, 18000, 1, 16, 100, kBf16, Kind::kSmall});
   run_case(gpu, g, {2, 5000, 1, 128, 100, kBf16});
   run_case(gpu, g, {1, 34000, 36, 64, 100, kBf16});
-  run_case(gpu, g, {40, 2100, 40, 128, 300, kBf16});
+  run_case(gpu, g, {2, 5000, 100, 128, 33, kBf16});
+  run_case(gpu, g, {40, 2100, 40, 80, 300, kBf16});
+  run_case(gpu, g, {40, 2100, 100, 128, 300, kBf16});
+  run_case(gpu, g, {40, 2100, 64, 48, 300, kBf16});
+  run_case(gpu, g, {1, 5000, 40, 128, 100, kBf16}, kOlder);
+  run_case(gpu, g, {40, 2100, 40, 128, 300, kBf16}, kOlder);
   run_case(gpu, g, {40, 2100, 40, 64, 300, kBf16, Kind::kNormal, -1, false, 1, 1});
   run_case(gpu, g, {1, 900, 36, 64, 33, kBf16, Kind::kNormal, -1, false, 1, 1});
   run_case(gpu, g, {2, 5000, 36, 64, 33, kBf16, Kind::kNormal, -1, false, 1, 1});
@@ -450,6 +497,10 @@ void test_cards(Gpu& gpu, std::mt19937& g, bool quick) {
     // One multiprocessor.
     run_case(gpu, g, {2, 9000, 1, 16, 2048, dtype, Kind::kSmall}, {1});
   }
+  run_case(gpu, g, {2, 40000, 36, 16, 33, kBf16, Kind::kSmall}, {2});
+  run_case(gpu, g, {5, 1500, 4, 16, 200, kBf16}, {4});
+  run_case(gpu, g, {20, 1500, 2, 16, 20, kBf16}, {4});
+  run_case(gpu, g, {20, 1500, 2, 16, 700, kBf16, Kind::kNormal, 5}, {4});
   for (int kind = 0; kind < indexer::kKinds; ++kind) {
     for (const int heads : {2, 36}) {
       for (const std::int64_t queries : {5, 20})

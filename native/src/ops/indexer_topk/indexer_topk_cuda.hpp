@@ -8,7 +8,7 @@
 
 namespace nvfp4j {
 
-// Enqueues one kernel. The device of `launch` is current.
+// Enqueues a kernel, several of very many queries. The device of `launch` is current.
 int indexer_topk_cuda(const CudaLaunch& launch, const IndexerTopkArgs& args);
 
 // The implementation that a device gets and why, or nullptr; then indexer_topk_cuda_refusal says why not.

@@ -15,32 +15,12 @@ struct IndexerFewMma : IndexerFewScores<STEPS> {
 
   __device__ __forceinline__ void score(int end) const {
     if (row_of(kWarps) >= end) {
-      score_each(end);
+      this->score_each(*this, end);
     } else {
       score_pairs(end);
     }
   }
 
-  // A chunk as soon as it is there, while the other is on its way.
-  __device__ __forceinline__ void score_each(int end) const {
-    int side = 0;
-#pragma unroll 1
-    for (int chunk = warp; row_of(chunk) < end; chunk += kWarps) {
-      std::uint32_t x[kIndexerSide][STEPS][4];
-      copy_async_wait<1>();
-      __syncwarp();
-      this->take_chunk(x[0], side);
-      __syncwarp();
-      const int ahead = row_of(chunk + kIndexerSide * kWarps);
-      if (ahead < end) this->fetch_chunk(ahead, side);
-      copy_async_commit();
-      // What is read from memory has come: from here on the next kernel's thread blocks may fetch theirs.
-      if (warp == 0 && row_of(chunk + kWarps) >= end) start_successor();
-      this->template score_chunks<1>(
-          x, [&](int q, int, int row, float sum) { put(q, chunk, row, sum); });
-      side ^= 1;
-    }
-  }
   // Two at a time, since multiplying takes longer than reading. (A second one that is not there counts for nothing.)
   __device__ __forceinline__ void score_pairs(int end) const {
 #pragma unroll 1

@@ -74,6 +74,28 @@ struct IndexerFewScores : IndexerBf16<STEPS, kIndexerFewWarps, kIndexerSide> {
     start_successor();
   }
 
+  // A chunk as soon as it is there, and as those of the warps are that multiply together, while the other is on its way.
+  template <typename Products>
+  __device__ __forceinline__ void score_each(const Products& products, int end) const {
+    constexpr int kTogether = Products::kTogether;
+    int side = 0;
+#pragma unroll 1
+    for (int chunk = warp; row_of(chunk / kTogether * kTogether) < end; chunk += kWarps) {
+      std::uint32_t x[kIndexerSide][STEPS][4];
+      copy_async_wait<1>();
+      __syncwarp();
+      this->take_chunk(x[0], side);
+      __syncwarp();
+      const int ahead = row_of(chunk + kIndexerSide * kWarps);
+      if (ahead < end) this->fetch_chunk(ahead, side);
+      copy_async_commit();
+      // What is read from memory has come: from here on the next kernel's thread blocks may fetch theirs.
+      if (warp == 0 && row_of(chunk + kWarps) >= end) start_successor();
+      products.score_chunk(x, [&](int q, int row, float score) { put(q, chunk, row, score); });
+      side ^= 1;
+    }
+  }
+
   __device__ __forceinline__ void put(int q, int chunk, int row, float sum) const {
     if (row_of(chunk) + row < few.visible()[q])
       rows[q * a.rows + chunk * kIndexerChunk + row] = indexer_key(sum) + 2u;

@@ -3,6 +3,7 @@
 #pragma once
 #include "device/status.cuh"
 #include "ops/indexer_topk/indexer_topk_few.cuh"
+#include "ops/indexer_topk/indexer_topk_sort.cuh"
 
 namespace nvfp4j::device {
 
@@ -49,19 +50,7 @@ struct IndexerFewSort : IndexerFew {
       const std::uint32_t mine = rows[first + lane];
       if (__any_sync(0xffffffffu, a.scores != nullptr || (mine != kNoRow && !finite(mine))))
         show(q, 32 * part + lane, mine);
-      int before[4] = {};
-#pragma unroll
-      for (int j = 0; j < 32; j += 4) {
-        const uint4 other = *reinterpret_cast<const uint4*>(rows + first + j);
-        before[0] += other.x > mine ? 1 : 0;
-        before[1] += other.y > mine ? 1 : 0;
-        before[2] += other.z > mine ? 1 : 0;
-        before[3] += other.w > mine ? 1 : 0;
-      }
-      int n = before[0] + before[1] + (before[2] + before[3]);
-      // 0 + ... + 31 where no two are equal.
-      if (__reduce_add_sync(0xffffffffu, static_cast<unsigned>(n)) != 496u)
-        n += __popc(__match_any_sync(0xffffffffu, mine) & ((1u << lane) - 1u));
+      const int n = place_of_32(rows + first, mine);
       sorted()[first + n] = mine;
       places()[first + n] = static_cast<std::uint32_t>(32 * part + lane);
     });

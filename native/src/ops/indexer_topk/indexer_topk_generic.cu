@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// indexer_topk on any device from compute capability 8.0 on; on 9.0 products of more than 32 heads are those of indexer_topk_sm90.cu. Bound by what comes from L2 to the multiprocessors, keys and q, and then by the chain of what follows: sorting, one exchange between thread blocks, ranking.
+// indexer_topk on any device from compute capability 8.0 on. (On 9.0 the products of BF16 with more than 32 heads and up to 128 columns are those of indexer_topk_sm90.cu.) Bound by what comes from L2 to the multiprocessors, keys and q, and then by the chain of what follows: sorting, one exchange between thread blocks, ranking.
 // indexer_topk_few_kernel: up to 8 queries whose thread blocks have a handful of the best each (indexer_topk_few.cuh), 8 warps, so that the next launch's thread blocks fit beside them: they fetch to L2 while these sort and rank.
 // indexer_topk_kernel: all else (indexer_topk_many.cuh). A thread block a multiprocessor, 16 warps. The rows are dealt out in chunks of 16, a warp each; scores stay in the thread block, which sorts them and sends the best k of them, so that the exchange is the only one of a launch
 // (indexer_topk_rank.cuh). Up to 8 queries share a reading of the keys; more take another, from L2 mostly, and where their lists outgrow the workspace another launch.
@@ -117,9 +117,9 @@ int indexer_topk_cuda(const CudaLaunch& launch, const IndexerTopkArgs& args) {
 
 const char* indexer_topk_cuda_path(const CudaDeviceProperties& device) {
   if (indexer_has_sm90(device)) {
-    return "sm_90: indexer_topk_few_wgmma for BF16 with more than 32 heads, up to 128 columns and "
-           "up "
-           "to 8 queries, else indexer_topk_generic; compute capability 9.0";
+    return "sm_90: indexer_topk_sm90 for BF16 with more than 32 heads and up to 128 columns whose "
+           "q "
+           "has room, else indexer_topk_generic; compute capability 9.0";
   }
   return device.major < 8 ? nullptr
                           : "generic: indexer_topk_generic, compute capability 8.0 or newer";

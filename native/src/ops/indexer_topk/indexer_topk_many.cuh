@@ -7,7 +7,7 @@
 
 namespace nvfp4j::device {
 
-// A group's queries in a thread block, behind their scores: shows what these show, sorts the best rows and sends them.
+// A group's queries in a thread block whose scores are there: writes or reports what is to be told of these, sorts the best rows and sends them.
 struct IndexerGroup {
   const IndexerTarget& a;
   const IndexerPlace place;
@@ -17,7 +17,7 @@ struct IndexerGroup {
   const int count;
   const int me = static_cast<int>(threadIdx.x);
 
-  // Scores of each query.
+  // Of each query, how many of the thread block's rows it sees.
   __device__ __forceinline__ int* seen() const {
     return reinterpret_cast<int*>(shared + IndexerLayout::kSeen);
   }
@@ -93,9 +93,10 @@ template <typename Sweep>
 __device__ __forceinline__ void indexer_topk_many(const IndexerTarget& a, char* shared) {
   const IndexerPlace place = {static_cast<int>(blockIdx.x % static_cast<unsigned>(a.blocks)),
                               a.blocks};
-  const std::int64_t first =
-      static_cast<std::int64_t>(blockIdx.x / static_cast<unsigned>(a.blocks)) * a.set_queries;
-  const std::int64_t end = min(first + a.set_queries, a.queries);
+  // (Of a launch: numbers of 32 bits. Registers are short.)
+  const int first = static_cast<int>(
+      static_cast<std::int64_t>(blockIdx.x / static_cast<unsigned>(a.blocks)) * a.set_queries);
+  const int end = static_cast<int>(min(first + a.set_queries, a.queries));
   Sweep(a, place, shared, nullptr, first, 0, 0, 0).prefetch();
   await_predecessor();
   const std::uint32_t epoch = a.blocks > 1 ? grid_epoch(a.exchange) : 0u;
@@ -104,8 +105,8 @@ __device__ __forceinline__ void indexer_topk_many(const IndexerTarget& a, char* 
                             : reinterpret_cast<std::uint32_t*>(shared + a.layout.keys);
 
   if (place.block == 0) report_valid(a, first, end, kIndexerThreads);
-  for (std::int64_t query = first; query < end; query += a.group) {
-    const int count = static_cast<int>(min(static_cast<std::int64_t>(a.group), end - query));
+  for (int query = first; query < end; query += a.group) {
+    const int count = min(a.group, end - query);
     for (int head = 0; head < a.all_heads; head += a.heads) {
       Sweep(a, place, shared, rows, query, count, head, min(a.heads, a.all_heads - head)).run();
     }
@@ -115,21 +116,21 @@ __device__ __forceinline__ void indexer_topk_many(const IndexerTarget& a, char* 
 
   grid_sync(a.exchange, epoch);
   // Of many queries each has warps of its own; few are done by all warps together.
-  const int queries = static_cast<int>(min(end - first, static_cast<std::int64_t>(kIndexerWarps)));
-  if (queries >= kIndexerWarpRanks) {
+  const int queries = min(end - first, kIndexerWarps);
+  if (queries >= kIndexerRankQueries) {
     const int warps = kIndexerWarps / queries;  // of a query
     const int warp = static_cast<int>(threadIdx.x) / 32;
-    for (std::int64_t query = first + warp / warps; query < end; query += kIndexerWarps / warps)
+    for (int query = first + warp / warps; query < end; query += kIndexerWarps / warps)
       IndexerWarpRanks{a, place, query}.run(warp % warps, warps);
   } else {
-    for (std::int64_t query = first; query < end; ++query) {
+    for (int query = first; query < end; ++query) {
       const IndexerRanks<kIndexerWarps> ranks = {a, place, shared, query};
       for (int i = 0; ranks.run(i); i += 32) {
       }
     }
   }
   if (place.block != 0) return;
-  for (std::int64_t query = first; query < end; ++query) {
+  for (int query = first; query < end; ++query) {
     std::int32_t* out = a.indices + query * a.indices_row;
     for (int i = visible_rows(a, query) + static_cast<int>(threadIdx.x); i < a.k;
          i += kIndexerThreads)

@@ -16,8 +16,6 @@ constexpr std::int64_t kListBytes = 8 << 20;
 constexpr std::int64_t kAloneChunks = 32;
 // Rows of a thread block that the kernel for few queries sorts, 32 against 32.
 constexpr int kFewRows = 1024;
-// Heads that are too few for products of a warpgroup, which have kIndexerWgmmaHeads at a time.
-constexpr int kMmaHeads = 32;
 
 template <typename T>
 constexpr T divide_up(T a, T b) {
@@ -124,8 +122,8 @@ IndexerPlan plan_indexer_topk(const CudaDeviceProperties& device, const IndexerP
     plan.layout = layout_of(plan, problem);
     return plan.layout.total <= device.shared_memory_per_block_optin;
   };
-  const bool wgmma =
-      problem.bf16 && plan.steps <= 8 && problem.heads > kMmaHeads && indexer_has_sm90(device);
+  const bool wgmma = problem.bf16 && plan.steps <= 8 && problem.heads > kIndexerMmaHeads &&
+                     indexer_has_sm90(device);
 
   // The warps of that kernel have two chunks each: as many are in flight.
   if (few_queries(plan, problem)) {
@@ -141,7 +139,7 @@ IndexerPlan plan_indexer_topk(const CudaDeviceProperties& device, const IndexerP
     plan.rows = rows;
   }
 
-  // All heads of as many queries as fit, with as many warps; one query, with fewer warps, with fewer heads.
+  // All heads of as many queries as fit, with as many warps, rather of fewer with products of a warpgroup; one query, with fewer warps, with fewer heads.
   const int most =
       plan.shared_rows
           ? static_cast<int>(std::min<std::int64_t>(kIndexerMaxGroup, plan.set_queries))

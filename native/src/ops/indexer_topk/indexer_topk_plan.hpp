@@ -13,14 +13,15 @@ inline constexpr int kIndexerWarps = kIndexerThreads / 32;
 // Of the kernel for few queries: so many that the next launch's thread blocks have room beside them.
 inline constexpr int kIndexerFewWarps = 8;
 inline constexpr int kIndexerFewThreads = 32 * kIndexerFewWarps;
-inline constexpr int kIndexerSide = 2;         // chunks that a warp of it multiplies side by side
-inline constexpr int kIndexerWgmmaHeads = 64;  // that a warpgroup multiplies at a time
+inline constexpr int kIndexerSide = 2;         // chunks that a warp of it has under way
 inline constexpr int kIndexerBest = 32;        // rows of a list that it sends ahead
 inline constexpr int kIndexerChunk = 16;       // rows of keys that a warp scores at a time
+inline constexpr int kIndexerWgmmaHeads = 64;  // that a warpgroup multiplies at a time
+inline constexpr int kIndexerMmaHeads = 32;    // that are too few for that
 inline constexpr int kIndexerMaxGroup = 8;     // queries that share a reading of the keys
-inline constexpr int kIndexerWarpRanks =
-    4;  // queries of a set from which on each has warps of its own for its ranks
-inline constexpr int kIndexerCounters = 64;  // of a selection within a thread block
+inline constexpr int kIndexerCounters = 64;    // of a selection within a thread block
+// Queries of a set from which on each has warps of its own that find its ranks.
+inline constexpr int kIndexerRankQueries = 4;
 // Scores of a query that a thread block keeps in shared memory; where it has more, they are in the workspace.
 inline constexpr int kIndexerSharedRows = 8192;
 
@@ -37,8 +38,9 @@ struct IndexerProblem {
 struct IndexerLayout {
   static constexpr int kCounters =
       0;  // (indexer_topk_few.cuh: rows that queries see, and words for all)
-  static constexpr int kPartial = 4 * kIndexerCounters;            // a sum of each warp and lane
-  static constexpr int kSeen = kPartial + kIndexerWarps * 32 * 4;  // scores of each query
+  static constexpr int kPartial = 4 * kIndexerCounters;  // a sum of each warp and lane
+  static constexpr int kSeen =
+      kPartial + kIndexerWarps * 32 * 4;  // of each query, how many it sees
   static constexpr int kSaturated = kSeen + 4 * kIndexerMaxGroup;
   int weights;  // behind one word a thread block of a set
   int keys;     // [query of the group][rows of the thread block], where they are in shared memory

@@ -131,7 +131,8 @@ struct IndexerWarpRanks {
     std::uint64_t entries[kLists][2];
   };
 
-  __device__ __forceinline__ const std::uint64_t* list(int block) const {
+  // This lane's entry of the first 32.
+  __device__ __forceinline__ const std::uint64_t* list_lane(int block) const {
     return a.lists + (query * place.blocks + block) * a.list + lane;
   }
   // (Of the own list none.)
@@ -140,8 +141,8 @@ struct IndexerWarpRanks {
     for (int i = 0; i < kLists; ++i) {
       const int block = from + i;
       const bool there = (block < place.blocks) & (block != place.block);
-      ahead.entries[i][0] = there ? load_entry(list(block)) : 0ull;
-      ahead.entries[i][1] = there & (32 < a.list) ? load_entry(list(block) + 32) : 0ull;
+      ahead.entries[i][0] = there ? load_entry(list_lane(block)) : 0ull;
+      ahead.entries[i][1] = there & (32 < a.list) ? load_entry(list_lane(block) + 32) : 0ull;
     }
   }
 
@@ -177,7 +178,7 @@ struct IndexerWarpRanks {
   // Adds what a list's entries from `depth` on say.
   __device__ __forceinline__ void add_behind(int block, int depth, std::uint64_t mine,
                                              int& rank) const {
-    while (depth < a.list && add(load_entry(list(block) + depth), mine, rank)) depth += 32;
+    while (depth < a.list && add(load_entry(list_lane(block) + depth), mine, rank)) depth += 32;
   }
 
   // Adds what the lists from `from` on say.
@@ -218,8 +219,8 @@ struct IndexerWarpRanks {
   }
 
   // Ranks of entries `first` and on of the own list. Whether all 32 have one.
-  __device__ __forceinline__ bool rank(int first) const {
-    const std::uint64_t mine = load_entry(list(place.block) + first);
+  __device__ __forceinline__ bool rank_32(int first) const {
+    const std::uint64_t mine = load_entry(list_lane(place.block) + first);
     int rank = first + lane;
     Ahead ahead;
     fetch(0, ahead);
@@ -237,7 +238,7 @@ struct IndexerWarpRanks {
   // Each `warps`-th 32 of the own list, as far as it has been written.
   __device__ __forceinline__ void run(int warp, int warps) const {
     const int end = min(place.places(visible_rows(a, query)), a.list);
-    for (int first = 32 * warp; first < end && rank(first); first += 32 * warps) {
+    for (int first = 32 * warp; first < end && rank_32(first); first += 32 * warps) {
     }
   }
 };

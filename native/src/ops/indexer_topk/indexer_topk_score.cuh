@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scores of the rows of a thread block for a group of queries. Each warp has chunks of 16 rows of its own and waits for nobody: of BF16 one or two chunks are in registers, where they are multiplied, while the next are on their way to shared memory.
+// Scores of the rows of a thread block for a group of queries. Each warp has chunks of 16 rows of its own and waits for nobody, or only for those that it multiplies with: of BF16 one or two chunks are in registers, where they are multiplied, while the next are on their way to shared memory.
 #pragma once
 #include "device/mma.cuh"
 #include "device/packet.cuh"

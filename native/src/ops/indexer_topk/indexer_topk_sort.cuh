@@ -21,25 +21,30 @@ struct IndexerEntries {
   }
 };
 
-// Each 32 in order, by counting.
+// The place of this lane's key among the 32 of the warp, which begin at `keys`, from the highest on; equal ones in the order that they have.
+__device__ __forceinline__ int place_of_32(const std::uint32_t* keys, std::uint32_t key) {
+  int before[4] = {};
+#pragma unroll
+  for (int j = 0; j < 32; j += 4) {
+    const uint4 other = *reinterpret_cast<const uint4*>(keys + j);
+    before[0] += other.x > key ? 1 : 0;
+    before[1] += other.y > key ? 1 : 0;
+    before[2] += other.z > key ? 1 : 0;
+    before[3] += other.w > key ? 1 : 0;
+  }
+  const int n = before[0] + before[1] + (before[2] + before[3]);
+  // 0 + ... + 31 where no two are equal.
+  if (__reduce_add_sync(0xffffffffu, static_cast<unsigned>(n)) == 496u) return n;
+  return n + __popc(__match_any_sync(0xffffffffu, key) & ((1u << (threadIdx.x & 31u)) - 1u));
+}
+
+// Each 32 in order.
 __device__ __forceinline__ void sort_32s(const IndexerEntries& e, int total) {
   const int lane = static_cast<int>(threadIdx.x) & 31;
   for (int first = static_cast<int>(threadIdx.x) - lane; first < total; first += kIndexerThreads) {
     const std::uint32_t key = e.keys[first + lane];
     const std::uint32_t row = e.rows[first + lane];
-    int before[4] = {};
-#pragma unroll
-    for (int j = 0; j < 32; j += 4) {
-      const uint4 other = *reinterpret_cast<const uint4*>(e.keys + first + j);
-      before[0] += other.x > key ? 1 : 0;
-      before[1] += other.y > key ? 1 : 0;
-      before[2] += other.z > key ? 1 : 0;
-      before[3] += other.w > key ? 1 : 0;
-    }
-    int n = before[0] + before[1] + (before[2] + before[3]);
-    // 0 + ... + 31 where no two are equal.
-    if (__reduce_add_sync(0xffffffffu, static_cast<unsigned>(n)) != 496u)
-      n += __popc(__match_any_sync(0xffffffffu, key) & ((1u << lane) - 1u));
+    const int n = place_of_32(e.keys + first, key);
     __syncwarp();
     e.keys[first + n] = key;
     e.rows[first + n] = row;

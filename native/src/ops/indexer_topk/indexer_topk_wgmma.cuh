@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of indexer_topk on compute capability 9.0: a warpgroup's, 64 rows and 64 heads at a time. That is twice as fast as the products of single warps, each of which loads all of q.
+// Products of indexer_topk on compute capability 9.0: a warpgroup's, 64 rows and 64 heads at a time. (Of single warps' products each warp loads all of q from shared memory.)
 #pragma once
 #include "device/wgmma.cuh"
 #include "ops/indexer_topk/indexer_topk_score.cuh"
 
 namespace nvfp4j::device {
 
-// Keys are in registers, q is in shared memory as the products want it: of each query tiles of 64 columns, in each of them all heads, with the 128-byte swizzle.
+// Keys are in registers, q is in shared memory as the products want it: of each query 64 columns after the other, of them all heads, with the 128-byte swizzle.
 template <typename Sweep, int STEPS>
 struct IndexerWgmma : Sweep {
   using Sweep::a, Sweep::query, Sweep::count, Sweep::head, Sweep::heads, Sweep::lane;
@@ -14,19 +14,19 @@ struct IndexerWgmma : Sweep {
   using Sweep::Sweep;
   static constexpr int kTogether = 4;  // warps that multiply
   static constexpr int kHeads = kIndexerWgmmaHeads;
-  static constexpr int kRowBytes = 128;                   // of a head in a tile
-  static constexpr int kTileSteps = kRowBytes / 32;       // products of 16 columns
-  static constexpr int kTilePackets = kRowBytes / 16;     // of a head in a tile
+  static constexpr int kRowBytes = 128;             // 64 columns of a head
+  static constexpr int kRowSteps = kRowBytes / 32;  // products of 16 columns
+  static constexpr int kRowPackets = kRowBytes / 16;
   static constexpr int kFetchRows = kThreads / kPackets;  // heads that are fetched at once
   static_assert(kFetchRows % 8 == 0, "the swizzle of a thread's heads is the same");
-  static_assert(STEPS % kTileSteps == 0);
+  static_assert(STEPS % kRowSteps == 0);
 
   // Zeros where no column or head is.
   __device__ __forceinline__ void clear_padding() const { this->clear(32 * STEPS); }
 
-  __device__ __forceinline__ std::uint32_t tile(int q, int of_columns) const {
+  __device__ __forceinline__ std::uint32_t q_rows(int q, int part) const {
     return smem_address(this->shared + a.layout.q) +
-           static_cast<std::uint32_t>((q * (STEPS / kTileSteps) + of_columns) * a.padded_heads *
+           static_cast<std::uint32_t>((q * (STEPS / kRowSteps) + part) * a.padded_heads *
                                       kRowBytes);
   }
   __device__ __forceinline__ void fetch_q() const {
@@ -34,38 +34,34 @@ struct IndexerWgmma : Sweep {
     const int first = static_cast<int>(threadIdx.x) / kPackets;
     // (Of all of this thread's heads: they are a multiple of 8 apart.)
     const int at = static_cast<int>(wgmma_swizzle_128(static_cast<std::uint32_t>(
-                       first % 8 * kRowBytes + packet % kTilePackets * 16))) -
+                       first % 8 * kRowBytes + packet % kRowPackets * 16))) -
                    first % 8 * kRowBytes;
     for (int q = 0; q < count; ++q) {
       this->template fetch_rows<kFetchRows, kRowBytes>(
-          tile(q, packet / kTilePackets), at, a.q + (query + q) * a.q_query + head * a.q_head,
+          q_rows(q, packet / kRowPackets), at, a.q + (query + q) * a.q_query + head * a.q_head,
           a.q_head, first, heads, a.q_aligned);
     }
   }
   // Each thread's copies, before the barrier behind which they are read by products.
   __device__ __forceinline__ void q_has_come() const { fence_async_proxy(); }
 
-  template <typename Put>
-  __device__ __forceinline__ void score_chunk(const std::uint32_t (&x)[1][STEPS][4],
-                                              const Put& put) const {
-    score_chunk(x[0], put);
-  }
-  // Of a chunk of each of the warps. (Rows that are not there count for nothing.) put(query, row of the chunk, score).
-  template <typename Put>
-  __device__ __forceinline__ void score_chunk(const std::uint32_t (&x)[STEPS][4],
+  // Of x[0], a chunk of each of the warps. (Rows that are not there count for nothing.) put(query, row of the chunk, score).
+  template <int SIDE, typename Put>
+  __device__ __forceinline__ void score_chunk(const std::uint32_t (&x)[SIDE][STEPS][4],
                                               const Put& put) const {
     float dot[kHeads / 2] = {};
     for (int q = 0; q < count; ++q) {
       const float* w = this->weights(q) + 2 * (lane & 3);
       float sum[2] = {};
+      __syncwarp();
 #pragma unroll 1
       for (int h = 0; h < heads; h += kHeads) {
         wgmma_fence();
 #pragma unroll
         for (int step = 0; step < STEPS; ++step) {
-          const std::uint64_t b = wgmma_operand_128(tile(q, step / kTileSteps) +
+          const std::uint64_t b = wgmma_operand_128(q_rows(q, step / kRowSteps) +
                                                     static_cast<std::uint32_t>(h * kRowBytes));
-          wgmma_64x64(dot, x[step], wgmma_advance(b, step % kTileSteps * 32), step > 0);
+          wgmma_64x64_registers(dot, x[0][step], wgmma_advance(b, step % kRowSteps * 32), step > 0);
         }
         wgmma_commit();
         wgmma_wait<0>();
