@@ -3,7 +3,7 @@
 // indexer_topk_few_kernel: up to 8 queries whose thread blocks have a handful of the best each (indexer_topk_few.cuh), 8 warps, so that the next launch's thread blocks fit beside them: they fetch to L2 while these sort and rank.
 // indexer_topk_kernel: all else (indexer_topk_many.cuh). A thread block a multiprocessor, 16 warps. The rows are dealt out in chunks of 16, a warp each; scores stay in the thread block, which sorts them and sends the best k of them, so that the exchange is the only one of a launch
 // (indexer_topk_rank.cuh). Up to 8 queries share a reading of the keys; more take another, from L2 mostly, and where their lists outgrow the workspace another launch.
-// NVIDIA H200, commit c0162cb852d8, the best 1024, 64 x 128: of 32768 rows for one query 9.4 us, 39 % of reading the keys, for four 23.7 us; for one of 8192 rows 7.6, of 65536 rows 13.9 us; 64 queries of 16384 rows 180 us.
+// NVIDIA H200, commit 508c04d40ccf, with the products of indexer_topk_sm90.cu, the best 1024, 64 x 128: of 32768 rows for one query 8.4 us, 43 % of reading the keys, for four 20.8 us; for one of 8192 rows 6.6, of 65536 rows 12.3 us; 64 queries of 16384 rows 91 us: scores first, then sorting and ranks.
 #include "common/workspace_layout.hpp"
 #include "device/launch.cuh"
 #include "nvfp4j/indexer.h"

@@ -5,7 +5,7 @@
 //   a thread block     one or two warpgroups of 64 tokens each, whose sums stay in registers, and a thread that has a ring filled with columns of x and W; where W is NVFP4, one more warpgroup decodes W into the ring (router_dense_wgmma_gate.cuh)
 //
 // The tensor core adds up 128 columns (and truncates), these sums are added in F32 rounded to nearest. At the end logits go to the thread block that chooses for their tokens, a share each.
-// NVIDIA H200, commit c0162cb852d8, 384 x 7168, W BF16: 1024 tokens 25 us, 8192 tokens 87 us. Of many tokens the choice comes behind the products, with nothing to overlap. Clusters of eight with 64 experts each were little faster for up to 960 tokens, and slower for 1024: the card held 15 of them.
+// NVIDIA H200, commit 508c04d40ccf, 384 x 7168: 1024 tokens 25 us, 8192 tokens 79 us, 1.15 times the products alone in torch; W NVFP4 115 us. Of many tokens the choice comes behind the products, with nothing to overlap. Clusters of eight with 64 experts each were little faster for up to 960 tokens, and slower for 1024: the card held 15 of them.
 #pragma once
 #include <cuda.h>
 
