@@ -33,7 +33,7 @@ extern "C" {
 /**
  * Scores the rows of a cache for each query and takes the best.
  *
- * One launch on a CUDA device for T <= 8 and C <= 65536 with BF16 q and keys; otherwise as many as the context's workspace needs: it holds the best rows that thread blocks send each other, of some queries at a time, at least of one.
+ * One launch on a CUDA device of 8 multiprocessors or more for T <= 8 and C <= 65536; otherwise as many as the context's workspace needs: it holds the best rows that thread blocks send each other, of some queries at a time, at least of one.
  * nvfp4j_workspace_bytes() of T rows and C columns is what is needed; with less the call is refused, by name and size. Asynchronous there, done on return on the CPU. Deterministic.
  * @param[in] context not NULL.
  * @param[in] q [T, H, d] BF16 or F32, d a multiple of 16 up to 256, H from 1 to 128; heads at any stride >= d, queries at any stride that keeps them apart. T may be 0.

@@ -20,6 +20,9 @@ constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;
 bool seen_rows = false;
 bool seen_tiles[9][2] = {};
 bool seen_parts_of_two_slices[9][2] = {};
+// By tiles, planned for so few multiprocessors that few tokens go there too.
+constexpr int kFewMultiprocessors = 5;
+int seen_few_tiles = 0;
 
 void see(const RouterHashPlan& plan, std::int64_t tokens) {
   if (plan.kernel == RouterHashKernel::kRows) {
@@ -160,7 +163,10 @@ void run_problem(Gpu& gpu, const Problem& p, const Lookup& lookup, const Places&
   const auto launch = [&](bool settled) {
     must(static_cast<cudaError_t>(router_hash_cuda(gpu.launch, args(settled))), "router_hash_cuda");
   };
-  see(plan_router_hash(gpu.properties, args(false)), s.tokens);
+  const RouterHashPlan plan = plan_router_hash(gpu.properties, args(false));
+  see(plan, s.tokens);
+  if (plan.kernel == RouterHashKernel::kTiles && gpu.properties.sm_count <= kFewMultiprocessors)
+    ++seen_few_tiles;
   check(router_hash_cuda_workspace_bytes(gpu.properties, s.tokens, s.columns) <= kWorkspaceBytes,
         name + ": needs more workspace than this test has");
 
@@ -296,7 +302,7 @@ void test_hostile(Gpu& gpu, std::mt19937& g, bool quick) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
   constexpr std::int64_t kLeast = std::numeric_limits<std::int64_t>::min();
   for (const Types& t : kTypes) {
-    for (const std::int64_t tokens : {1, 6, 70, 500}) {
+    for (const std::int64_t tokens : {1, 6, 70, 170, 500}) {
       if (quick && tokens == 500) continue;
       for (int wide = 0; wide < 4; ++wide) {
         const Shape s = {tokens, 24, 80, 1 + static_cast<int>(g() % 16), t.x, t.w};
@@ -386,6 +392,14 @@ int main(int argc, char** argv) {
   test_shapes(gpu, g, quick);
   test_hostile(gpu, g, quick);
   test_faults(gpu, g, quick);
+  // Small enough for a sanitizer.
+  const int multiprocessors = gpu.properties.sm_count;
+  gpu.properties.sm_count = std::min(multiprocessors, kFewMultiprocessors);
+  test_hostile(gpu, g, true);
+  test_faults(gpu, g, true);
+  gpu.properties.sm_count = multiprocessors;
+  check(seen_few_tiles >= 5 || gpu.properties.cooperative_launch == 0,
+        "router_hash_tiles has not run with hostile ids");
   check(seen_rows, "router_hash_rows has not run");
   // (Cards with many multiprocessors, or with shared memory for few experts, take rows for longer.)
   if (gpu.properties.sm_count <= 160 && gpu.properties.cooperative_launch != 0) {

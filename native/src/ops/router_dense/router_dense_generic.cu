@@ -4,7 +4,7 @@
 // router_split, few tokens: bound by reading W once. Thread blocks share out experts (8, 16 or 24) and columns; a warp takes 32 columns at a time, as tensor core operands straight from memory, all that it has to read under way at once. Sums go to the thread block that finishes a token as
 // words that carry the launch's tag: the data is its own flag, and nothing is fenced. All thread blocks are resident.
 // router_tiles, many: a tile of tokens and 24 experts to a thread block, all columns; bound by the way from L2 to the multiprocessors, since operands meet in registers. The last thread block of a tile chooses for its tokens.
-// Of few tokens half of the time goes to the way of sums to another thread block, and to the choice there (README.md has the figures). Where W was read to registers before the wait, as settled weights may be, it was slower: the loads of one launch got in the way of what the one before still waited for.
+// NVIDIA H200, commit 508c04d40ccf, 384 x 7168: 1 and 8 tokens 6.0 us, half the speed of reading W, 64 tokens 12.3 us; W NVFP4, 1 token 6.9 us. Of few tokens much of it is the way of sums to another thread block, and the choice there. Where W was read to registers before the wait, as settled weights may be, it was slower: the loads of one launch got in the way of what the one before still waited for.
 #include "device/launch.cuh"
 #include "device/tagged_words.cuh"
 #include "ops/router_dense/router_choose.cuh"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // router_hash, a thread block a token: its id, the experts of that id, their rows of W; each thread multiplies the same columns of all rows with what it has of x. Of few tokens bound by loads that wait for each other. So id and experts are looked up before the kernel before has ended, and
 // what they lead to is brought to L2, or to registers where W and the table are settled. Behind the wait rows are read by these experts while id and entries are read again; where another expert comes out, its row is read as well. Of many tokens bound by reading k rows of W a token from L2.
-// README.md has the figures.
+// NVIDIA H200, commit 508c04d40ccf, 6 of 384 x 7168, W settled: 1 token 2.7 us, 64 tokens 3.3 us.
 #include <type_traits>
 
 #include "device/launch.cuh"

@@ -5,7 +5,7 @@
 // The warp multiplies with tensor cores, though a token's experts are its own. A load of 16 bytes a lane reads 128 bytes of the rows of four slots, eight lanes each, from all banks. As a product's second operand these are eight columns, two for each slot; x of four tokens, laid out alike, is the first operand. What is not of the
 // slot's own token and of the same bytes means nothing. So the tensor core adds up a slot's 256 columns in four numbers, of two lanes.
 // Slices follow each other, with all their tokens, and each multiprocessor has an equal part of that, so that some go from a slice to the next. Sums of slices are in the workspace, and behind a barrier of the grid each thread block finishes some of the tokens.
-// README.md has the figures.
+// NVIDIA H200, commit 508c04d40ccf, 6 of 384 x 7168: 8192 tokens 53.7 us, 52 % of the speed of reading as much.
 #include "common/workspace_layout.hpp"
 #include "device/grid_barrier.cuh"
 #include "device/launch.cuh"

@@ -27,9 +27,10 @@ import org.jspecify.annotations.Nullable;
 /// outside `[0, C]` in `valid` is reported ([Cause#INDEX_OUT_OF_RANGE], row: the query, column -1)
 /// and counts as 0.
 ///
-/// One launch on a CUDA device for few queries (T up to 8, C up to 65536, BF16), otherwise several
-/// where the stream's workspace does not hold what all queries need; asynchronous there, done on
-/// return on the CPU. Deterministic, allocates nothing, can be captured.
+/// One launch on a CUDA device of 8 multiprocessors or more for few queries (T up to 8, C up to
+/// 65536), otherwise several where the stream's workspace does not hold what all queries need;
+/// asynchronous there, done on return on the CPU. Deterministic, allocates nothing, can be
+/// captured.
 ///
 /// Source: `Indexer.forward` of DeepSeek-V4's reference model; ties as in DeepSeek's TileKernels.
 public final class IndexerTopk {
