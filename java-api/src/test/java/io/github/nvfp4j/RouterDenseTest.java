@@ -8,7 +8,9 @@ import static org.assertj.core.api.Assertions.within;
 import io.github.nvfp4j.reference.Nvfp4Matrix;
 import io.github.nvfp4j.reference.RouterReference;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -186,6 +188,77 @@ final class RouterDenseTest {
         assertThat((double) weights[i]).isCloseTo(i / 6 == 1 ? 0 : SCALE / 6.0, within(1e-6));
       }
       stream.synchronize();
+    }
+
+    /// Of a model's size. A GPU has a kernel for up to 64 tokens, whose shape depends on how many
+    /// there are, and another for more.
+    @ParameterizedTest
+    @ValueSource(ints = {1, 8, 64, 300})
+    void choosesAndWeighsAsBinary64Does(int tokens) {
+      Problem p = Problem.of(new Values(100 + tokens), DType.BF16, Gate.BF16, tokens, 384, 7168);
+      Made made = dense(p, 6, Gaps.NONE, false);
+      int[] indices = ints(made.indices());
+      float[] weights = values(made.weights());
+      int[] some = someOf(tokens);
+      int compared = 0;
+      for (int t : some) {
+        RouterReference.Logits logits = p.token(t).logits();
+        double[] b = new double[384];
+        Arrays.setAll(b, e -> RouterReference.score(logits.exact()[e]) + p.bias()[e]);
+        int[] order =
+            IntStream.range(0, 384)
+                .boxed()
+                .sorted(Comparator.comparing(e -> b[e], Comparator.reverseOrder()))
+                .mapToInt(e -> e)
+                .toArray();
+        // Not only of the sixth to the next: the six have an order too.
+        double margin =
+            IntStream.range(0, 6).mapToDouble(j -> b[order[j]] - b[order[j + 1]]).min().orElse(0);
+        int[] mine = Arrays.copyOfRange(indices, 6 * t, 6 * t + 6);
+        if (margin >= 1e-5) {
+          compared++;
+          assertThat(mine).as("token %d", t).containsExactly(Arrays.copyOf(order, 6));
+        }
+        requireWeights(logits, mine, Arrays.copyOfRange(weights, 6 * t, 6 * t + 6));
+      }
+      // A single token may be one of the few that have a smaller margin.
+      assertThat(compared).isGreaterThanOrEqualTo(some.length / 2);
+      stream.synchronize();
+    }
+
+    /// The same size; that equal rows have equal logits is up to the kernel.
+    @ParameterizedTest
+    @ValueSource(ints = {1, 8, 64, 300})
+    void equalRowsGoToTheLowestExpert(int tokens) {
+      Problem one = Problem.of(new Values(500 + tokens), DType.BF16, Gate.BF16, tokens, 1, 7168);
+      float[] rows = new float[384 * 7168];
+      for (int e = 0; e < 384; e++) {
+        System.arraycopy(one.weight(), 0, rows, e * 7168, 7168);
+      }
+      Tensor x = contiguous(DType.BF16, one.x(), tokens, 7168);
+      Tensor weight = contiguous(DType.BF16, rows, 384, 7168);
+      float[] bias = new float[384];
+      requireEverywhere(x, weight, bias, 0, 1, 2, 3, 4, 5);
+      // Alike and higher: three that are far apart, in different thread blocks.
+      bias[99] = bias[199] = bias[299] = 1;
+      requireEverywhere(x, weight, bias, 99, 199, 299, 0, 1, 2);
+      stream.synchronize();
+    }
+
+    /// These experts, of equal weights, for every token.
+    private void requireEverywhere(Tensor x, Tensor weight, float[] bias, int... experts) {
+      int tokens = (int) x.shape(0);
+      Made made = outputs(tokens, 6, 384, Gaps.NONE);
+      Tensor indices = made.indices().view();
+      Tensor weights = made.weights().view();
+      RouterOptions options = RouterOptions.of(SCALE);
+      RouterDense.run(stream, x, weight, upload(bias), indices, weights, null, options);
+      int[] expected = new int[6 * tokens];
+      Arrays.setAll(expected, i -> experts[i % 6]);
+      assertThat(ints(made.indices())).containsExactly(expected);
+      double[] equal = new double[6 * tokens];
+      Arrays.fill(equal, SCALE / 6.0);
+      requireClose(equal, values(made.weights()), 2e-6);
     }
 
     @Test

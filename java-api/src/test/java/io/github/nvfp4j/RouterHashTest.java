@@ -116,6 +116,30 @@ final class RouterHashTest {
       }
     }
 
+    /// Of a model's size. A GPU gives each of up to three tokens a multiprocessor a thread block of
+    /// its own, and shares out the columns of more.
+    @ParameterizedTest
+    @ValueSource(ints = {1, 64, 500})
+    void weighsAsBinary64Does(int tokens) {
+      Values values = new Values(200 + tokens);
+      Problem p = Problem.of(values, DType.BF16, Gate.BF16, tokens, 384, 7168);
+      long[] table = new long[6 * 100];
+      Arrays.setAll(table, i -> values.random().nextInt(384));
+      long[] ids = new long[tokens];
+      Arrays.setAll(ids, i -> values.random().nextInt(100));
+      Made made = hash(p, 6, Gaps.NONE, true, table, ids);
+      int[] indices = ints(made.indices());
+      assertThat(indices).containsExactly(RouterReference.lookUp(table, ids, 384, 6));
+      float[] weights = values(made.weights());
+      for (int t : someOf(tokens)) {
+        requireWeights(
+            p.token(t).logits(),
+            Arrays.copyOfRange(indices, 6 * t, 6 * t + 6),
+            Arrays.copyOfRange(weights, 6 * t, 6 * t + 6));
+      }
+      stream.synchronize();
+    }
+
     @ParameterizedTest
     @ValueSource(floats = {Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY})
     void reportsALogitThatIsNotFinite(float bad) {

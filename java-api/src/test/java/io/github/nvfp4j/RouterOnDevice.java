@@ -7,7 +7,9 @@ import io.github.nvfp4j.reference.Nvfp4Matrix;
 import io.github.nvfp4j.reference.RouterReference;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /// What the tests of the routers share: gates, problems and shapes, outputs with gaps, and the
 /// goldens.
@@ -74,6 +76,12 @@ abstract class RouterOnDevice extends HcOnDevice {
 
     Problem withBias(float[] other) {
       return new Problem(dtype, gate, tokens, experts, columns, x, weight, quantized, other);
+    }
+
+    /// The problem of one of the tokens.
+    Problem token(int t) {
+      float[] its = Arrays.copyOfRange(x, t * columns, (t + 1) * columns);
+      return new Problem(dtype, gate, 1, experts, columns, its, weight, quantized, bias);
     }
 
     RouterReference.Logits logits() {
@@ -167,6 +175,23 @@ abstract class RouterOnDevice extends HcOnDevice {
         golden.floats("weight"),
         none,
         new float[experts]);
+  }
+
+  /// The tokens to compare with binary64, which takes its time: of many every seventh, so that they
+  /// lie at different places of a kernel's tiles.
+  static int[] someOf(int tokens) {
+    return IntStream.iterate(0, t -> t < tokens, t -> t + (tokens > 64 ? 7 : 1)).toArray();
+  }
+
+  /// A token's weights, as near those that binary64 makes of its exact logits as
+  /// [RouterReference#weightBound] says: nearer than a logit's bound would allow.
+  static void requireWeights(RouterReference.Logits logits, int[] indices, float[] weights) {
+    int experts = logits.exact().length;
+    double[] exact =
+        RouterReference.weightsExact(logits.exact(), indices, 1, experts, indices.length, SCALE);
+    double largest =
+        Arrays.stream(indices).mapToDouble(e -> logits.magnitudes()[e]).max().orElse(0);
+    requireClose(exact, weights, RouterReference.weightBound(largest));
   }
 
   static void requireClose(double[] exact, float[] weights, double relative) {
