@@ -25,6 +25,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -266,6 +267,9 @@ class SafetensorsFuzzTest {
   /// The format's rules on a tree that Jackson made.
   private static final class Oracle {
     private static final BigInteger MOST = BigInteger.valueOf(Long.MAX_VALUE);
+    // Of a character Jackson takes the lower byte for a hexadecimal digit, whatever the upper one
+    // is.
+    private static final Pattern ESCAPE = Pattern.compile("(?s)\\\\(?:u\\p{XDigit}{4}|[^u])");
 
     private record Placed(String name, BigInteger begin, BigInteger end, String description) {}
 
@@ -289,6 +293,7 @@ class SafetensorsFuzzTest {
       if (!text.startsWith("{")) {
         return null;
       }
+      require(ESCAPE.matcher(text).replaceAll("").indexOf('\\') < 0);
       Object tree;
       try (JsonParser parser = JSON.createParser(text)) {
         parser.nextToken();
