@@ -72,7 +72,7 @@ void check_plan(const CudaDeviceProperties& device, const GemmArgs& args, const 
     CHECK(p.token_tile == 8 || p.token_tile == 32);
     return;
   }
-  CHECK(device.major == 9 && device.minor == 0);
+  CHECK(runs_sm90a(device));
   const bool linear = args.w.layout == NVFP4J_SCALE_LAYOUT_LINEAR;
   CHECK(prepared::is_tiled(args.n, args.k));
   CHECK(p.config >= 0);

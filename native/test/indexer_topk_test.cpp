@@ -101,7 +101,7 @@ void check_plan(const nvfp4j::CudaDeviceProperties& device, const nvfp4j::Indexe
   CHECK(p.list >= 32 && p.list <= 2048 && (p.list & (p.list - 1)) == 0);
   CHECK_EQ(p.shared_rows, p.rows <= kIndexerSharedRows);
   if (p.wgmma) {
-    CHECK(indexer_has_sm90(device) && problem.bf16 && p.heads == problem.heads);
+    CHECK(runs_sm90a(device) && problem.bf16 && p.heads == problem.heads);
     CHECK(p.steps == 4 || p.steps == 8);
     CHECK_EQ(p.warps % 4, 0);
     CHECK_EQ(p.padded_heads % kIndexerWgmmaHeads, 0);

@@ -35,7 +35,7 @@ constexpr const char* kernel_name(QuantizeKernel kernel) {
 /// Whether an op on a device has the kernel. `computed`: swiglu_quantize.
 constexpr bool has_kernel(const CudaDeviceProperties& device, QuantizeKernel kernel,
                           bool computed) {
-  const bool sm90 = device.major == 9 && device.minor == 0;
+  const bool sm90 = runs_sm90a(device);
   switch (kernel) {
     case QuantizeKernel::kRowsBulk:
       return sm90;

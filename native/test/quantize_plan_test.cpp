@@ -72,7 +72,7 @@ void check_plan(const CudaDeviceProperties& device, const QuantizeProblem& p,
       CHECK(plan.grid <= device.sm_count);  // co-resident
       break;
     case QuantizeKernel::kRowsBulk:
-      CHECK(quantize_has_sm90(device));
+      CHECK(runs_sm90a(device));
       CHECK_EQ(plan.grid, p.rows);
       CHECK_EQ(static_cast<std::int64_t>(plan.shared_bytes), p.row_bytes);
       break;
@@ -83,7 +83,7 @@ void check_plan(const CudaDeviceProperties& device, const QuantizeProblem& p,
       CHECK_EQ(plan.shared_bytes, plan.parked * plan.threads * 16 * p.element_bytes);
       break;
     case QuantizeKernel::kTensorRing:
-      CHECK(quantize_has_sm90(device));
+      CHECK(runs_sm90a(device));
       CHECK(p.flat);
       CHECK(plan.grid <= device.sm_count);
       CHECK(plan.grid <=
@@ -187,8 +187,8 @@ TEST(quantize_refuses_old_devices) {
   CudaDeviceProperties alone = kA100;
   alone.cooperative_launch = 0;
   CHECK(quantize_refusal(alone) != nullptr);
-  CHECK(quantize_has_sm90(kH100));
-  CHECK(!quantize_has_sm90(kB200));
+  CHECK(runs_sm90a(kH100));
+  CHECK(!runs_sm90a(kB200));
 }
 
 TEST(fast_division_is_division) {

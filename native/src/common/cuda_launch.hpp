@@ -22,6 +22,11 @@ struct CudaDeviceProperties {
   int programmatic_launch;  // set when the kernels are loaded: they call device::await_predecessor()
 };
 
+// Whether the device runs what is compiled for compute capability 9.0 alone (*_sm90.cu): neither older nor newer ones do.
+constexpr bool runs_sm90a(const CudaDeviceProperties& device) {
+  return device.major == 9 && device.minor == 0;
+}
+
 struct CudaLaunch {
   CUstream_st* stream;
   DeviceStatus* status;  // device memory

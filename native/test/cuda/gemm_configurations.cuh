@@ -156,7 +156,7 @@ inline void test_decode_jobs(Gpu& gpu, std::mt19937& g, int config, bool swiglu,
 }
 
 inline void test_decode(Gpu& gpu, std::mt19937& g, bool quick) {
-  if (gpu.properties.major != 9 || gpu.properties.minor != 0) return;
+  if (!runs_sm90a(gpu.properties)) return;
   for (int config = 0; config < kDecodeConfigs; ++config) {
     const DecodeShape& s = kDecodeShapes[config];
     for (const bool swiglu : {false, true}) {
@@ -277,7 +277,7 @@ inline void test_wgmma_orders(Gpu& gpu, std::mt19937& g) {
 }
 
 inline void test_wgmma(Gpu& gpu, std::mt19937& g, bool quick) {
-  if (gpu.properties.major != 9 || gpu.properties.minor != 0) return;
+  if (!runs_sm90a(gpu.properties)) return;
   for (int config = 0; config < kWgmmaConfigs; ++config) {
     for (const bool swiglu : {false, true}) {
       for (const Kind& kind : kKinds) {

@@ -313,6 +313,6 @@ int main(int argc, char** argv) {
   test_batch_invariance(gpu, g, quick);
   std::printf("calls: AUTO %d, GENERIC %d, DECODE %d, WGMMA %d\n", path_runs[0], path_runs[1],
               path_runs[2], path_runs[3]);
-  if (gpu.properties.major == 9 && gpu.properties.minor == 0) check_all_reached();
+  if (runs_sm90a(gpu.properties)) check_all_reached();
   return finish();
 }

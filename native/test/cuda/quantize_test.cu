@@ -243,7 +243,7 @@ int main(int argc, char** argv) {
   test_arithmetic(quick);
   test_op(gpu, g, quick ? 48 : 720, quick);
   // The other path of this device: what cards without sm_90a code get.
-  if (nvfp4j::quantize_has_sm90(gpu.properties)) {
+  if (nvfp4j::runs_sm90a(gpu.properties)) {
     gpu.properties.major = 8;
     test_op(gpu, g, quick ? 24 : 360, quick);
   }

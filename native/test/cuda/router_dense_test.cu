@@ -258,7 +258,7 @@ void test_models(Gpu& gpu, std::mt19937& g, bool quick) {
 
 // Each tile of router_wgmma, by tokens at the ends of what the plan gives it to: more stages than its ring has and fewer than one, rows of codes and scales at any multiple they may begin at, experts and tokens that fill no tile, and bad scales.
 void test_wgmma_tiles(Gpu& gpu, std::mt19937& g, bool quick) {
-  if (!router_has_sm90(gpu.properties)) return;
+  if (!runs_sm90a(gpu.properties)) return;
   const std::int64_t multiprocessors = gpu.properties.sm_count;
   const std::int64_t clusters = multiprocessors * 7 / 8 / 4;
   const std::int64_t tokens[] = {65, 64 * clusters - 5, 64 * clusters + 3, 128 * clusters + 5,

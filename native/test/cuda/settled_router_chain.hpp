@@ -11,7 +11,7 @@ struct SettledRouterChain {
   static constexpr std::int64_t kE = 256;  // also the ids that the table knows: an expert is one
   static constexpr std::int64_t kK = TOPK;
   static constexpr std::int64_t kI = 16;
-  // Rows that the kernel which writes x writes before it: so that it still does when the router's thread blocks have started.
+  // Rows that the kernel which writes x writes before it: so that it mostly still does when the router's thread blocks have started. (What reads x as the first thing is found in every run, what reads it behind another load in some.)
   static constexpr std::int64_t kBefore = 2048;
   static constexpr int kCalls = 14;
   static constexpr int kReads = 9;

@@ -200,7 +200,7 @@ int main(int argc, char** argv) {
   if (!quick) test_silu();
   test_ops(gpu, g, quick ? 36 : 540, quick);
   // The other path of this device: what cards without sm_90a code get.
-  if (nvfp4j::quantize_has_sm90(gpu.properties)) {
+  if (nvfp4j::runs_sm90a(gpu.properties)) {
     gpu.properties.major = 8;
     test_ops(gpu, g, quick ? 18 : 180, quick);
   }

@@ -38,9 +38,6 @@ cudaError_t launch_generic(const CudaLaunch& l, const GemmArgs& args, const Gemm
                              arguments);
 }
 
-// Of the kernels for Hopper, which other devices do not load.
-bool has_sm90(const CudaDeviceProperties& device) { return device.major == 9 && device.minor == 0; }
-
 }  // namespace
 
 int gemm_cuda(const CudaLaunch& launch, const GemmArgs& args, const GemmPlan& plan) {
@@ -57,10 +54,10 @@ int gemm_cuda(const CudaLaunch& launch, const GemmArgs& args, const GemmPlan& pl
 
 const char* gemm_cuda_path(const CudaDeviceProperties& device) {
   if (device.major < 8) return nullptr;
-  return has_sm90(device) ? "sm_90: gemm_decode_sm90, gemm_wgmma_sm90 or gemm_generic, by shape "
-                            "(nvfp4j_gemm_path), compute "
-                            "capability 9.0"
-                          : "generic: gemm_generic, compute capability 8.0 or newer";
+  return runs_sm90a(device) ? "sm_90: gemm_decode_sm90, gemm_wgmma_sm90 or gemm_generic, by shape "
+                              "(nvfp4j_gemm_path), compute "
+                              "capability 9.0"
+                            : "generic: gemm_generic, compute capability 8.0 or newer";
 }
 const char* gemm_cuda_refusal(const CudaDeviceProperties& device) {
   return device.major < 8 ? "the CUDA kernels need compute capability 8.0 or newer" : nullptr;
@@ -73,7 +70,7 @@ int gemm_cuda_warm_up(const CudaDeviceProperties& device) {
                                                         : kernel_of<1>(nvfp4, tiled, swiglu));
     if (status != cudaSuccess) return status;
   }
-  if (!has_sm90(device)) return cudaSuccess;
+  if (!runs_sm90a(device)) return cudaSuccess;
   int status = load_tensor_maps();
   if (status == cudaSuccess) status = gemm_decode_sm90_warm_up();
   return status != cudaSuccess ? status : gemm_wgmma_sm90_warm_up();
@@ -81,7 +78,7 @@ int gemm_cuda_warm_up(const CudaDeviceProperties& device) {
 
 std::int64_t gemm_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t rows,
                                        std::int64_t columns) {
-  if (!has_sm90(device) || rows == 0 || columns == 0) return 0;
+  if (!runs_sm90a(device) || rows == 0 || columns == 0) return 0;
   return kWorkspaceExchangeBytes + packed_token_bytes(rows, columns);
 }
 

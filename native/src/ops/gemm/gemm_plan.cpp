@@ -19,7 +19,7 @@ std::int64_t batch_of(const GemmArgs& args) {
 // What the kernels of Hopper make of W: nothing that depends on the rows of A. (Codes and block scales start at multiples of 16 bytes: tensor.h.)
 enum class HopperWeights { kNone, kPrepared, kLinear };
 HopperWeights hopper_weights(const CudaDeviceProperties& device, const GemmArgs& args) {
-  if (device.major != 9 || device.minor != 0) return HopperWeights::kNone;
+  if (!runs_sm90a(device)) return HopperWeights::kNone;
   if (!prepared::is_tiled(args.n, args.k) || (args.swiglu && args.n % 32 != 0))
     return HopperWeights::kNone;
   if (args.w.layout == NVFP4J_SCALE_LAYOUT_PREPARED) return HopperWeights::kPrepared;
@@ -255,7 +255,7 @@ GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args) {
                       tiles_fit(args, kWgmmaShapes[kWgmmaBasicConfigs - 1].bm) &&
                       (args.a.kind != NVFP4J_GEMM_A_NVFP4 || most_packed_rows(a_columns(args)) > 0);
   if (args.path != NVFP4J_GEMM_PATH_AUTO) return forced_plan(device, args, decodes, wgmmas);
-  if (device.major != 9 || device.minor != 0)
+  if (!runs_sm90a(device))
     return generic_plan(args, "generic: gemm_generic, not compute capability 9.0");
   if (weights == HopperWeights::kNone) {
     return generic_plan(args,

@@ -115,7 +115,7 @@ HcPrePlan generic_plan(const CudaDeviceProperties& device, const HcPreArgs& args
 }  // namespace
 
 bool hc_has_sm90(const CudaDeviceProperties& device) {
-  return device.major == 9 && device.minor == 0 && device.cooperative_launch != 0;
+  return runs_sm90a(device) && device.cooperative_launch != 0;
 }
 
 HcPrePlan plan_hc_pre(const CudaDeviceProperties& device, const HcPreArgs& args) {

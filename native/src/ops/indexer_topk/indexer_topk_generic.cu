@@ -116,10 +116,9 @@ int indexer_topk_cuda(const CudaLaunch& launch, const IndexerTopkArgs& args) {
 }
 
 const char* indexer_topk_cuda_path(const CudaDeviceProperties& device) {
-  if (indexer_has_sm90(device)) {
-    return "sm_90: indexer_topk_sm90 for BF16 with more than 32 heads and up to 128 columns whose "
-           "q "
-           "has room, else indexer_topk_generic; compute capability 9.0";
+  if (runs_sm90a(device)) {
+    return "sm_90: indexer_topk_sm90 for BF16 with more than 32 heads and up to 128 columns "
+           "whose q has room, else indexer_topk_generic; compute capability 9.0";
   }
   return device.major < 8 ? nullptr
                           : "generic: indexer_topk_generic, compute capability 8.0 or newer";
@@ -134,7 +133,7 @@ int indexer_topk_cuda_warm_up(const CudaDeviceProperties& device) {
       for (const bool wgmma : {false, true}) {
         // What plan_indexer_topk() has.
         if ((few || wgmma) && steps != 4 && steps != 8) continue;
-        if (wgmma && !indexer_has_sm90(device)) continue;
+        if (wgmma && !runs_sm90a(device)) continue;
         const cudaError_t status = cudaFuncSetAttribute(kernel_of(steps, few, wgmma),
                                                         cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                         device.shared_memory_per_block_optin);

@@ -122,8 +122,8 @@ IndexerPlan plan_indexer_topk(const CudaDeviceProperties& device, const IndexerP
     plan.layout = layout_of(plan, problem);
     return plan.layout.total <= device.shared_memory_per_block_optin;
   };
-  const bool wgmma = problem.bf16 && plan.steps <= 8 && problem.heads > kIndexerMmaHeads &&
-                     indexer_has_sm90(device);
+  const bool wgmma =
+      problem.bf16 && plan.steps <= 8 && problem.heads > kIndexerMmaHeads && runs_sm90a(device);
 
   // The warps of that kernel have two chunks each: as many are in flight.
   if (few_queries(plan, problem)) {

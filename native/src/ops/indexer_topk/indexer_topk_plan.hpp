@@ -36,13 +36,14 @@ struct IndexerProblem {
 
 // Of a thread block's dynamic shared memory: offsets in bytes. Sums that warps share begin it.
 struct IndexerLayout {
-  static constexpr int kCounters =
-      0;  // (indexer_topk_few.cuh: rows that queries see, and words for all)
-  static constexpr int kPartial = 4 * kIndexerCounters;  // a sum of each warp and lane
-  static constexpr int kSeen =
-      kPartial + kIndexerWarps * 32 * 4;  // of each query, how many it sees
+  // (Of the kernel for few queries: rows that queries see, and words for all.)
+  static constexpr int kCounters = 0;
+  // A sum of each warp and lane.
+  static constexpr int kPartial = 4 * kIndexerCounters;
+  // Of each query, how many of the thread block's rows it sees.
+  static constexpr int kSeen = kPartial + kIndexerWarps * 32 * 4;
   static constexpr int kSaturated = kSeen + 4 * kIndexerMaxGroup;
-  int weights;  // behind one word a thread block of a set
+  int weights;  // behind kSaturated, a word a thread block of a set
   int keys;     // [query of the group][rows of the thread block], where they are in shared memory
   int stage;  // of each warp that scores BF16, a chunk of rows; then q; sorting comes here when both have served
   int q;
@@ -82,11 +83,6 @@ struct IndexerFewWords {
     return lists(queries) + blocks;
   }
 };
-
-// Whether the device runs what is compiled for compute capability 9.0 alone.
-inline bool indexer_has_sm90(const CudaDeviceProperties& device) {
-  return device.major == 9 && device.minor == 0;
-}
 
 IndexerPlan plan_indexer_topk(const CudaDeviceProperties& device, const IndexerProblem& problem);
 

@@ -72,7 +72,7 @@ int quantize_cuda(const CudaLaunch& launch, const QuantizeArgs& args) {
 
 const char* quantize_cuda_path(const CudaDeviceProperties& device) {
   if (quantize_refusal(device) != nullptr) return nullptr;
-  return quantize_has_sm90(device)
+  return runs_sm90a(device)
              ? "sm_90: quantize_sm90 (bulk copies) for large inputs with dynamic scales, "
                "quantize_generic for the rest, compute capability 9.0"
              : "generic: quantize_generic, compute capability 8.0 or newer";
@@ -84,8 +84,7 @@ const char* quantize_cuda_refusal(const CudaDeviceProperties& device) {
 
 int quantize_cuda_warm_up(const CudaDeviceProperties& device) {
   const int status = quantize_generic_warm_up(device);
-  return status == cudaSuccess && quantize_has_sm90(device) ? quantize_sm90_warm_up(device)
-                                                            : status;
+  return status == cudaSuccess && runs_sm90a(device) ? quantize_sm90_warm_up(device) : status;
 }
 
 std::int64_t quantize_cuda_workspace_bytes(const CudaDeviceProperties& device, std::int64_t,

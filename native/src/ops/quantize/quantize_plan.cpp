@@ -21,10 +21,6 @@ std::uint32_t power_of_two_at_least(std::int64_t n) {
 
 }  // namespace
 
-bool quantize_has_sm90(const CudaDeviceProperties& device) {
-  return device.major == 9 && device.minor == 0;  // sm_90a code runs on 9.0 alone
-}
-
 const char* quantize_refusal(const CudaDeviceProperties& device) {
   if (device.major < 8) return "the CUDA kernels need compute capability 8.0 or newer";
   if (device.cooperative_launch == 0) return "the device does not support cooperative launches";
@@ -39,7 +35,7 @@ QuantizePlan plan_quantize(const CudaDeviceProperties& device, const QuantizePro
   const std::int64_t row_blocks = problem.columns / 16;
   const std::int64_t blocks = problem.rows * row_blocks;
   const int max_hold = quantize_max_hold(problem.element_bytes);
-  const bool sm90 = quantize_has_sm90(device) && problem.aligned;
+  const bool sm90 = runs_sm90a(device) && problem.aligned;
   QuantizePlan plan = {};
   plan.hold = 1;
   plan.units = 1;

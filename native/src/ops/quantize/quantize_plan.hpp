@@ -70,7 +70,6 @@ constexpr int quantize_parking_bytes(const CudaDeviceProperties& device) {
 
 inline constexpr int kQuantizeBulkThreads = 256;  // kRowsBulk, at most
 
-bool quantize_has_sm90(const CudaDeviceProperties& device);
 QuantizePlan plan_quantize(const CudaDeviceProperties& device, const QuantizeProblem& problem);
 
 // The grid exchange of the cooperative kernels.

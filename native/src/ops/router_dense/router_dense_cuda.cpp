@@ -13,7 +13,7 @@ int router_dense_cuda(const CudaLaunch& launch, const RouterDenseArgs& args) {
 }
 
 const char* router_dense_cuda_path(const CudaDeviceProperties& device) {
-  if (router_has_sm90(device)) {
+  if (runs_sm90a(device)) {
     return "sm_90: router_wgmma for more than 64 tokens and up to 512 experts where x is BF16 at "
            "multiples of 16 bytes and W is too, or NVFP4, else router_dense_generic; compute "
            "capability 9.0";
@@ -27,7 +27,7 @@ const char* router_dense_cuda_refusal(const CudaDeviceProperties& device) {
 
 int router_dense_cuda_warm_up(const CudaDeviceProperties& device) {
   const int status = router_dense_generic_warm_up();
-  return status != 0 || !router_has_sm90(device) ? status : router_dense_wgmma_warm_up();
+  return status != 0 || !runs_sm90a(device) ? status : router_dense_wgmma_warm_up();
 }
 
 std::int64_t router_dense_cuda_workspace_bytes(const CudaDeviceProperties&, std::int64_t rows,

@@ -59,15 +59,10 @@ inline RouterOperands router_operands(const RouterActivations& x, const RouterGa
              : RouterOperands::kAny;
 }
 
-/// Whether the device runs what is compiled for compute capability 9.0 alone.
-inline bool router_has_sm90(const CudaDeviceProperties& device) {
-  return device.major == 9 && device.minor == 0;
-}
-
 /// Whether a launch can be router_wgmma's: what its tensor maps can say (of an NVFP4 gate there is none), and the experts that its registers hold.
 inline bool router_has_wgmma(const CudaDeviceProperties& device, const RouterDenseArgs& args) {
   constexpr std::int64_t kMapStride = std::int64_t{1} << 39;  // elements
-  return router_has_sm90(device) && router_operands(args.x, args.gate) != RouterOperands::kAny &&
+  return runs_sm90a(device) && router_operands(args.x, args.gate) != RouterOperands::kAny &&
          args.gate.experts <= kRouterClusterExperts && args.x.stride < kMapStride &&
          args.gate.stride < kMapStride && args.x.tokens < 0x7fffffff - 256;
 }

@@ -46,7 +46,7 @@ int swiglu_quantize_cuda(const CudaLaunch& l, const SwigluQuantizeArgs& args) {
 
 const char* swiglu_quantize_cuda_path(const CudaDeviceProperties& device) {
   if (quantize_refusal(device) != nullptr) return nullptr;
-  return quantize_has_sm90(device)
+  return runs_sm90a(device)
              ? "sm_90: swiglu_quantize_sm90 (bulk copies) for many rows with a dynamic scale each, "
                "swiglu_quantize_generic for the rest, compute capability 9.0"
              : "generic: swiglu_quantize_generic, compute capability 8.0 or newer";
@@ -62,8 +62,7 @@ int swiglu_quantize_cuda_warm_up(const CudaDeviceProperties& device) {
   if (status == cudaSuccess) status = load_generic_kernels<SwigluSource<device::F32, true>>(device);
   if (status == cudaSuccess)
     status = load_generic_kernels<SwigluSource<device::F32, false>>(device);
-  if (status == cudaSuccess && quantize_has_sm90(device))
-    return swiglu_quantize_sm90_warm_up(device);
+  if (status == cudaSuccess && runs_sm90a(device)) return swiglu_quantize_sm90_warm_up(device);
   return status;
 }
 

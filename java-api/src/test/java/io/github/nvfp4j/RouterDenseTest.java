@@ -195,35 +195,50 @@ final class RouterDenseTest {
     @ParameterizedTest
     @ValueSource(ints = {1, 8, 64, 300})
     void choosesAndWeighsAsBinary64Does(int tokens) {
-      Problem p = Problem.of(new Values(100 + tokens), DType.BF16, Gate.BF16, tokens, 384, 7168);
-      Made made = dense(p, 6, Gaps.NONE, false);
-      int[] indices = ints(made.indices());
-      float[] weights = values(made.weights());
-      int[] some = someOf(tokens);
+      // A single token may be one of the few whose margin is too small to tell.
+      int calls = tokens == 1 ? 4 : 1;
+      int some = 0;
       int compared = 0;
-      for (int t : some) {
-        RouterReference.Logits logits = p.token(t).logits();
-        double[] b = new double[384];
-        Arrays.setAll(b, e -> RouterReference.score(logits.exact()[e]) + p.bias()[e]);
-        int[] order =
-            IntStream.range(0, 384)
-                .boxed()
-                .sorted(Comparator.comparing(e -> b[e], Comparator.reverseOrder()))
-                .mapToInt(e -> e)
-                .toArray();
-        // Not only of the sixth to the next: the six have an order too.
-        double margin =
-            IntStream.range(0, 6).mapToDouble(j -> b[order[j]] - b[order[j + 1]]).min().orElse(0);
-        int[] mine = Arrays.copyOfRange(indices, 6 * t, 6 * t + 6);
-        if (margin >= 1e-5) {
-          compared++;
-          assertThat(mine).as("token %d", t).containsExactly(Arrays.copyOf(order, 6));
+      for (int call = 0; call < calls; call++) {
+        Values values = new Values(100 + tokens + call);
+        Problem p = Problem.of(values, DType.BF16, Gate.BF16, tokens, 384, 7168);
+        Made made = dense(p, 6, Gaps.NONE, false);
+        int[] indices = ints(made.indices());
+        float[] weights = values(made.weights());
+        for (int t : someOf(tokens)) {
+          int[] mine = Arrays.copyOfRange(indices, 6 * t, 6 * t + 6);
+          RouterReference.Logits logits = p.token(t).logits();
+          some++;
+          if (choosesAsBinary64Does(logits, p.bias(), mine)) {
+            compared++;
+          }
+          requireWeights(logits, mine, Arrays.copyOfRange(weights, 6 * t, 6 * t + 6));
         }
-        requireWeights(logits, mine, Arrays.copyOfRange(weights, 6 * t, 6 * t + 6));
       }
-      // A single token may be one of the few that have a smaller margin.
-      assertThat(compared).isGreaterThanOrEqualTo(some.length / 2);
+      assertThat(compared).isGreaterThanOrEqualTo(some / 2);
       stream.synchronize();
+    }
+
+    /// Requires the six that binary64 chooses, in order, where margins are at least 1e-5; whether
+    /// they are.
+    private static boolean choosesAsBinary64Does(
+        RouterReference.Logits logits, float[] bias, int[] indices) {
+      double[] b = new double[384];
+      Arrays.setAll(b, e -> RouterReference.score(logits.exact()[e]) + bias[e]);
+      int[] order =
+          IntStream.range(0, 384)
+              .boxed()
+              .sorted(Comparator.comparing(e -> b[e], Comparator.reverseOrder()))
+              .mapToInt(e -> e)
+              .toArray();
+      // Not only of the sixth to the next: the six have an order too.
+      double margin =
+          IntStream.range(0, 6).mapToDouble(j -> b[order[j]] - b[order[j + 1]]).min().orElse(0);
+      if (margin < 1e-5) {
+        return false;
+      }
+      assertThat(indices).containsExactly(Arrays.copyOf(order, 6));
+      return true;
     }
 
     /// The same size; that equal rows have equal logits is up to the kernel.

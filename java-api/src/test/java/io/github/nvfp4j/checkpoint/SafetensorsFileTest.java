@@ -249,6 +249,9 @@ class SafetensorsFileTest {
             "{\"__metadata__\":{\"a\":\"\t\"}}", 0, "has character U+0009 inside a string"),
         Arguments.of(
             "{\"__metadata__\":{\"a\":\"\\u12g4\"}}", 0, "has g in a \\u escape, expected four"),
+        // The lower byte is that of a digit.
+        Arguments.of(
+            "{\"__metadata__\":{\"a\":\"\\u123\u0135\"}}", 0, " in a \\u escape, expected four"),
         Arguments.of(
             "{\"__metadata__\":{\"a\":\"\\ud800\"}}", 0, "\"\\ud800\" with an unpaired surrogate"),
         Arguments.of(
