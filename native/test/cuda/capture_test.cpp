@@ -300,6 +300,33 @@ TEST(every_op_is_captured_as_one_node_and_replayed) {
   }
 }
 
+// Sizes at which one launch might have become several: of the indexer the largest that is promised, of router_hash one that takes two rounds.
+TEST(calls_of_many_tokens_are_one_node_too) {
+  if (quick) return;  // the sizes are the point, and a sanitizer would take minutes over them
+  const CudaContext context;
+  std::mt19937 g = seeded(4);
+  const std::int32_t bf16 = NVFP4J_DTYPE_BF16;
+  const std::vector<Workload> all = {
+      expert_dispatch_workload(g, 10923, 6, 384, 0, true),
+      expert_dispatch_workload(g, 140000, 1, 1024, 0, false),
+      expert_combine_workload(g, bf16, bf16, 8192, 6, 1024, false),
+      router_dense_workload(g, bf16, bf16, 8192, 7168, 384, 6),
+      router_hash_workload(g, bf16, bf16, 8192, 7168, 384, 16),
+      indexer_workload(g, bf16, 8, 65536, 1024),
+      indexer_workload(g, bf16, 8, 65536, 2048, 64, 128),
+      indexer_workload(g, NVFP4J_DTYPE_F32, 8, 65536, 2048),
+  };
+  for (const Workload& w : all) {
+    expect_on_cpu(w);
+    w.poison();
+    const Graph graph(context.stream(), [&] { CHECK_OK(on_gpu(w, context, error)); });
+    CHECK_EQ(graph.nodes(), std::size_t{1});
+    graph.launch(context.stream());
+    CHECK_OK(nvfp4j_context_synchronize(context, nullptr, error));
+    check_equal(w);
+  }
+}
+
 TEST(what_cannot_be_captured_is_refused_and_spoils_no_capture) {
   const CudaContext context;
   std::mt19937 g = seeded(3);

@@ -287,6 +287,8 @@ void test_shapes(Gpu& gpu, std::mt19937& g, bool quick) {
            {Shape{270000, 20, 16, 6, t.x, t.w}, Shape{270000, 20, 16, 8, t.x, t.w},
             Shape{270000, 20, 16, 12, t.x, t.w}, Shape{9000, 20, 4112, 12, t.x, t.w},
             Shape{20011, 20, 4112, 6, t.x, t.w}, Shape{20011, 20, 4112, 8, t.x, t.w}}) {
+        // (racecheck takes seconds for each launch of so many: of a kernel, the rounds and the parts of two slices once.)
+        if (quick && (many.columns == 16 || (t.w == kNvfp4 && many.topk > 6))) continue;
         run_problem(gpu, router::make_problem(g, many), random_lookup(g, many, 1000), Places{});
       }
     }

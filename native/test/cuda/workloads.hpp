@@ -762,22 +762,20 @@ inline Memory visible_rows(std::mt19937& g, std::int64_t queries, std::int64_t r
 }
 
 inline Workload indexer_workload(std::mt19937& g, std::int32_t dtype, std::int64_t queries,
-                                 std::int64_t rows, std::int64_t k) {
-  constexpr std::int64_t kHeads = 5;
-  constexpr std::int64_t kColumns = 48;
-  const Memory q = exact_values(g, dtype, queries * kHeads * kColumns);
-  const Memory keys = exact_values(g, dtype, rows * (kColumns + 8));
-  const Memory weights = exact_values(g, NVFP4J_DTYPE_F32, queries * kHeads);
+                                 std::int64_t rows, std::int64_t k, std::int64_t heads = 5,
+                                 std::int64_t columns = 48) {
+  const Memory q = exact_values(g, dtype, queries * heads * columns);
+  const Memory keys = exact_values(g, dtype, rows * (columns + 8));
+  const Memory weights = exact_values(g, NVFP4J_DTYPE_F32, queries * heads);
   const Memory valid = visible_rows(g, queries, rows);
   const Memory indices = std::make_shared<Twin>(queries * (k + 3) * 4);
   const Memory scores = std::make_shared<Twin>(queries * (rows + 1) * 4);
-  return {"indexer_topk dtype " + std::to_string(dtype) + " k " + std::to_string(k) +
-              shape_name(queries, rows),
+  return {"indexer_topk dtype " + std::to_string(dtype) + " k " + std::to_string(k) + " heads " +
+              std::to_string(heads) + shape_name(queries, rows),
           [=](Side side, nvfp4j_context* context, nvfp4j_error* error) {
-            const nvfp4j_tensor q_in = streams(side, q, dtype, queries, kHeads, kColumns);
-            const nvfp4j_tensor keys_in = matrix(side, keys, dtype, rows, kColumns, kColumns + 8);
-            const nvfp4j_tensor w =
-                matrix(side, weights, NVFP4J_DTYPE_F32, queries, kHeads, kHeads);
+            const nvfp4j_tensor q_in = streams(side, q, dtype, queries, heads, columns);
+            const nvfp4j_tensor keys_in = matrix(side, keys, dtype, rows, columns, columns + 8);
+            const nvfp4j_tensor w = matrix(side, weights, NVFP4J_DTYPE_F32, queries, heads, heads);
             const nvfp4j_tensor v = vector(side, valid, NVFP4J_DTYPE_I32, queries);
             const nvfp4j_tensor i = matrix(side, indices, NVFP4J_DTYPE_I32, queries, k, k + 3);
             const nvfp4j_tensor s = matrix(side, scores, NVFP4J_DTYPE_F32, queries, rows, rows + 1);
