@@ -192,16 +192,16 @@ TEST(dispatch_refuses_overlaps) {
   overlaps(op, "offsets", &Call::offsets_t, "weights", last_element<&Call::weights>);
   overlaps(op, "rows", &Call::rows_t, "indices", last_element<&Call::indices>);
   overlaps(op, "rows", &Call::rows_t, "weights", last_element<&Call::weights>);
-  overlaps(op, "rows", &Call::rows_t, "offsets", last_element<&Call::offsets>);
+  overlaps(op, "offsets", &Call::offsets_t, "rows", last_element<&Call::rows>);
   overlaps(op, "positions", &Call::positions_t, "indices", last_element<&Call::indices>);
   overlaps(op, "positions", &Call::positions_t, "weights", last_element<&Call::weights>);
-  overlaps(op, "positions", &Call::positions_t, "offsets", last_element<&Call::offsets>);
-  overlaps(op, "positions", &Call::positions_t, "rows", last_element<&Call::rows>);
+  overlaps(op, "offsets", &Call::offsets_t, "positions", last_element<&Call::positions>);
+  overlaps(op, "rows", &Call::rows_t, "positions", last_element<&Call::positions>);
   overlaps(op, "row_weights", &Call::row_weights_t, "indices", last_element<&Call::indices>);
   overlaps(op, "row_weights", &Call::row_weights_t, "weights", last_element<&Call::weights>);
-  overlaps(op, "row_weights", &Call::row_weights_t, "offsets", last_element<&Call::offsets>);
-  overlaps(op, "row_weights", &Call::row_weights_t, "rows", last_element<&Call::rows>);
-  overlaps(op, "row_weights", &Call::row_weights_t, "positions", last_element<&Call::positions>);
+  overlaps(op, "offsets", &Call::offsets_t, "row_weights", last_element<&Call::row_weights>);
+  overlaps(op, "rows", &Call::rows_t, "row_weights", last_element<&Call::row_weights>);
+  overlaps(op, "positions", &Call::positions_t, "row_weights", last_element<&Call::row_weights>);
 }
 
 TEST(combine_refuses) {

@@ -194,7 +194,7 @@ TEST(outputs_are_apart) {
   overlapping("scores", "keys", [](Call& c) { c.keys_t.data = c.scores.data(); });
   overlapping("scores", "weights", [](Call& c) { c.weights_t.data = c.scores.data() + 64; });
   overlapping("scores", "valid", [](Call& c) { c.valid_t.data = c.scores.data() + 4; });
-  overlapping("scores", "indices", [](Call& c) { c.indices_t.data = c.scores.data() + 32; });
+  overlapping("indices", "scores", [](Call& c) { c.indices_t.data = c.scores.data() + 32; });
 }
 
 TEST(no_queries_are_a_good_call) {

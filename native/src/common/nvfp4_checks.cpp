@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The part of tensor_checks.hpp that is about NVFP4 tensors.
 #include <cstdio>
-#include <cstring>
 
 #include "common/names.hpp"
 #include "common/tensor_checks.hpp"
@@ -10,28 +9,6 @@ namespace nvfp4j {
 namespace {
 
 constexpr std::int32_t kInvalid = NVFP4J_ERROR_INVALID_ARGUMENT;
-
-// The names of an NVFP4 tensor's buffers live as long as the program does: sentences point at them.
-struct Nvfp4Names {
-  const char* name;
-  const char* codes;
-  const char* scales;
-  const char* global_scales;
-};
-
-#define NVFP4J_NAMES(name) {name, name ".codes", name ".scales", name ".global_scales"}
-constexpr Nvfp4Names kNames[] = {NVFP4J_NAMES("input"),     NVFP4J_NAMES("output"),
-                                 NVFP4J_NAMES("a"),         NVFP4J_NAMES("w"),
-                                 NVFP4J_NAMES("prepared"),  NVFP4J_NAMES("packed"),
-                                 NVFP4J_NAMES("quantized"), NVFP4J_NAMES("weight")};
-#undef NVFP4J_NAMES
-
-const Nvfp4Names& nvfp4_names(const char* name) {
-  for (const Nvfp4Names& names : kNames) {
-    if (std::strcmp(names.name, name) == 0) return names;
-  }
-  fail(NVFP4J_ERROR_INTERNAL, "%s is no name of an NVFP4 argument", name);
-}
 
 // Texts for sentences: made on failure only.
 struct Text {
@@ -184,12 +161,12 @@ void check_sizes(const char* op, const Nvfp4Names& names, const nvfp4j_nvfp4_ten
 
 }  // namespace
 
-Nvfp4Buffers check_nvfp4(const Place& place, const char* name, const nvfp4j_nvfp4_tensor* tensor,
-                         const Nvfp4Accepted& accepted) {
+Nvfp4Buffers check_nvfp4(const Place& place, Nvfp4Argument argument,
+                         const nvfp4j_nvfp4_tensor* tensor, const Nvfp4Accepted& accepted) {
   const char* op = place.op;
-  check_nvfp4_fields(place, name, tensor, accepted);
-  const Nvfp4Names& names = nvfp4_names(name);
-  const Sizes sizes = nvfp4_sizes(op, name, *tensor);
+  const Nvfp4Names& names = argument.names;
+  check_nvfp4_fields(place, names.name, tensor, accepted);
+  const Sizes sizes = nvfp4_sizes(op, names.name, *tensor);
   check_sizes(op, names, *tensor, sizes);
   const auto whole = [op](const char* what, const void* data, std::int64_t bytes,
                           std::uint64_t alignment) {

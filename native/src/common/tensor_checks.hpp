@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every op checks about its tensors, in one place, so that every sentence has the same
-// form. No op knowledge. All checks throw an Error (error.hpp); those that succeed cost a few
+// form. No op knowledge but names of arguments. All checks throw an Error (error.hpp); those that succeed cost a few
 // comparisons and build no text.
 #pragma once
 #include <cstdint>
 #include <initializer_list>
+#include <string_view>
 
 #include "common/error.hpp"
 #include "nvfp4j/tensor.h"
@@ -57,6 +58,37 @@ struct Nvfp4Buffers {
   Buffer codes;
   Buffer scales;
   Buffer global_scales;
+};
+
+/// The names of an NVFP4 argument and of its buffers. They live as long as the program does: sentences point at them.
+struct Nvfp4Names {
+  const char* name;
+  const char* codes;
+  const char* scales;
+  const char* global_scales;
+};
+
+#define NVFP4J_NAMES(name) {name, name ".codes", name ".scales", name ".global_scales"}
+inline constexpr Nvfp4Names kNvfp4Names[] = {
+    NVFP4J_NAMES("input"),  NVFP4J_NAMES("output"),    NVFP4J_NAMES("a"),
+    NVFP4J_NAMES("w"),      NVFP4J_NAMES("prepared"),  NVFP4J_NAMES("packed"),
+    NVFP4J_NAMES("weight"), NVFP4J_NAMES("quantized"),
+};
+#undef NVFP4J_NAMES
+
+/// An NVFP4 argument by its name, which is looked up when this is compiled: a call is to be cheap.
+struct Nvfp4Argument {
+  consteval Nvfp4Argument(const char* name) : names(find(name)) {}
+
+  const Nvfp4Names& names;
+
+ private:
+  static consteval const Nvfp4Names& find(std::string_view name) {
+    for (const Nvfp4Names& names : kNvfp4Names) {
+      if (names.name == name) return names;
+    }
+    throw "no name of an NVFP4 argument";
+  }
 };
 
 /// A set of dtypes: the bits 1 << NVFP4J_DTYPE_*.
@@ -163,8 +195,9 @@ void check_alignment(const char* op, const char* name, const void* data, std::ui
 Buffer make_buffer(const char* op, const char* name, const void* data, std::uint64_t bytes,
                    std::uint64_t pitch, std::uint64_t width, std::uint64_t alignment);
 
-/// An NVFP4 tensor of the shape that it says it has. `name` is one of those in nvfp4_names.
-Nvfp4Buffers check_nvfp4(const Place& place, const char* name, const nvfp4j_nvfp4_tensor* tensor,
+/// An NVFP4 tensor of the shape that it says it has.
+Nvfp4Buffers check_nvfp4(const Place& place, Nvfp4Argument argument,
+                         const nvfp4j_nvfp4_tensor* tensor,
                          const Nvfp4Accepted& accepted = kNvfp4Matrix);
 
 /// A matrix of [rows, columns], as `why` says.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/context.hpp"
 #include "common/guard.hpp"
+#include "common/overlap_checks.hpp"
 #include "nvfp4j/experts.h"
 #include "ops/expert_combine/expert_combine_cpu.hpp"
 #include "ops/expert_dispatch/expert_checks.hpp"
@@ -34,11 +35,10 @@ ExpertCombineArgs check_expert_combine(const Place& place, const nvfp4j_tensor* 
   }
   const Matrix sums = check_matrix(place, "out", out, types);
   check_shape(kOp, "out", sums, places.rows, results.columns, kWhy);
-  for (const Buffer* input : {&results.buffer, &places.buffer, &given.buffer})
-    check_disjoint(kOp, sums.buffer, *input);
   const bool in_place =
       sums.data == extra.data && sums.dtype == extra.dtype && sums.stride == extra.stride;
-  if (!in_place) check_disjoint(kOp, sums.buffer, extra.buffer);
+  check_apart(kOp, {&sums.buffer},
+              {&results.buffer, &places.buffer, &given.buffer, in_place ? nullptr : &extra.buffer});
   return ExpertCombineArgs{results.data,
                            results.dtype,
                            results.stride,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/context.hpp"
 #include "common/guard.hpp"
+#include "common/overlap_checks.hpp"
 #include "nvfp4j/experts.h"
 #include "ops/expert_dispatch/expert_checks.hpp"
 #include "ops/expert_dispatch/expert_dispatch_cpu.hpp"
@@ -46,13 +47,8 @@ ExpertDispatchArgs check_expert_dispatch(const Place& place, const nvfp4j_tensor
     taken = check_vector(place, "row_weights", row_weights, dtype_set({NVFP4J_DTYPE_F32}));
     check_count(kOp, "row_weights", taken, choices, "one per element of indices");
   }
-  const Buffer* const written[] = {&starts.buffer, &sorted.buffer, &places.buffer, &taken.buffer};
-  for (const Buffer* const* output = written; output != written + 4; ++output) {
-    check_disjoint(kOp, **output, ids.buffer);
-    check_disjoint(kOp, **output, given.buffer);
-    for (const Buffer* const* other = written; other != output; ++other)
-      check_disjoint(kOp, **output, **other);
-  }
+  check_apart(kOp, {&starts.buffer, &sorted.buffer, &places.buffer, &taken.buffer},
+              {&ids.buffer, &given.buffer});
   return ExpertDispatchArgs{static_cast<const std::int32_t*>(ids.data),
                             ids.stride,
                             given.data,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/gemm/gemm_checks.hpp"
 
+#include "common/overlap_checks.hpp"
+
 namespace nvfp4j {
 namespace {
 
@@ -20,12 +22,25 @@ Nvfp4Accepted accepted_weights(std::int32_t op) {
           op != NVFP4J_OP_GEMM};
 }
 
-// A as it comes: the shape is compared with W's later.
+// A as it comes, one of the two, and nothing of the other: the shape is compared with W's later. (Checked tensors stay where they are made: what has just been written is slow to copy, tensor_checks.cpp.)
 struct CheckedActivations {
-  GemmActivations a;
-  std::int64_t rows;
-  std::int64_t columns;
-  Nvfp4Buffers buffers;  // BF16: codes is the matrix
+  Matrix bf16;
+  const nvfp4j_nvfp4_tensor* nvfp4;  // nullptr: BF16
+  Nvfp4Buffers buffers;
+
+  std::int64_t rows() const { return nvfp4 != nullptr ? nvfp4->rows : bf16.rows; }
+  std::int64_t columns() const { return nvfp4 != nullptr ? nvfp4->columns : bf16.columns; }
+  GemmActivations args() const {
+    if (nvfp4 == nullptr)
+      return {NVFP4J_GEMM_A_BF16, bf16.data, nullptr, bf16.stride, nullptr, false};
+    const bool packed = nvfp4->scale_layout == NVFP4J_SCALE_LAYOUT_PACKED;
+    return {packed ? NVFP4J_GEMM_A_PACKED : NVFP4J_GEMM_A_NVFP4,
+            nvfp4->codes,
+            static_cast<const std::uint8_t*>(nvfp4->scales),
+            nvfp4->columns,
+            static_cast<const float*>(nvfp4->global_scales),
+            nvfp4->global_scale_kind == NVFP4J_GLOBAL_SCALE_ROW};
+  }
 };
 
 CheckedActivations check_activations(const Place& place, const GemmCall& call) {
@@ -34,31 +49,9 @@ CheckedActivations check_activations(const Place& place, const GemmCall& call) {
     fail(kInvalid, "%s: a and a_nvfp4 are both %s, expected exactly one of them", op,
          call.a != nullptr ? "given" : "NULL");
   }
-  CheckedActivations checked{};
-  if (call.a != nullptr) {
-    const Matrix a = check_matrix(place, "a", call.a, dtype_set({NVFP4J_DTYPE_BF16}));
-    checked.a = {NVFP4J_GEMM_A_BF16, a.data, nullptr, a.stride, nullptr, false};
-    checked.rows = a.rows;
-    checked.columns = a.columns;
-    checked.buffers.codes = a.buffer;
-  } else {
-    const nvfp4j_nvfp4_tensor* a = call.a_nvfp4;
-    checked.buffers = check_nvfp4(place, "a", a, kActivations);
-    const bool packed = a->scale_layout == NVFP4J_SCALE_LAYOUT_PACKED;
-    checked.a = {packed ? NVFP4J_GEMM_A_PACKED : NVFP4J_GEMM_A_NVFP4,
-                 a->codes,
-                 static_cast<const std::uint8_t*>(a->scales),
-                 a->columns,
-                 static_cast<const float*>(a->global_scales),
-                 a->global_scale_kind == NVFP4J_GLOBAL_SCALE_ROW};
-    checked.rows = a->rows;
-    checked.columns = a->columns;
-  }
-  if (checked.rows > INT32_MAX) [[unlikely]] {
-    fail(kInvalid, "%s: a has %lld rows, expected at most %d", op,
-         static_cast<long long>(checked.rows), INT32_MAX);
-  }
-  return checked;
+  if (call.a != nullptr)
+    return {check_matrix(place, "a", call.a, dtype_set({NVFP4J_DTYPE_BF16})), nullptr, {}};
+  return {{}, call.a_nvfp4, check_nvfp4(place, "a", call.a_nvfp4, kActivations)};
 }
 
 void check_inner(const Place& place, const GemmCall& call, std::int64_t columns) {
@@ -89,12 +82,6 @@ Matrix check_output(const Place& place, const GemmCall& call, std::int64_t m) {
     check_shape(place.op, "d", d, m, n, "the rows of a and of w");
   }
   return d;
-}
-
-void check_apart(const char* op, const Buffer& d, const Nvfp4Buffers& inputs) {
-  check_disjoint(op, d, inputs.codes);
-  check_disjoint(op, d, inputs.scales);
-  check_disjoint(op, d, inputs.global_scales);
 }
 
 // The kernels count the columns of a row in 32 bits, and in units of several bytes.
@@ -153,50 +140,49 @@ void check_gemm_options(const Place& place, std::int32_t product,
 GemmArgs check_gemm(const Place& place, const GemmCall& call) {
   const char* op = place.op;
   const CheckedActivations a = check_activations(place, call);
+  const std::int64_t m = a.rows();
+  if (m > INT32_MAX) [[unlikely]] {
+    fail(kInvalid, "%s: a has %lld rows, expected at most %d", op, static_cast<long long>(m),
+         INT32_MAX);
+  }
   const Nvfp4Buffers w = check_nvfp4(place, "w", call.w, accepted_weights(call.op));
   check_gemm_extent(op, "w.groups", call.w->groups);
   check_gemm_k(op, "w.columns", call.w->columns,
                call.op == NVFP4J_OP_BATCHED_GEMM ? call.w->groups : 1);
-  check_inner(place, call, a.columns);
-  Buffer offsets{};
+  check_inner(place, call, a.columns());
+  Vector offsets{};
   if (call.op == NVFP4J_OP_GROUPED_GEMM) {
-    const Vector o = check_vector(place, "offsets", call.offsets, dtype_set({NVFP4J_DTYPE_I32}));
-    check_count(op, "offsets", o, call.w->groups + 1, "one more than w has groups");
-    offsets = o.buffer;
+    offsets = check_vector(place, "offsets", call.offsets, dtype_set({NVFP4J_DTYPE_I32}));
+    check_count(op, "offsets", offsets, call.w->groups + 1, "one more than w has groups");
   }
-  Buffer row_weight{};
+  Vector row_weight{};
   if (call.row_weight != nullptr) {
-    const Vector factors =
-        check_vector(place, "row_weight", call.row_weight, dtype_set({NVFP4J_DTYPE_F32}));
-    check_count(op, "row_weight", factors, a.rows, "one per row of a");
-    row_weight = factors.buffer;
+    row_weight = check_vector(place, "row_weight", call.row_weight, dtype_set({NVFP4J_DTYPE_F32}));
+    check_count(op, "row_weight", row_weight, m, "one per row of a");
   }
   check_gemm_options(place, call.op, call.options);
   const bool swiglu = call.options->swiglu != 0;
   if (call.row_weight != nullptr && !swiglu) [[unlikely]]
     fail(kInvalid, "%s: row_weight is given, expected NULL (options.swiglu is 0)", op);
   check_gemm_n(op, "w.rows", call.w->rows, swiglu);
-  const Matrix d = check_output(place, call, a.rows);
-  check_apart(op, d.buffer, a.buffers);
-  check_apart(op, d.buffer, w);
-  check_disjoint(op, d.buffer, offsets);
-  check_disjoint(op, d.buffer, row_weight);
+  const Matrix d = check_output(place, call, m);
+  check_apart(op, {&d.buffer},
+              {&a.bf16.buffer, &a.buffers.codes, &a.buffers.scales, &a.buffers.global_scales,
+               &w.codes, &w.scales, &w.global_scales, &offsets.buffer, &row_weight.buffer});
 
   GemmArgs args{};
   args.op = call.op;
   args.groups = call.w->groups;
-  args.m = a.rows;
+  args.m = m;
   args.n = call.w->rows;
   args.k = call.w->columns;
-  args.a = a.a;
+  args.a = a.args();
   args.w = {call.w->scale_layout, static_cast<const std::uint8_t*>(call.w->codes),
             static_cast<const std::uint8_t*>(call.w->scales),
             static_cast<const float*>(call.w->global_scales), call.w->global_scale_kind};
   args.d = {d.data, d.dtype, d.stride};
-  args.offsets =
-      call.offsets != nullptr ? static_cast<const std::int32_t*>(call.offsets->data) : nullptr;
-  args.row_weight =
-      call.row_weight != nullptr ? static_cast<const float*>(call.row_weight->data) : nullptr;
+  args.offsets = static_cast<const std::int32_t*>(offsets.data);
+  args.row_weight = static_cast<const float*>(row_weight.data);
   args.swiglu = swiglu;
   args.limit = call.options->limit;
   args.batch_invariant = call.options->batch_invariant != 0;

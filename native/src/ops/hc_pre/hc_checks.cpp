@@ -2,8 +2,8 @@
 #include "ops/hc_pre/hc_checks.hpp"
 
 #include <cstdint>
-#include <initializer_list>
 
+#include "common/overlap_checks.hpp"
 #include "ops/quantize/quantize_checks.hpp"
 #include "ops/sinkhorn/sinkhorn_checks.hpp"
 
@@ -118,49 +118,6 @@ CheckedModule check_module(const Place& place, const HcModuleTensors& tensors, c
   check_eps(op, "options", "hc_eps", options->hc_eps);
   check_eps(op, "options", "rms_eps", options->rms_eps);
   return m;
-}
-
-using Buffers = std::initializer_list<const Buffer*>;  // nullptr: there is none
-
-/// The first and the last address of buffers, without those that have none.
-struct Ranges {
-  std::uint64_t begin[16];
-  std::uint64_t end[16];
-  int count = 0;
-  explicit Ranges(Buffers buffers) {
-    for (const Buffer* b : buffers) {
-      if (b == nullptr || b->bytes == 0) continue;
-      begin[count] = b->begin;
-      end[count++] = b->begin + b->bytes;
-    }
-  }
-  /// Whether one from `first` on has an address between.
-  bool meets(std::uint64_t from, std::uint64_t to, int first) const {
-    bool any = false;
-    for (int i = first; i < count; ++i) any |= (begin[i] < to) & (from < end[i]);
-    return any;
-  }
-};
-
-/// Every output against every input, and against the outputs behind it.
-void check_apart(const char* op, Buffers outputs, Buffers inputs) {
-  // There are many pairs, and a call is to be cheap: which of them it is, is asked only when there is one.
-  const Ranges written(outputs);
-  const Ranges read(inputs);
-  bool any = false;
-  for (int i = 0; i < written.count; ++i) {
-    any |= read.meets(written.begin[i], written.end[i], 0);
-    any |= written.meets(written.begin[i], written.end[i], i + 1);
-  }
-  if (!any) [[likely]]
-    return;
-  const auto check = [op](const Buffer* a, const Buffer* b) {
-    if (a != nullptr && b != nullptr) check_disjoint(op, *a, *b);
-  };
-  for (auto a = outputs.begin(); a != outputs.end(); ++a) {
-    for (const Buffer* input : inputs) check(*a, input);
-    for (auto b = a + 1; b != outputs.end(); ++b) check(*a, *b);
-  }
 }
 
 /// hc_post's tensors.
@@ -297,7 +254,7 @@ HcPreArgs check_hc_post_pre(const Place& place, const HcPostTensors& before,
               {&step.sub.buffer, &step.post.buffer, &step.comb.buffer, &m.fn.buffer, &m.base.buffer,
                &m.scale.buffer, there(norm_weight, weight.buffer)});
   // `out` may be x.
-  check_apart(op, {made[0], made[1], made[2], made[3], made[4], made[5]}, {&step.x.tokens.buffer});
+  check_apart(op, made, {&step.x.tokens.buffer});
   return {NVFP4J_OP_HC_POST_PRE,
           shape,
           streams_of(step.out),

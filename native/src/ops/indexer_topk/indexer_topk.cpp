@@ -3,6 +3,7 @@
 
 #include "common/context.hpp"
 #include "common/guard.hpp"
+#include "common/overlap_checks.hpp"
 #include "ops/indexer_topk/indexer_topk_cpu.hpp"
 #include "ops/indexer_topk/indexer_topk_order.hpp"
 #if NVFP4J_WITH_CUDA
@@ -13,15 +14,6 @@ namespace nvfp4j {
 namespace {
 
 constexpr const char* kOp = "indexer_topk";
-
-// Of an output, which overlaps none of these.
-void check_apart(const Buffer& written, const Tokens& q, const Matrix& keys, const Matrix& weights,
-                 const Vector& valid) {
-  check_disjoint(kOp, written, q.buffer);
-  check_disjoint(kOp, written, keys.buffer);
-  check_disjoint(kOp, written, weights.buffer);
-  check_disjoint(kOp, written, valid.buffer);
-}
 
 IndexerTopkArgs check_indexer_topk(const Place& place, const nvfp4j_tensor* q,
                                    const nvfp4j_tensor* keys, const nvfp4j_tensor* weights,
@@ -56,34 +48,31 @@ IndexerTopkArgs check_indexer_topk(const Place& place, const nvfp4j_tensor* q,
          kOp, static_cast<long long>(out.columns), NVFP4J_MAX_INDEXER_TOPK);
   }
   check_shape(kOp, "indices", out, in.tokens, out.columns, "one row per query");
-  check_apart(out.buffer, in, cache, w, visible);
-  IndexerTopkArgs args{in.dtype,
-                       in.data,
-                       in.token_stride,
-                       in.stream_stride,
-                       cache.data,
-                       cache.stride,
-                       static_cast<const float*>(w.data),
-                       w.stride,
-                       static_cast<const std::int32_t*>(visible.data),
-                       static_cast<std::int32_t*>(out.data),
-                       out.stride,
-                       nullptr,
-                       0,
-                       in.tokens,
-                       cache.rows,
-                       static_cast<int>(in.streams),
-                       static_cast<int>(in.columns),
-                       static_cast<int>(out.columns)};
+  Matrix all{};
   if (scores != nullptr) {
-    const Matrix all = check_matrix(place, "scores", scores, dtype_set({NVFP4J_DTYPE_F32}));
+    all = check_matrix(place, "scores", scores, dtype_set({NVFP4J_DTYPE_F32}));
     check_shape(kOp, "scores", all, in.tokens, cache.rows, "one score per query and row of keys");
-    check_apart(all.buffer, in, cache, w, visible);
-    check_disjoint(kOp, all.buffer, out.buffer);
-    args.scores = static_cast<float*>(all.data);
-    args.scores_stride = all.stride;
   }
-  return args;
+  check_apart(kOp, {&out.buffer, &all.buffer},
+              {&in.buffer, &cache.buffer, &w.buffer, &visible.buffer});
+  return {in.dtype,
+          in.data,
+          in.token_stride,
+          in.stream_stride,
+          cache.data,
+          cache.stride,
+          static_cast<const float*>(w.data),
+          w.stride,
+          static_cast<const std::int32_t*>(visible.data),
+          static_cast<std::int32_t*>(out.data),
+          out.stride,
+          static_cast<float*>(all.data),
+          all.stride,
+          in.tokens,
+          cache.rows,
+          static_cast<int>(in.streams),
+          static_cast<int>(in.columns),
+          static_cast<int>(out.columns)};
 }
 
 }  // namespace

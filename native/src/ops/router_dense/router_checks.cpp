@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/router_dense/router_checks.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <initializer_list>
+
+#include "common/overlap_checks.hpp"
 
 namespace nvfp4j {
 namespace {
@@ -28,41 +30,52 @@ RouterActivations activations_of(const Matrix& x) {
   return {x.data, x.stride, x.rows, x.columns, x.dtype};
 }
 
+// Checked tensors stay where they are made, and arguments are made of them when all is checked: what has just been written is slow to copy (tensor_checks.cpp).
+
+/// The gate's weight: one of the two, and nothing of the other.
 struct CheckedGate {
-  RouterGate gate;       // settled once the options have been checked
-  Nvfp4Buffers buffers;  // not NVFP4: codes is the matrix, and there are no others
+  Matrix dense;
+  const nvfp4j_nvfp4_tensor* nvfp4;  // nullptr: dense
+  Nvfp4Buffers buffers;
+
+  std::int64_t experts() const { return nvfp4 != nullptr ? nvfp4->rows : dense.rows; }
+  std::int64_t columns() const { return nvfp4 != nullptr ? nvfp4->columns : dense.columns; }
+  RouterGate args(const nvfp4j_router_options& options) const {
+    const bool settled = options.weights_settled != 0;
+    const int e = static_cast<int>(experts());
+    if (nvfp4 == nullptr)
+      return {dense.data, dense.stride, nullptr, nullptr, dense.dtype, e, settled};
+    return {nvfp4->codes,
+            nvfp4->columns,
+            static_cast<const std::uint8_t*>(nvfp4->scales),
+            static_cast<const float*>(nvfp4->global_scales),
+            NVFP4J_DTYPE_U8,
+            e,
+            settled};
+  }
 };
 
-void check_gate_shape(const char* op, std::int64_t rows, std::int64_t columns, const Matrix& x) {
-  if (rows < 1 || rows > NVFP4J_MAX_EXPERTS) [[unlikely]] {
-    fail(kInvalid, "%s: weight has E = %lld rows, expected 1 to %d", op,
-         static_cast<long long>(rows), NVFP4J_MAX_EXPERTS);
+CheckedGate check_gate_tensor(const Place& place, const RouterWeight& weight) {
+  if ((weight.dense != nullptr) == (weight.nvfp4 != nullptr)) [[unlikely]] {
+    fail(kInvalid, "%s: weight and weight_nvfp4 are both %s, expected exactly one of them",
+         place.op, weight.dense != nullptr ? "given" : "NULL");
   }
-  if (columns != x.columns) [[unlikely]] {
-    fail(kInvalid, "%s: weight has %lld columns, expected %lld (D of x)", op,
-         static_cast<long long>(columns), static_cast<long long>(x.columns));
-  }
+  if (weight.dense != nullptr)
+    return {check_matrix(place, "weight", weight.dense, kFloats), nullptr, {}};
+  return {{}, weight.nvfp4, check_nvfp4(place, "weight", weight.nvfp4, kGate)};
 }
 
 CheckedGate check_gate(const Place& place, const RouterWeight& weight, const Matrix& x) {
-  const char* op = place.op;
-  if ((weight.dense != nullptr) == (weight.nvfp4 != nullptr)) [[unlikely]] {
-    fail(kInvalid, "%s: weight and weight_nvfp4 are both %s, expected exactly one of them", op,
-         weight.dense != nullptr ? "given" : "NULL");
+  const CheckedGate gate = check_gate_tensor(place, weight);
+  if (gate.experts() < 1 || gate.experts() > NVFP4J_MAX_EXPERTS) [[unlikely]] {
+    fail(kInvalid, "%s: weight has E = %lld rows, expected 1 to %d", place.op,
+         static_cast<long long>(gate.experts()), NVFP4J_MAX_EXPERTS);
   }
-  if (weight.dense != nullptr) {
-    const Matrix w = check_matrix(place, "weight", weight.dense, kFloats);
-    check_gate_shape(op, w.rows, w.columns, x);
-    return {{w.data, w.stride, nullptr, nullptr, w.dtype, static_cast<int>(w.rows), false},
-            {w.buffer, {}, {}}};
+  if (gate.columns() != x.columns) [[unlikely]] {
+    fail(kInvalid, "%s: weight has %lld columns, expected %lld (D of x)", place.op,
+         static_cast<long long>(gate.columns()), static_cast<long long>(x.columns));
   }
-  const nvfp4j_nvfp4_tensor* w = weight.nvfp4;
-  const Nvfp4Buffers buffers = check_nvfp4(place, "weight", w, kGate);
-  check_gate_shape(op, w->rows, w->columns, x);
-  return {{w->codes, w->columns, static_cast<const std::uint8_t*>(w->scales),
-           static_cast<const float*>(w->global_scales), NVFP4J_DTYPE_U8, static_cast<int>(w->rows),
-           false},
-          buffers};
+  return gate;
 }
 
 void check_router_options(const char* op, const nvfp4j_router_options* options) {
@@ -74,6 +87,7 @@ void check_router_options(const char* op, const nvfp4j_router_options* options) 
   check_choice(op, "options", "weights_settled", options->weights_settled, 2, "no, yes");
 }
 
+/// Where the choice goes. Shapes are compared by check_choice_shapes(), once k is known.
 struct CheckedChoice {
   Matrix indices;
   Matrix weights;
@@ -85,20 +99,15 @@ struct CheckedChoice {
   }
 };
 
-/// weights has the shape of indices, which the caller has checked.
-Matrix check_weights(const Place& place, const nvfp4j_tensor* tensor, const Matrix& indices) {
-  const Matrix weights = check_matrix(place, "weights", tensor, dtype_set({NVFP4J_DTYPE_F32}));
-  check_shape(place.op, "weights", weights, indices.rows, indices.columns, "the shape of indices");
-  return weights;
+CheckedChoice check_outputs(const Place& place, const RouterOutputs& outputs) {
+  return {check_matrix(place, "indices", outputs.indices, dtype_set({NVFP4J_DTYPE_I32})),
+          check_matrix(place, "weights", outputs.weights, dtype_set({NVFP4J_DTYPE_F32}))};
 }
 
-/// What is written overlaps neither what is read nor each other. Where there is no memory, nothing does.
-void check_apart(const char* op, std::initializer_list<const Buffer*> written,
-                 std::initializer_list<const Buffer*> read) {
-  for (auto a = written.begin(); a != written.end(); ++a) {
-    for (const Buffer* b : read) check_disjoint(op, **a, *b);
-    for (auto b = a + 1; b != written.end(); ++b) check_disjoint(op, **a, **b);
-  }
+void check_choice_shapes(const char* op, const CheckedChoice& choice, std::int64_t tokens,
+                         std::int64_t k, const char* why) {
+  check_shape(op, "indices", choice.indices, tokens, k, why);
+  check_shape(op, "weights", choice.weights, tokens, k, "the shape of indices");
 }
 
 }  // namespace
@@ -109,30 +118,28 @@ RouterDenseArgs check_router_dense(const Place& place, const nvfp4j_tensor* x,
                                    const RouterOutputs& outputs, const nvfp4j_tensor* logits) {
   const char* op = place.op;
   const Matrix in = check_activations(place, x);
-  CheckedGate w = check_gate(place, weight, in);
-  const int experts = w.gate.experts;
+  const CheckedGate w = check_gate(place, weight, in);
+  const std::int64_t experts = w.experts();
   const Vector b = check_vector(place, "bias", bias, dtype_set({NVFP4J_DTYPE_F32}));
   check_count(op, "bias", b, experts, "one per expert");
   check_router_options(op, options);
-  w.gate.settled = options->weights_settled != 0;
-  const Matrix indices =
-      check_matrix(place, "indices", outputs.indices, dtype_set({NVFP4J_DTYPE_I32}));
-  const int most = experts < NVFP4J_MAX_TOPK ? experts : NVFP4J_MAX_TOPK;
-  if (indices.columns < 1 || indices.columns > most) [[unlikely]] {
+  const CheckedChoice choice = check_outputs(place, outputs);
+  const std::int64_t k = choice.indices.columns;
+  const int most = static_cast<int>(std::min<std::int64_t>(experts, NVFP4J_MAX_TOPK));
+  if (k < 1 || k > most) [[unlikely]] {
     fail(kInvalid, "%s: indices has k = %lld columns, expected 1 to %d (the lesser of %d and E)",
-         op, static_cast<long long>(indices.columns), most, NVFP4J_MAX_TOPK);
+         op, static_cast<long long>(k), most, NVFP4J_MAX_TOPK);
   }
-  check_shape(op, "indices", indices, in.rows, indices.columns, "T of x, and k");
-  const CheckedChoice choice{indices, check_weights(place, outputs.weights, indices)};
+  check_choice_shapes(op, choice, in.rows, k, "T of x, and k");
   Matrix z{};
   if (logits != nullptr) {
     z = check_matrix(place, "logits", logits, dtype_set({NVFP4J_DTYPE_F32}));
     check_shape(op, "logits", z, in.rows, experts, "T of x and E of the weight");
   }
-  check_apart(
-      op, {&choice.indices.buffer, &choice.weights.buffer, &z.buffer},
-      {&in.buffer, &w.buffers.codes, &w.buffers.scales, &w.buffers.global_scales, &b.buffer});
-  return {activations_of(in),          w.gate,
+  check_apart(op, {&choice.indices.buffer, &choice.weights.buffer, &z.buffer},
+              {&in.buffer, &w.dense.buffer, &w.buffers.codes, &w.buffers.scales,
+               &w.buffers.global_scales, &b.buffer});
+  return {activations_of(in),          w.args(*options),
           static_cast<float*>(b.data), choice.args(options->scale),
           static_cast<float*>(z.data), z.stride};
 }
@@ -143,7 +150,7 @@ RouterHashArgs check_router_hash(const Place& place, const nvfp4j_tensor* x,
                                  const RouterOutputs& outputs) {
   const char* op = place.op;
   const Matrix in = check_activations(place, x);
-  CheckedGate w = check_gate(place, weight, in);
+  const CheckedGate w = check_gate(place, weight, in);
   const Matrix entries = check_matrix(place, "table", table, kIntegers);
   if (entries.rows < 1 || entries.rows > INT32_MAX) [[unlikely]] {
     fail(kInvalid, "%s: table has V = %lld rows, expected 1 to 2^31 - 1", op,
@@ -160,16 +167,13 @@ RouterHashArgs check_router_hash(const Place& place, const nvfp4j_tensor* x,
   const Vector tokens = check_vector(place, "ids", ids, kIntegers);
   check_count(op, "ids", tokens, in.rows, "one per row of x");
   check_router_options(op, options);
-  w.gate.settled = options->weights_settled != 0;
-  const Matrix indices =
-      check_matrix(place, "indices", outputs.indices, dtype_set({NVFP4J_DTYPE_I32}));
-  check_shape(op, "indices", indices, in.rows, entries.columns, "T of x and k of table");
-  const CheckedChoice choice{indices, check_weights(place, outputs.weights, indices)};
+  const CheckedChoice choice = check_outputs(place, outputs);
+  check_choice_shapes(op, choice, in.rows, entries.columns, "T of x and k of table");
   check_apart(op, {&choice.indices.buffer, &choice.weights.buffer},
-              {&in.buffer, &w.buffers.codes, &w.buffers.scales, &w.buffers.global_scales,
-               &entries.buffer, &tokens.buffer});
+              {&in.buffer, &w.dense.buffer, &w.buffers.codes, &w.buffers.scales,
+               &w.buffers.global_scales, &entries.buffer, &tokens.buffer});
   return {activations_of(in),
-          w.gate,
+          w.args(*options),
           entries.data,
           entries.rows,
           tokens.data,

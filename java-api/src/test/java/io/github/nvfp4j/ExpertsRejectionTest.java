@@ -174,7 +174,7 @@ final class ExpertsRejectionTest {
           c -> c.rowWeights = null);
       overlapping(op, "rows", "indices", c -> c.rows = c.indices.reshaped(arena, T * K));
       overlapping(op, "positions", "indices", c -> c.positions = c.indices);
-      overlapping(op, "positions", "rows", c -> c.positions = c.rows.reshaped(arena, T, K));
+      overlapping(op, "rows", "positions", c -> c.positions = c.rows.reshaped(arena, T, K));
       overlapping(
           op,
           "row_weights",
