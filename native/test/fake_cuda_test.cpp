@@ -236,6 +236,29 @@ TEST(a_thread_selects_a_device_while_another_loads_kernels) {
   CHECK_EQ(counts_of_devices, counted);
 }
 
+// Planned, the second time from what the context remembers, and nothing is launched: this device has no kernels.
+TEST(a_product_without_rows) {
+  const Paper context;
+  Nvfp4 weights(64, 512);
+  weights.descriptor.memory = NVFP4J_MEMORY_DEVICE;
+  nvfp4j_tensor a = matrix(weights.codes.data(), NVFP4J_DTYPE_BF16, 0, 512, 512);
+  nvfp4j_tensor d = matrix(weights.scales.data(), NVFP4J_DTYPE_F32, 0, 64, 64);
+  a.memory = d.memory = NVFP4J_MEMORY_DEVICE;
+  for (int again = 0; again < 2; ++again) {
+    for (const int32_t path :
+         {NVFP4J_GEMM_PATH_AUTO, NVFP4J_GEMM_PATH_DECODE, NVFP4J_GEMM_PATH_GENERIC}) {
+      nvfp4j_gemm_options options = gemm_options();
+      options.path = path;
+      const Outcome said = outcome([&](nvfp4j_error* e) {
+        return nvfp4j_gemm(context, &a, nullptr, &weights.descriptor, nullptr, &options, &d, e);
+      });
+      const bool refused = path == NVFP4J_GEMM_PATH_DECODE;
+      CHECK_EQ(said.status, refused ? NVFP4J_ERROR_NOT_SUPPORTED : NVFP4J_OK);
+      CHECK_EQ(said.message.starts_with("gemm: options.path is DECODE, which takes "), refused);
+    }
+  }
+}
+
 // Last: the device stays failed.
 TEST(on_a_failed_device_a_request_stays_as_it_is) {
   const Paper context;

@@ -2,11 +2,14 @@
 // Which kernel a matrix product gets on a CUDA device: a function of device, shape and alignment, so no GPU is needed.
 #include "ops/gemm/gemm_plan.hpp"
 
+#include <initializer_list>
+#include <random>
 #include <set>
 #include <utility>
 
 #include "check.hpp"
 #include "nvfp4j/gemm.h"
+#include "ops/gemm/gemm_plans.hpp"
 #include "ops/gemm/prepared_layout.hpp"
 
 using namespace nvfp4j;
@@ -49,14 +52,20 @@ bool contains(const char* text, const char* part) {
 }
 
 GemmPlan plan(const GemmArgs& args, const CudaDeviceProperties& device = kH100) {
-  const GemmPlan p = plan_gemm(device, args);
+  const GemmPlan p = plan_gemm(device, gemm_shape(args));
   CHECK(p.refusal == nullptr);
   return p;
 }
 
 const char* refusal_of(GemmArgs args, int path, const CudaDeviceProperties& device = kH100) {
   args.path = path;
-  return plan_gemm(device, args).refusal;
+  return plan_gemm(device, gemm_shape(args)).refusal;
+}
+
+bool same(const GemmPlan& a, const GemmPlan& b) {
+  if (a.refusal != nullptr || b.refusal != nullptr) return a.refusal == b.refusal;
+  return a.kernel == b.kernel && a.config == b.config && a.token_tile == b.token_tile &&
+         a.reason == b.reason && a.packed_rows == b.packed_rows;
 }
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -295,7 +304,7 @@ TEST(gemm_plans_of_no_rows) {
           args.a.kind = kind;
           args.batch_invariant = batch_invariant;
           args.path = path;
-          CHECK(plan_gemm(kH100, args).refusal == nullptr);
+          CHECK(plan_gemm(kH100, gemm_shape(args)).refusal == nullptr);
         }
       }
     }
@@ -399,7 +408,7 @@ TEST(gemm_batch_invariance_of_groups_is_one_order_or_a_refusal) {
         GemmArgs args = product(m, 4096, 7168, NVFP4J_OP_GROUPED_GEMM, count);
         args.batch_invariant = true;
         if (nvfp4) args.a.kind = NVFP4J_GEMM_A_NVFP4;
-        const GemmPlan p = plan_gemm(kH100, args);
+        const GemmPlan p = plan_gemm(kH100, gemm_shape(args));
         const bool fits = count + ceil_div(m, 256) <= 1024;
         CHECK_EQ(p.refusal == nullptr, fits);
         refused = refused || !fits;
@@ -499,7 +508,7 @@ TEST(gemm_plans_hold_for_many_calls_and_reach_every_configuration) {
               if ((mask & 8) != 0) args.w.layout = NVFP4J_SCALE_LAYOUT_LINEAR;
               for (int path = 0; path < 4; ++path) {
                 args.path = path;
-                const GemmPlan p = plan_gemm(device, args);
+                const GemmPlan p = plan_gemm(device, gemm_shape(args));
                 if (p.refusal == nullptr) {
                   check_plan(device, args, p);
                   if (device.sm_count == kH100.sm_count && path == 0) reached.insert(chosen(p));
@@ -567,6 +576,86 @@ TEST(gemm_plans_read_nothing_but_the_call) {
       CHECK(one.reason == two.reason);
     }
   }
+}
+
+// Shapes that share a place or differ in one field only, over and over: each gets its own plan.
+TEST(remembered_gemm_plans_are_those_of_the_shape) {
+  std::mt19937 g(20261130);
+  GemmPlans plans;
+  const auto any = [&](std::initializer_list<std::int64_t> values) {
+    return values.begin()[g() % values.size()];
+  };
+  GemmShape shape{};
+  std::set<int> changed;
+  for (int i = 0; i < 200'000; ++i) {
+    const int field = shape.groups == 0 ? 0 : static_cast<int>(g() % 11);
+    const GemmShape before = shape;
+    if (i % 50 == 0) {
+      shape = {any({1, 3, 256}),
+               0,
+               0,
+               0,
+               NVFP4J_OP_GEMM,
+               0,
+               NVFP4J_SCALE_LAYOUT_PREPARED,
+               0,
+               true,
+               false,
+               false};
+      shape.m = any({0, 1, 8, 16, 17, 128, 4096});
+      shape.n = any({1536, 4096, 7168});
+      shape.k = any({512, 4096, 7168});
+    }
+    switch (field) {
+      case 0:
+        shape.groups = any({1, 2, 3, 64, 256});
+        break;
+      case 1:
+        shape.m = any({0, 1, 7, 8, 9, 16, 17, 64, 100, 1024, 8192, 1 << 20});
+        break;
+      case 2:
+        shape.n = any({16, 40, 64, 1536, 2048, 7168, 24576});
+        break;
+      case 3:
+        shape.k = any({16, 256, 512, 1536, 7168, 16384});
+        break;
+      case 4:
+        shape.op =
+            static_cast<int>(any({NVFP4J_OP_GEMM, NVFP4J_OP_GROUPED_GEMM, NVFP4J_OP_BATCHED_GEMM}));
+        break;
+      case 5:
+        shape.a_kind = static_cast<int>(g() % 3);
+        break;
+      case 6:
+        shape.w_layout =
+            static_cast<int>(any({NVFP4J_SCALE_LAYOUT_LINEAR, NVFP4J_SCALE_LAYOUT_PREPARED}));
+        break;
+      case 7:
+        shape.path = static_cast<int>(g() % 4);
+        break;
+      case 8:
+        shape.aligned = !shape.aligned;
+        break;
+      case 9:
+        shape.swiglu = !shape.swiglu;
+        break;
+      default:
+        shape.batch_invariant = !shape.batch_invariant;
+    }
+    const GemmPlan want = plan_gemm(kH100, shape);
+    for (int again = 0; again < 2; ++again) {
+      const GemmPlan& got = plans.of(kH100, shape);
+      CHECK(same(got, want));
+    }
+    // The shape before may have lost its place, and comes back right.
+    if (before.groups != 0) {
+      const GemmPlan last = plan_gemm(kH100, before);
+      CHECK(same(plans.of(kH100, before), last));
+      if (!same(last, want) && i % 50 != 0) changed.insert(field);
+    }
+  }
+  // Each field has made a difference.
+  CHECK_EQ(changed.size(), std::size_t{11});
 }
 
 int main(int count, char** arguments) { return check::main(count, arguments); }

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "ops/gemm/gemm_plans.hpp"
+
 namespace nvfp4j {
 namespace {
 
@@ -47,7 +49,8 @@ std::int64_t default_workspace_bytes(const CudaDeviceProperties& properties) {
   return (bytes + 255) / 256 * 256;
 }
 
-CudaContext::CudaContext(const Options& options) : device_(cuda_device(kCreate, options.ordinal)) {
+CudaContext::CudaContext(const Options& options)
+    : device_(cuda_device(kCreate, options.ordinal)), gemm_plans_(std::make_unique<GemmPlans>()) {
   const int ordinal = options.ordinal;
   const int failed = device_.failed.load(std::memory_order_relaxed);
   if (failed != 0) {

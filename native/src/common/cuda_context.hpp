@@ -4,6 +4,7 @@
 #pragma once
 #if NVFP4J_WITH_CUDA
 #include <cstdint>
+#include <memory>
 
 #include "common/cuda_device.hpp"
 #include "common/device_status.hpp"
@@ -13,6 +14,8 @@
 struct CUevent_st;
 
 namespace nvfp4j {
+
+class GemmPlans;
 
 class CudaContext {
  public:
@@ -45,6 +48,8 @@ class CudaContext {
 
   CudaDevice& device() const noexcept { return device_; }
   CUstream_st* stream() const noexcept { return stream_; }
+  /// What the matrix products remember between calls.
+  GemmPlans& gemm_plans() const noexcept { return *gemm_plans_; }
 
   /// Waits, then takes and clears what the kernels reported.
   DeviceStatus synchronize(const char* name);
@@ -72,6 +77,7 @@ class CudaContext {
   void enqueue_clearing(const char* name);
 
   CudaDevice& device_;
+  std::unique_ptr<GemmPlans> gemm_plans_;
   bool own_stream_ = false;
   CUstream_st* stream_ = nullptr;
   CUevent_st* report_done_ = nullptr;

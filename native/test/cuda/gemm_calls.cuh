@@ -73,7 +73,7 @@ inline GemmPlan plan_of(const Gpu& gpu, const GemmArgs& args, const Variant& v) 
     return {GemmKernel::kDecode, v.decode, 8 * kDecodeShapes[v.decode].nt,
             "decode: as the test asks", nullptr};
   }
-  if (v.wgmma < 0) return plan_gemm(gpu.properties, args);
+  if (v.wgmma < 0) return plan_gemm(gpu.properties, gemm_shape(args));
   const bool packs = args.a.kind == NVFP4J_GEMM_A_NVFP4;
   return {
       GemmKernel::kWgmma,        v.wgmma, kWgmmaShapes[v.wgmma].bm,

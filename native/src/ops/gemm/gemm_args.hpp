@@ -53,8 +53,11 @@ struct GemmArgs {
 };
 
 /// Columns of a row of A: of all groups of a batch.
+inline std::int64_t a_columns(int op, std::int64_t groups, std::int64_t k) {
+  return op == NVFP4J_OP_BATCHED_GEMM ? groups * k : k;
+}
 inline std::int64_t a_columns(const GemmArgs& args) {
-  return args.op == NVFP4J_OP_BATCHED_GEMM ? args.groups * args.k : args.k;
+  return a_columns(args.op, args.groups, args.k);
 }
 
 /// Index of the global scale of row n of W's group; `rows` is N.

@@ -9,7 +9,7 @@
 
 namespace nvfp4j {
 
-// Enqueues the kernel of `plan` = plan_gemm(*launch.device, args), which refused nothing; one more before it for each plan.packed_rows rows, if that is not 0; none where there are no rows. The device of `launch` is current.
+// Enqueues the kernel of `plan` = plan_gemm(*launch.device, gemm_shape(args)), which refused nothing; one more before it for each plan.packed_rows rows, if that is not 0; none where there are no rows. The device of `launch` is current.
 int gemm_cuda(const CudaLaunch& launch, const GemmArgs& args, const GemmPlan& plan);
 
 // The implementation that a device gets and why, or nullptr; then gemm_cuda_refusal says why not.

@@ -67,7 +67,7 @@ const char* cuda_path(const GemmArgs& shape, std::int32_t device) {
          "%s: cuda:%d (compute capability %d.%d) has no implementation: %s", op, device,
          properties.major, properties.minor, gemm_cuda_refusal(properties));
   }
-  const GemmPlan plan = plan_gemm(properties, shape);
+  const GemmPlan plan = plan_gemm(properties, gemm_shape(shape));
   if (plan.refusal != nullptr) fail(NVFP4J_ERROR_NOT_SUPPORTED, "%s: options.%s", op, plan.refusal);
   return plan.reason;
 }

@@ -115,7 +115,28 @@ struct GemmPlan {
   std::int64_t packed_rows = 0;
 };
 
-/// The choice, or what options.path asks for. Follows no pointer of `args`.
-GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmArgs& args);
+/// What the choice depends on, beside the device.
+struct GemmShape {
+  std::int64_t groups, m, n, k;
+  int op;
+  int a_kind;
+  int w_layout;
+  int path;
+  bool aligned;  // NVFP4, or rows of A at multiples of 16 bytes
+  bool swiglu;
+  bool batch_invariant;
+
+  bool operator==(const GemmShape&) const = default;
+};
+
+/// Follows no pointer of `args`.
+GemmShape gemm_shape(const GemmArgs& args);
+
+inline std::int64_t a_columns(const GemmShape& shape) {
+  return a_columns(shape.op, shape.groups, shape.k);
+}
+
+/// The choice, or what options.path asks for.
+GemmPlan plan_gemm(const CudaDeviceProperties& device, const GemmShape& shape);
 
 }  // namespace nvfp4j

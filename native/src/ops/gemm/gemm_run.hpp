@@ -7,6 +7,7 @@
 #include "ops/gemm/gemm_cpu.hpp"
 #if NVFP4J_WITH_CUDA
 #include "ops/gemm/gemm_cuda.hpp"
+#include "ops/gemm/gemm_plans.hpp"
 #endif
 
 namespace nvfp4j {
@@ -16,7 +17,8 @@ inline void run_gemm(nvfp4j_context* context, const char* op, const GemmCall& ca
   const Use use(*context, op);
 #if NVFP4J_WITH_CUDA
   if (context->cuda != nullptr) {
-    const GemmPlan plan = plan_gemm(context->cuda->device().properties, args);
+    const GemmPlan& plan =
+        context->cuda->gemm_plans().of(context->cuda->device().properties, gemm_shape(args));
     if (plan.refusal != nullptr) [[unlikely]]
       fail(NVFP4J_ERROR_NOT_SUPPORTED, "%s: options.%s", op, plan.refusal);
     if (args.m == 0) return;
