@@ -69,5 +69,13 @@ class HostGoalsTest {
             "cpuDynamicTensor",
             "cpuDynamicRow",
             "cpuHyperConnections");
+    assertThat(rows)
+        .allSatisfy(row -> {
+          Map<?, ?> figures = (Map<?, ?>) row;
+          assertThat(((Number) Objects.requireNonNull(figures.get("ns_lowest"))).doubleValue())
+              .isPositive()
+              .isLessThanOrEqualTo(
+                  ((Number) Objects.requireNonNull(figures.get("ns"))).doubleValue());
+        });
   }
 }
