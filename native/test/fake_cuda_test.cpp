@@ -15,6 +15,7 @@
 
 #include "common/context.hpp"
 #include "fixture.hpp"
+#include "ops/gemm/gemm_plans.hpp"
 
 using namespace fixture;
 
@@ -244,9 +245,14 @@ TEST(a_product_without_rows) {
   nvfp4j_tensor a = matrix(weights.codes.data(), NVFP4J_DTYPE_BF16, 0, 512, 512);
   nvfp4j_tensor d = matrix(weights.scales.data(), NVFP4J_DTYPE_F32, 0, 64, 64);
   a.memory = d.memory = NVFP4J_MEMORY_DEVICE;
-  for (int again = 0; again < 2; ++again) {
-    for (const int32_t path :
-         {NVFP4J_GEMM_PATH_AUTO, NVFP4J_GEMM_PATH_DECODE, NVFP4J_GEMM_PATH_GENERIC}) {
+  nvfp4j::GemmPlans& plans = static_cast<nvfp4j_context*>(context)->cuda->gemm_plans();
+  for (const int32_t path :
+       {NVFP4J_GEMM_PATH_AUTO, NVFP4J_GEMM_PATH_DECODE, NVFP4J_GEMM_PATH_GENERIC}) {
+    const nvfp4j::GemmShape shape = {
+        1,    0,    64,    512,  NVFP4J_OP_GEMM, NVFP4J_GEMM_A_BF16, NVFP4J_SCALE_LAYOUT_LINEAR,
+        path, true, false, false};
+    CHECK(!plans.remembers(shape));
+    for (int again = 0; again < 2; ++again) {
       nvfp4j_gemm_options options = gemm_options();
       options.path = path;
       const Outcome said = outcome([&](nvfp4j_error* e) {
@@ -255,6 +261,7 @@ TEST(a_product_without_rows) {
       const bool refused = path == NVFP4J_GEMM_PATH_DECODE;
       CHECK_EQ(said.status, refused ? NVFP4J_ERROR_NOT_SUPPORTED : NVFP4J_OK);
       CHECK_EQ(said.message.starts_with("gemm: options.path is DECODE, which takes "), refused);
+      CHECK(plans.remembers(shape));
     }
   }
 }

@@ -581,7 +581,7 @@ TEST(gemm_plans_read_nothing_but_the_call) {
 // Shapes that share a place or differ in one field only, over and over: each gets its own plan.
 TEST(remembered_gemm_plans_are_those_of_the_shape) {
   std::mt19937 g(20261130);
-  GemmPlans plans;
+  GemmPlans plans(kH100);
   const auto any = [&](std::initializer_list<std::int64_t> values) {
     return values.begin()[g() % values.size()];
   };
@@ -644,18 +644,67 @@ TEST(remembered_gemm_plans_are_those_of_the_shape) {
     }
     const GemmPlan want = plan_gemm(kH100, shape);
     for (int again = 0; again < 2; ++again) {
-      const GemmPlan& got = plans.of(kH100, shape);
+      const GemmPlan& got = plans.of(shape);
       CHECK(same(got, want));
     }
     // The shape before may have lost its place, and comes back right.
     if (before.groups != 0) {
       const GemmPlan last = plan_gemm(kH100, before);
-      CHECK(same(plans.of(kH100, before), last));
+      CHECK(same(plans.of(before), last));
       if (!same(last, want) && i % 50 != 0) changed.insert(field);
     }
   }
   // Each field has made a difference.
   CHECK_EQ(changed.size(), std::size_t{11});
+}
+
+// What a model calls in one step, whatever the number of tokens: the products of its layers, and the experts'.
+TEST(a_model_finds_its_gemm_plans_again) {
+  struct Extent {
+    std::int64_t groups, n, k;
+    int op;
+    bool swiglu;
+  };
+  constexpr int kOne = NVFP4J_OP_GEMM, kGrouped = NVFP4J_OP_GROUPED_GEMM,
+                kBatched = NVFP4J_OP_BATCHED_GEMM;
+  for (const std::int64_t hidden : {4096, 7168}) {
+    const std::int64_t experts = hidden == 7168 ? 384 : 256;
+    const std::int64_t inner = hidden == 7168 ? 3072 : 2048;
+    const Extent extents[] = {{1, 1536, hidden, kOne, false},
+                              {1, 1024, hidden, kOne, false},
+                              {1, 512, hidden, kOne, false},
+                              {1, 65536, 1536, kOne, false},
+                              {1, 8192, 1536, kOne, false},
+                              {16, 1024, 4096, kBatched, false},
+                              {1, hidden, 16384, kOne, false},
+                              {1, 2 * inner, hidden, kOne, true},
+                              {1, hidden, inner, kOne, false},
+                              {experts, 2 * inner, hidden, kGrouped, true},
+                              {experts, hidden, inner, kGrouped, false},
+                              {1, 129280, hidden, kOne, false}};
+    for (std::int64_t m = 1; m <= 8192; m *= 2) {
+      GemmPlans plans(kH100);
+      const auto shape_of = [&](const Extent& e) {
+        const std::int64_t rows = e.op == kGrouped ? 6 * m : m;
+        return GemmShape{e.groups,
+                         rows,
+                         e.n,
+                         e.k,
+                         e.op,
+                         NVFP4J_GEMM_A_BF16,
+                         NVFP4J_SCALE_LAYOUT_PREPARED,
+                         NVFP4J_GEMM_PATH_AUTO,
+                         true,
+                         e.swiglu,
+                         false};
+      };
+      for (const Extent& e : extents) {
+        CHECK(!plans.remembers(shape_of(e)));
+        plans.of(shape_of(e));
+      }
+      for (const Extent& e : extents) CHECK(plans.remembers(shape_of(e)));
+    }
+  }
 }
 
 int main(int count, char** arguments) { return check::main(count, arguments); }

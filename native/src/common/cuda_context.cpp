@@ -50,7 +50,8 @@ std::int64_t default_workspace_bytes(const CudaDeviceProperties& properties) {
 }
 
 CudaContext::CudaContext(const Options& options)
-    : device_(cuda_device(kCreate, options.ordinal)), gemm_plans_(std::make_unique<GemmPlans>()) {
+    : device_(cuda_device(kCreate, options.ordinal)),
+      gemm_plans_(std::make_unique<GemmPlans>(device_.properties)) {
   const int ordinal = options.ordinal;
   const int failed = device_.failed.load(std::memory_order_relaxed);
   if (failed != 0) {

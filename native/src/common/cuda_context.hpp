@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA device behind a context: one stream, its workspace, its status record. Only where the
+// The CUDA device behind a context: one stream, its workspace, its status record, what its matrix products remember. Only where the
 // library is built with CUDA.
 #pragma once
 #if NVFP4J_WITH_CUDA

@@ -9,15 +9,29 @@
 
 namespace nvfp4j {
 
-/// The plans of a context's products. A plan compares some twenty configurations, which takes longer than all checks of a call, and a model has few shapes, again and again. Of one device, and for one thread at a time.
+/// The plans of a context's products, for one device and one thread at a time. A plan compares up to 18 configurations, which takes longer than all checks of a call, and a model has few shapes, again and again.
 class GemmPlans {
  public:
-  /// plan_gemm(), which is asked where it has not been, or where another shape has taken the place since.
-  const GemmPlan& of(const CudaDeviceProperties& device, const GemmShape& shape) {
-    Entry& entry = entries_[place_of(shape)];
-    if (entry.shape != shape) [[unlikely]]
-      entry = {shape, plan_gemm(device, shape)};
-    return entry.plan;
+  /// `device` outlives this.
+  explicit GemmPlans(const CudaDeviceProperties& device) : device_(device) {}
+
+  /// plan_gemm(), which is asked where two other shapes have taken the place since, or nobody has asked. Holds until the next call.
+  const GemmPlan& of(const GemmShape& shape) {
+    Places& at = sets_[set_of(shape)];
+    if (at.first.shape == shape) [[likely]]
+      return at.first.plan;
+    // Two shapes that take turns find each other's place taken only where a third has this set too.
+    const Entry first =
+        at.second.shape == shape ? at.second : Entry{shape, plan_gemm(device_, shape)};
+    at.second = at.first;
+    at.first = first;
+    return at.first.plan;
+  }
+
+  /// Whether of() would find it.
+  bool remembers(const GemmShape& shape) const {
+    const Places& at = sets_[set_of(shape)];
+    return at.first.shape == shape || at.second.shape == shape;
   }
 
  private:
@@ -26,18 +40,27 @@ class GemmPlans {
     GemmShape shape;
     GemmPlan plan;
   };
-  static constexpr unsigned kBits = 6;
+  struct Places {
+    Entry first, second;
+  };
+  static constexpr unsigned kBits = 7;
 
-  static std::size_t place_of(const GemmShape& shape) {
-    // Extents are multiples of powers of two, so upper bits must count: the last multiplication brings all of them to the top.
-    std::uint64_t hash = static_cast<std::uint64_t>(shape.m);
-    for (const std::int64_t value :
-         {shape.n, shape.k, shape.groups, std::int64_t{shape.w_layout} * 4 + shape.a_kind})
-      hash = hash * 0x9E3779B97F4A7C15u + static_cast<std::uint64_t>(value);
-    return static_cast<std::size_t>(hash * 0x9E3779B97F4A7C15u >> (64 - kBits));
+  static std::size_t set_of(const GemmShape& shape) {
+    std::uint64_t hash = 0;
+    const auto mix = [&](std::int64_t value) {
+      hash = (hash ^ static_cast<std::uint64_t>(value)) * 0x9E3779B97F4A7C15u;
+      hash ^= hash >> 29;  // extents are multiples of powers of two: upper bits count below too
+    };
+    mix(shape.m);
+    mix(shape.n);
+    mix(shape.k);
+    mix(shape.groups << 16 | shape.op << 11 | shape.a_kind << 9 | shape.w_layout << 7 |
+        shape.path << 5 | shape.aligned << 2 | shape.swiglu << 1 | shape.batch_invariant);
+    return static_cast<std::size_t>(hash >> (64 - kBits));
   }
 
-  std::array<Entry, std::size_t{1} << kBits> entries_{};
+  const CudaDeviceProperties& device_;
+  std::array<Places, std::size_t{1} << kBits> sets_{};
 };
 
 }  // namespace nvfp4j

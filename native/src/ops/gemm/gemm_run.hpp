@@ -17,8 +17,7 @@ inline void run_gemm(nvfp4j_context* context, const char* op, const GemmCall& ca
   const Use use(*context, op);
 #if NVFP4J_WITH_CUDA
   if (context->cuda != nullptr) {
-    const GemmPlan& plan =
-        context->cuda->gemm_plans().of(context->cuda->device().properties, gemm_shape(args));
+    const GemmPlan& plan = context->cuda->gemm_plans().of(gemm_shape(args));
     if (plan.refusal != nullptr) [[unlikely]]
       fail(NVFP4J_ERROR_NOT_SUPPORTED, "%s: options.%s", op, plan.refusal);
     if (args.m == 0) return;

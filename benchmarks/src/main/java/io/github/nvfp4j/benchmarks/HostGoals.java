@@ -114,7 +114,7 @@ public final class HostGoals {
       builder
           .forks(0)
           .warmupIterations(0)
-          .measurementIterations(1)
+          .measurementIterations(2)
           .measurementTime(TimeValue.milliseconds(20));
     }
     return builder;
@@ -125,8 +125,8 @@ public final class HostGoals {
   /// @param name method
   /// @param device device and, for the CPU device's throughput, threads
   /// @param nanos a call, or an element
-  /// @param lowest the same of the fastest iteration: what it is where nothing else has the
-  ///   processor's core, whose other thread may double it
+  /// @param lowest the same of the fastest iteration: closest to what it is where nothing else has
+  ///   the processor's core
   /// @param error half of the 99.9 % interval, NaN for one sample
   /// @param bytes allocated a call, NaN when not measured
   /// @param compared whether it means anything
