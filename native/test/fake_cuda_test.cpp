@@ -15,7 +15,7 @@
 
 #include "common/context.hpp"
 #include "fixture.hpp"
-#include "ops/gemm/gemm_plans.hpp"
+#include "ops/gemm/gemm_plan_cache.hpp"
 
 using namespace fixture;
 
@@ -237,7 +237,7 @@ TEST(a_thread_selects_a_device_while_another_loads_kernels) {
   CHECK_EQ(counts_of_devices, counted);
 }
 
-// Planned, the second time from what the context remembers, and nothing is launched: this device has no kernels.
+// Planned, the second time from the context's cache, and nothing is launched: this device has no kernels.
 TEST(a_product_without_rows) {
   const Paper context;
   Nvfp4 weights(64, 512);
@@ -245,13 +245,13 @@ TEST(a_product_without_rows) {
   nvfp4j_tensor a = matrix(weights.codes.data(), NVFP4J_DTYPE_BF16, 0, 512, 512);
   nvfp4j_tensor d = matrix(weights.scales.data(), NVFP4J_DTYPE_F32, 0, 64, 64);
   a.memory = d.memory = NVFP4J_MEMORY_DEVICE;
-  nvfp4j::GemmPlans& plans = static_cast<nvfp4j_context*>(context)->cuda->gemm_plans();
+  nvfp4j::GemmPlanCache& cache = static_cast<nvfp4j_context*>(context)->cuda->gemm_plan_cache();
   for (const int32_t path :
        {NVFP4J_GEMM_PATH_AUTO, NVFP4J_GEMM_PATH_DECODE, NVFP4J_GEMM_PATH_GENERIC}) {
     const nvfp4j::GemmShape shape = {
         1,    0,    64,    512,  NVFP4J_OP_GEMM, NVFP4J_GEMM_A_BF16, NVFP4J_SCALE_LAYOUT_LINEAR,
         path, true, false, false};
-    CHECK(!plans.remembers(shape));
+    CHECK(!cache.contains(shape));
     for (int again = 0; again < 2; ++again) {
       nvfp4j_gemm_options options = gemm_options();
       options.path = path;
@@ -261,7 +261,7 @@ TEST(a_product_without_rows) {
       const bool refused = path == NVFP4J_GEMM_PATH_DECODE;
       CHECK_EQ(said.status, refused ? NVFP4J_ERROR_NOT_SUPPORTED : NVFP4J_OK);
       CHECK_EQ(said.message.starts_with("gemm: options.path is DECODE, which takes "), refused);
-      CHECK(plans.remembers(shape));
+      CHECK(cache.contains(shape));
     }
   }
 }

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "ops/gemm/gemm_plans.hpp"
+#include "ops/gemm/gemm_plan_cache.hpp"
 
 namespace nvfp4j {
 namespace {
@@ -51,7 +51,7 @@ std::int64_t default_workspace_bytes(const CudaDeviceProperties& properties) {
 
 CudaContext::CudaContext(const Options& options)
     : device_(cuda_device(kCreate, options.ordinal)),
-      gemm_plans_(std::make_unique<GemmPlans>(device_.properties)) {
+      gemm_plan_cache_(std::make_unique<GemmPlanCache>(device_.properties)) {
   const int ordinal = options.ordinal;
   const int failed = device_.failed.load(std::memory_order_relaxed);
   if (failed != 0) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA device behind a context: one stream, its workspace, its status record, what its matrix products remember. Only where the
-// library is built with CUDA.
+// The CUDA device behind a context: one stream, its workspace, its status record, its products'
+// plans. Only where the library is built with CUDA.
 #pragma once
 #if NVFP4J_WITH_CUDA
 #include <cstdint>
@@ -15,7 +15,7 @@ struct CUevent_st;
 
 namespace nvfp4j {
 
-class GemmPlans;
+class GemmPlanCache;
 
 class CudaContext {
  public:
@@ -48,8 +48,8 @@ class CudaContext {
 
   CudaDevice& device() const noexcept { return device_; }
   CUstream_st* stream() const noexcept { return stream_; }
-  /// What the matrix products remember between calls.
-  GemmPlans& gemm_plans() const noexcept { return *gemm_plans_; }
+  /// Plans of the context's matrix products.
+  GemmPlanCache& gemm_plan_cache() const noexcept { return *gemm_plan_cache_; }
 
   /// Waits, then takes and clears what the kernels reported.
   DeviceStatus synchronize(const char* name);
@@ -77,7 +77,7 @@ class CudaContext {
   void enqueue_clearing(const char* name);
 
   CudaDevice& device_;
-  std::unique_ptr<GemmPlans> gemm_plans_;
+  std::unique_ptr<GemmPlanCache> gemm_plan_cache_;
   bool own_stream_ = false;
   CUstream_st* stream_ = nullptr;
   CUevent_st* report_done_ = nullptr;

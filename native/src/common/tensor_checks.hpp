@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every op checks about its tensors, in one place, so that every sentence has the same
-// form. No op knowledge but names of arguments. All checks throw an Error (error.hpp); those that succeed cost a few
-// comparisons and build no text.
+// form. No op knowledge but names of arguments. All checks throw an Error (error.hpp); those that
+// succeed cost a few comparisons and build no text.
 #pragma once
 #include <cstdint>
 #include <initializer_list>

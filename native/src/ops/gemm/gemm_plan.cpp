@@ -27,6 +27,7 @@ HopperWeights hopper_weights(const CudaDeviceProperties& device, const GemmShape
   return shape.n < (std::int64_t{1} << 40) / (shape.k / 2) ? HopperWeights::kLinear
                                                            : HopperWeights::kNone;
 }
+
 // Tiles of tokens are counted in 32 bits, times those of W too, and those of groups listed in shared memory.
 bool tiles_fit(const GemmShape& shape, std::int64_t rows) {
   const std::int64_t tiles = ceil_div(shape.m, rows);

@@ -7,7 +7,7 @@
 #include "ops/gemm/gemm_cpu.hpp"
 #if NVFP4J_WITH_CUDA
 #include "ops/gemm/gemm_cuda.hpp"
-#include "ops/gemm/gemm_plans.hpp"
+#include "ops/gemm/gemm_plan_cache.hpp"
 #endif
 
 namespace nvfp4j {
@@ -17,7 +17,7 @@ inline void run_gemm(nvfp4j_context* context, const char* op, const GemmCall& ca
   const Use use(*context, op);
 #if NVFP4J_WITH_CUDA
   if (context->cuda != nullptr) {
-    const GemmPlan& plan = context->cuda->gemm_plans().of(gemm_shape(args));
+    const GemmPlan& plan = context->cuda->gemm_plan_cache().of(gemm_shape(args));
     if (plan.refusal != nullptr) [[unlikely]]
       fail(NVFP4J_ERROR_NOT_SUPPORTED, "%s: options.%s", op, plan.refusal);
     if (args.m == 0) return;

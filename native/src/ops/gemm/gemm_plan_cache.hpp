@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plans that have been made before.
+// A cache of plan_gemm().
 #pragma once
 #include <array>
 #include <cstddef>
@@ -10,17 +10,17 @@
 namespace nvfp4j {
 
 /// The plans of a context's products, for one device and one thread at a time. A plan compares up to 18 configurations, which takes longer than all checks of a call, and a model has few shapes, again and again.
-class GemmPlans {
+class GemmPlanCache {
  public:
   /// `device` outlives this.
-  explicit GemmPlans(const CudaDeviceProperties& device) : device_(device) {}
+  explicit GemmPlanCache(const CudaDeviceProperties& device) : device_(device) {}
 
-  /// plan_gemm(), which is asked where two other shapes have taken the place since, or nobody has asked. Holds until the next call.
+  /// plan_gemm(), which is called where the shape is new, or two others of its set were asked for since. The reference holds until the next call.
   const GemmPlan& of(const GemmShape& shape) {
     Places& at = sets_[set_of(shape)];
     if (at.first.shape == shape) [[likely]]
       return at.first.plan;
-    // Two shapes that take turns find each other's place taken only where a third has this set too.
+    // The one used last comes first, and the other of the set stays: two shapes that take turns keep their places.
     const Entry first =
         at.second.shape == shape ? at.second : Entry{shape, plan_gemm(device_, shape)};
     at.second = at.first;
@@ -28,8 +28,8 @@ class GemmPlans {
     return at.first.plan;
   }
 
-  /// Whether of() would find it.
-  bool remembers(const GemmShape& shape) const {
+  /// Whether of() would find it: for tests.
+  bool contains(const GemmShape& shape) const {
     const Places& at = sets_[set_of(shape)];
     return at.first.shape == shape || at.second.shape == shape;
   }
